@@ -1,0 +1,122 @@
+"""Every error of the project: one root, leaves named for what happened, data in attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TaskEngineError(Exception):
+    """The root of all errors that the project raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of an input: where it is (a JSON pointer, "" for the whole) and what is wrong."""
+
+    path: str
+    message: str
+
+
+class InvalidRequest(TaskEngineError):
+    """The caller's input is wrong; `faults` names every fault at once."""
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class Unauthorized(TaskEngineError):
+    """Credentials are missing or wrong (the same for an unknown client as for a wrong key)."""
+
+
+class Forbidden(TaskEngineError):
+    """The caller is known and may not do this."""
+
+
+class NotFound(TaskEngineError):
+    """The thing named does not exist for this caller."""
+
+
+class Conflict(TaskEngineError):
+    """The thing exists and cannot do this in its present state."""
+
+
+class UnknownState(TaskEngineError):
+    """A transition that the table of `status` does not have was attempted: a defect of the engine."""
+
+
+class StoreUnavailable(TaskEngineError):
+    """The job store cannot be reached now; the same call may succeed later."""
+
+
+class BrokerUnavailable(TaskEngineError):
+    """The broker cannot be reached, or did not confirm in time."""
+
+
+class EngineUnreachable(TaskEngineError):
+    """No engine answers at the URL, or not in time (said to a client of the API)."""
+
+
+class StorageError(TaskEngineError):
+    """A storage operation failed; `retryable` says whether the same call may succeed later."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ExpressionError(TaskEngineError):
+    """An expression does not parse, or its evaluation failed; the message says which and why."""
+
+
+class MessageError(TaskEngineError):
+    """A message of the wire contract does not parse or has a version that is not known."""
+
+
+class WorkflowError(InvalidRequest):
+    """A workflow definition is wrong; each fault's path is `file:line`."""
+
+
+class ErrorKind(StrEnum):
+    """How a task failed, and so whether it is worth another try (`domain.retry` decides)."""
+
+    INPUT = "input"  # what was asked for is wrong: never tried again
+    RESOURCE = "resource"  # this worker lacks something (disk, memory, a storage that is away): elsewhere or later
+    TIMEOUT = "timeout"  # the deadline passed, or nothing moved: once more
+    INTERNAL = "internal"  # anything else: backoff with jitter
+    LOST = "lost"  # the worker vanished; given by the engine alone, with a cap of its own
+
+
+class TaskFailed(TaskEngineError):
+    """A handler's task failed, with all that a report carries."""
+
+    kind = ErrorKind.INTERNAL
+
+    def __init__(self, message: str, *, exit_code: int | None = None, stderr_tail: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.stderr_tail = stderr_tail
+
+
+class InputFault(TaskFailed):
+    """The task's input is wrong: no try will do better."""
+
+    kind = ErrorKind.INPUT
+
+
+class ResourceFault(TaskFailed):
+    """This worker lacks a resource (disk space, memory, a reachable storage)."""
+
+    kind = ErrorKind.RESOURCE
+
+
+class TimeoutFault(TaskFailed):
+    """The task's deadline passed, or its process made no progress."""
+
+    kind = ErrorKind.TIMEOUT
+
+
+class InternalFault(TaskFailed):
+    """A subprocess or the handler failed in a way that another try may mend."""
