@@ -9,7 +9,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})"
     r"(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?"
-    r" ?(?:([Zz])|([+-])(\d{2})(?::?(\d{2}))?)?)?",
+    r" ?(?:([Zz])|([+-])(\d{2})(?::?([0-5]\d))?)?)?",
     re.ASCII,
 )
 
@@ -43,7 +43,5 @@ def _zone(match: re.Match[str]) -> timezone:
     sign, hours, minutes = match.group(9, 10, 11)
     if sign is None:
         return UTC
-    if int(minutes or 0) > 59:
-        raise ValueError("minutes of the zone must be in 0..59")
     offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
     return timezone(-offset if sign == "-" else offset)

@@ -1,0 +1,1 @@
+"""Adapters that call clients' endpoints: callbacks and semaphores."""

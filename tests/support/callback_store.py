@@ -1,0 +1,188 @@
+"""The `CallbackStore` port in memory, for tests of what delivers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from taskengine.domain.errors import StoreUnavailable
+from taskengine.domain.job import LogEntry
+from taskengine.ports import DueCallback
+
+Key = tuple[int, str, bool]  # job, endpoint, whether it is the job event's own line
+
+
+@dataclass
+class Row:
+    """One delivery."""
+
+    id: int
+    job_id: int
+    client: str
+    endpoint: str
+    event: str
+    body: str
+    created_at: int
+    state: str = "pending"
+    attempts: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+    delivered_at: int | None = None
+
+    @property
+    def webhook_id(self) -> str:
+        """Its id for the receiver."""
+        return f"msg_{self.id}"
+
+
+@dataclass
+class Line:
+    """The clock of a (job, endpoint)."""
+
+    next_at: int
+    failures: int = 0
+
+
+@dataclass
+class MemoryCallbackStore:
+    """All deliveries of a test. `outages` is how many of the following calls raise StoreUnavailable."""
+
+    rows: list[Row] = field(default_factory=list)
+    lines: dict[Key, Line] = field(default_factory=dict)
+    logs: list[tuple[int, LogEntry]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    outages: int = 0
+    _ids: count[int] = field(default_factory=lambda: count(1))
+
+    def add(
+        self, endpoint: str, event: str = "start", *, job_id: int = 1, now: int, client: str = "demo", body: str = "{}"
+    ) -> Row:
+        """Make a delivery due."""
+        row = Row(next(self._ids), job_id, client, endpoint, event, body, now)
+        self.rows.append(row)
+        self.lines.setdefault((job_id, endpoint, False), Line(now))
+        return row
+
+    def states(self) -> list[str]:
+        """The states in order of creation."""
+        return [row.state for row in self.rows]
+
+    async def claim_callbacks(
+        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = (), overtake_ms: int = 300_000
+    ) -> Sequence[DueCallback]:
+        """Claim due heads."""
+        self._call("claim")
+        due = sorted(
+            (self._line(key).next_at, head.id, key)
+            for key, head in self._heads(now, overtake_ms).items()
+            if self._line(key).next_at <= now and head.endpoint not in busy
+        )
+        claimed = []
+        for _, row_id, key in due[:limit]:
+            line = self._line(key)
+            line.next_at = lease_until
+            claimed.append(self._due(self._row(row_id), line))
+        return claimed
+
+    async def settle_callback(
+        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None, next_at: int | None
+    ) -> None:
+        """Write a verdict."""
+        self._call(f"settle {state}")
+        row = self._row(callback.id)
+        row.state = state
+        line = self._line(self._key(row))
+        if status is not None or error is not None:
+            row.attempts += 1
+            row.last_status, row.last_error = status, error
+            line.failures = line.failures + 1 if state == "pending" else 0
+        line.next_at = now if next_at is None else next_at
+        row.delivered_at = now if state == "delivered" else None
+        if state != "pending":
+            self.lines.pop((row.job_id, row.endpoint, True), None)
+
+    async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
+        """Give all of a line up."""
+        self._call("kill")
+        for row in self._pending():
+            if (row.job_id, row.endpoint) == (job_id, endpoint):
+                row.state, row.last_error = "dead", reason
+
+    async def next_callback(self, *, busy: Sequence[str] = (), overtake_ms: int = 300_000) -> int | None:
+        """When the next line is due."""
+        self._call("next")
+        times = [
+            self._line(key).next_at for key, head in self._heads(None, overtake_ms).items() if head.endpoint not in busy
+        ]
+        waiting = [
+            row.created_at + overtake_ms
+            for row in self._pending()
+            if row.event == "job" and row.endpoint not in busy and self._key(row) not in self._heads(None, overtake_ms)
+        ]
+        return min([*times, *waiting], default=None)
+
+    async def callbacks(self, job_id: int) -> Sequence[Mapping[str, Any]]:
+        """All of a job."""
+        return [vars(row) for row in self.rows if row.job_id == job_id]
+
+    async def replay_callbacks(
+        self, now: int, *, job_id: int | None = None, callback_id: int | None = None, since: int | None = None,
+        client: str | None = None,
+    ) -> int:  # fmt: skip
+        """Make dead ones due again."""
+        found = [row for row in self.rows if row.state == "dead" and callback_id in {None, row.id}]
+        for row in found:
+            row.state = "pending"
+            self.lines[row.job_id, row.endpoint, False] = Line(now)
+        return len(found)
+
+    async def callback_backlog(self) -> tuple[int, int | None]:
+        """What is undelivered."""
+        pending = self._pending()
+        return len(pending), min((row.created_at for row in pending), default=None)
+
+    async def add_logs(self, job_id: int, entries: Sequence[tuple[int | None, LogEntry]]) -> None:
+        """Keep log entries."""
+        self._call("log")
+        self.logs += [(job_id, entry) for _, entry in entries]
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.outages:
+            self.outages -= 1
+            raise StoreUnavailable("the database is away")
+
+    def _pending(self) -> list[Row]:
+        return [row for row in self.rows if row.state == "pending"]
+
+    def _row(self, row_id: int) -> Row:
+        return next(row for row in self.rows if row.id == row_id)
+
+    def _heads(self, now: int | None, overtake_ms: int) -> dict[Key, Row]:
+        heads: dict[Key, Row] = {}
+        for row in self._pending():
+            key = (row.job_id, row.endpoint, False)
+            overtakes = now is not None and row.event == "job" and now >= row.created_at + overtake_ms
+            own = (row.job_id, row.endpoint, True)
+            if key not in heads:
+                heads[key] = row
+            elif overtakes or own in self.lines:
+                self.lines.setdefault(own, Line(now or 0))
+                heads[own] = row
+        return heads
+
+    def _key(self, row: Row) -> Key:
+        own = (row.job_id, row.endpoint, True)
+        return own if row.event == "job" and own in self.lines else (row.job_id, row.endpoint, False)
+
+    def _line(self, key: Key) -> Line:
+        return self.lines[key]
+
+    def _due(self, row: Row, line: Line) -> DueCallback:
+        oldest = min(r.created_at for r in self._pending() if (r.job_id, r.endpoint) == (row.job_id, row.endpoint))
+        return DueCallback(
+            row.id, row.job_id, row.client, row.endpoint, row.event, row.webhook_id, row.body, row.created_at,
+            row.attempts, line.failures, oldest,
+        )  # fmt: skip
