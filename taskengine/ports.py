@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from taskengine.domain.admission import Budget as Budget
 from taskengine.domain.errors import Fault
 from taskengine.domain.job import Changes, Job, LogEntry, Snapshot, Task
 from taskengine.domain.messages import Running, TaskMessage, WorkerInfo
@@ -176,15 +177,6 @@ class Broker(Protocol):
 
 
 # -------------------------------------------------------------------------------------------------------- store
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Slots: over all, or of one client."""
-
-    max_jobs: int
-    priority_slots: int = 0
-    priority_threshold: int = 5
 
 
 @dataclass(slots=True)
@@ -666,15 +658,17 @@ class ProcessRunner(Protocol):
         argv: Sequence[str],
         *,
         cwd: Path,
-        on_line: Callable[[str], None] | None = None,
+        on_line: Callable[[str], bool | None] | None = None,
         stall_s: float | None = None,
         max_stdout: int = 16 * 1024 * 1024,
     ) -> ProcessResult:
         """Run to the end, whatever the exit code; `on_line` gets stdout line by line instead of it being kept.
 
-        `stall_s`: where `on_line` is given and no line comes for that long, the group is ended and TimeoutFault raised
-        (the caller decides by what its lines say whether there is progress and may pass a `Progress` that resets it).
-        Raises ResourceFault where the program cannot be started.
+        Lines end at a line feed or a carriage return; empty ones are left out, overlong ones are cut. `on_line` returns
+        False where a line was no progress; None and True count as progress. `stall_s`: where there was no progress for
+        that long (without `on_line`: no output at all), the group is ended and TimeoutFault raised. More than
+        `max_stdout` bytes to keep: the group is ended and InternalFault raised. What `on_line` raises ends the group
+        and is raised here. Raises ResourceFault where the program cannot be started.
         """
         ...
 
@@ -748,9 +742,13 @@ class TaskContext(Protocol):
     inputs: Mapping[str, Any]  # `with`, resolved, secrets opened
     scratch: Path  # private, exists, empty
     workspace: Workspace
-    tools: Tools
     deadline: int  # UTC ms
     log: TaskLog
+
+    @property
+    def tools(self) -> Tools:
+        """Where the media binaries are; ResourceFault where one is missing."""
+        ...
 
     def storage(self, name: str, root: str = "output_root") -> Storage:
         """A storage by name with one of its roots (`source_root`, or the name of an output root). InputFault where the
@@ -758,7 +756,7 @@ class TaskContext(Protocol):
         ...
 
     async def run(
-        self, argv: Sequence[str], *, on_line: Callable[[str], None] | None = None, stall_s: float | None = None
+        self, argv: Sequence[str], *, on_line: Callable[[str], bool | None] | None = None, stall_s: float | None = None
     ) -> ProcessResult:
         """Run a program in `scratch`; command line, exit status and the last lines of stderr go to the task's log, its
         wall time to the attempt's record."""

@@ -1,0 +1,234 @@
+"""The wire contract between engine and workers, version 1 (`messaging.md`): values and their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from taskengine.domain.errors import ErrorKind, MessageError
+
+VERSION = 1
+MAX_MESSAGE_BYTES = 256 * 1024
+MAX_OUTPUT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """One attempt at a task, as a worker gets it. `inputs` is `with` on the wire."""
+
+    job_id: int
+    task_id: int
+    attempt: int
+    token: str
+    queue: str
+    handler: str
+    client: str
+    workflow: str
+    task_name: str
+    priority: int
+    inputs: Mapping[str, Any]
+    workspace: str
+    storages: Mapping[str, Any]
+    outbound_allow: Sequence[str]
+    timeout_s: float
+    heartbeat_s: float
+    traceparent: str | None = None
+    dispatch: int = 1
+
+    @property
+    def message_id(self) -> str:
+        """`<task>:<attempt>:<dispatch>`."""
+        return f"{self.task_id}:{self.attempt}:{self.dispatch}"
+
+    def to_json(self) -> bytes:
+        """The wire form."""
+        body = {name: getattr(self, name) for name in _TASK_FIELDS}
+        body["with"] = self.inputs
+        return encode(body | {"v": VERSION})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> TaskMessage:
+        """Parse the wire form; raise MessageError. Unknown fields are ignored."""
+        body = decode(data)
+        try:
+            return cls(inputs=dict(body["with"]), **{name: body[name] for name in _TASK_FIELDS if name in body})
+        except (KeyError, TypeError, ValueError) as error:
+            raise MessageError(f"not a task message: {error!r}") from error
+
+
+_TASK_FIELDS = (
+    "job_id", "task_id", "attempt", "token", "queue", "handler", "client", "workflow", "task_name", "priority",
+    "workspace", "storages", "outbound_allow", "timeout_s", "heartbeat_s", "traceparent", "dispatch",
+)  # fmt: skip
+
+
+class ReportEvent(StrEnum):
+    """What a worker says of one attempt."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    LOG = "log"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RELEASED = "released"  # given back, not counted as a try
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report of one attempt; `at` is the worker's clock in UTC milliseconds.
+
+    `details` is the rest of the wire form, by event: `progress` {progress 0–1, message, speed, eta_s}; `log` {entries:
+    [{severity, message, at}]}; `completed` {outputs, process_s}; `failed` {error: {kind, message, exit_code, stderr_tail},
+    process_s}; `released` {reason}.
+    """
+
+    task_id: int
+    attempt: int
+    token: str
+    event: ReportEvent
+    at: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The wire form as a mapping."""
+        return {
+            **self.details,
+            "task_id": self.task_id, "attempt": self.attempt, "token": self.token,
+            "event": self.event.value, "at": self.at,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Report:
+        """Parse one report; raise MessageError."""
+        try:
+            known = {"task_id", "attempt", "token", "event", "at"}
+            event = ReportEvent(body["event"])
+            details = {name: value for name, value in body.items() if name not in known}
+            _check_details(event, details)
+            return cls(
+                int(body["task_id"]), int(body["attempt"]), str(body["token"]), event, int(body.get("at") or 0), details
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MessageError(f"not a report: {error!r}") from error
+
+
+def _check_details(event: ReportEvent, details: Mapping[str, Any]) -> None:
+    if event is ReportEvent.COMPLETED:
+        outputs = details.get("outputs") or {}
+        if not isinstance(outputs, dict):
+            raise TypeError("outputs is not an object")
+    elif event is ReportEvent.FAILED:
+        ErrorKind(details["error"]["kind"])
+        str(details["error"]["message"])
+    elif event is ReportEvent.PROGRESS:
+        float(details["progress"])
+    elif event is ReportEvent.LOG and not isinstance(details["entries"], list):
+        raise TypeError("entries is not a list")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that a worker is at: naming it is the heartbeat."""
+
+    task_id: int
+    attempt: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """Who a worker is: `id` is new per start; `queues` maps queue to slots."""
+
+    id: str
+    name: str
+    language: str = "python"
+    queues: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerMessage:
+    """What a worker sends: heartbeat (`running` names all it is at) and reports, in one."""
+
+    worker: WorkerInfo
+    running: Sequence[Running] = ()
+    reports: Sequence[Report] = ()
+
+    def to_json(self) -> bytes:
+        """The wire form."""
+        worker = self.worker
+        return encode({
+            "v": VERSION,
+            "worker": {"id": worker.id, "name": worker.name, "language": worker.language, "queues": dict(worker.queues)},
+            "running": [{"task_id": r.task_id, "attempt": r.attempt, "token": r.token} for r in self.running],
+            "reports": [report.to_dict() for report in self.reports],
+        })  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: bytes) -> WorkerMessage:
+        """Parse the wire form; raise MessageError. Unknown fields are ignored."""
+        body = decode(data)
+        try:
+            who = body["worker"]
+            queues = {str(queue): int(slots) for queue, slots in (who.get("queues") or {}).items()}
+            worker = WorkerInfo(str(who["id"]), str(who.get("name") or who["id"]), str(who.get("language", "")), queues)
+            running = [
+                Running(int(r["task_id"]), int(r["attempt"]), str(r["token"])) for r in body.get("running") or ()
+            ]
+            return cls(worker, running, [Report.from_dict(report) for report in body.get("reports") or ()])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MessageError(f"not a worker message: {error!r}") from error
+
+
+class ControlAction(StrEnum):
+    """What an engine tells workers."""
+
+    CANCEL = "cancel"
+    DRAIN = "drain"
+    FENCED = "fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlMessage:
+    """To one worker (or all): end an attempt (`cancel`, `fenced`) or drain."""
+
+    action: ControlAction
+    task_id: int | None = None
+    token: str | None = None
+    reason: str = ""
+
+    def to_json(self) -> bytes:
+        """The wire form."""
+        body = {"v": VERSION, "action": self.action.value, "task_id": self.task_id, "token": self.token}
+        return encode(body | {"reason": self.reason})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> ControlMessage:
+        """Parse the wire form; raise MessageError."""
+        body = decode(data)
+        try:
+            return cls(
+                ControlAction(body["action"]), body.get("task_id"), body.get("token"), str(body.get("reason", ""))
+            )
+        except (KeyError, ValueError) as error:
+            raise MessageError(f"not a control message: {error!r}") from error
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """JSON as it goes over the wire: UTF-8, compact."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Parse an object of the known version; raise MessageError."""
+    try:
+        body = json.loads(data)
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageError(f"not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise MessageError("not a JSON object")
+    if body.get("v") != VERSION:
+        raise MessageError(f"version {body.get('v')!r} is not known; this reader knows {VERSION}")
+    return body

@@ -1,0 +1,124 @@
+"""What a handler gets: the TaskContext of one attempt."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taskengine.domain.errors import InternalFault, ResourceFault
+from taskengine.domain.messages import TaskMessage
+from taskengine.engine.reporter import Reporter
+from taskengine.ports import Clock, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Facilities:
+    """What a worker's machine offers to its tasks."""
+
+    runner: ProcessRunner
+    tools: Callable[[], Tools]
+    scratch: Callable[[str], AbstractAsyncContextManager[Path]]  # a private directory, removed afterwards
+    workspace: Callable[[TaskMessage, Path], Workspace]
+    storage: Callable[[str, str], Storage]  # by name and root
+
+
+class ReportedLog:
+    """The task's log as the job's owner sees it."""
+
+    def __init__(self, task: TaskMessage, reporter: Reporter) -> None:
+        self._task, self._reporter = task, reporter
+
+    def debug(self, message: str) -> None:
+        """Severity 0."""
+        self._reporter.entry(self._task, 0, message)
+
+    def info(self, message: str) -> None:
+        """Severity 1."""
+        self._reporter.entry(self._task, 1, message)
+
+    def warning(self, message: str) -> None:
+        """Severity 2."""
+        self._reporter.entry(self._task, 2, message)
+
+    def error(self, message: str) -> None:
+        """Severity 3."""
+        self._reporter.entry(self._task, 3, message)
+
+
+class Context:
+    """Conforms to `ports.TaskContext`."""
+
+    def __init__(
+        self, task: TaskMessage, scratch: Path, facilities: Facilities, reporter: Reporter, clock: Clock
+    ) -> None:
+        self.task = task
+        self.inputs: Mapping[str, Any] = task.inputs
+        self.scratch = scratch
+        self.workspace = facilities.workspace(task, scratch)
+        self.deadline = clock.now() + round(task.timeout_s * 1000)
+        self.log: TaskLog = ReportedLog(task, reporter)
+        self.process_s = 0.0  # wall time in which at least one subprocess ran
+        self._facilities, self._reporter = facilities, reporter
+        self._active, self._busy_since = 0, 0.0
+
+    @property
+    def tools(self) -> Tools:
+        """Where the binaries are."""
+        return self._facilities.tools()
+
+    def storage(self, name: str, root: str = "output_root") -> Storage:
+        """One root of a storage."""
+        return self._facilities.storage(name, root)
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        on_line: Callable[[str], bool | None] | None = None,
+        stall_s: float | None = None,
+    ) -> ProcessResult:
+        """Run a program in the scratch directory and log what became of it."""
+        line = shlex.join(argv)
+        self._enter()
+        try:
+            result = await self._facilities.runner.run(argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s)
+        except (InternalFault, ResourceFault) as fault:
+            self._reporter.entry(self.task, 3, f"{line}\n{fault}")
+            raise
+        finally:
+            self._leave()
+        tail = f"\n{result.stderr_tail}" if result.stderr_tail else ""
+        tell = self.log.info if result.exit_code == 0 else self.log.error
+        tell(f"{line}\nexit {result.exit_code} after {result.seconds:.2f} s{tail}")
+        return result
+
+    def report_progress(
+        self, fraction: float, *, message: str = "", speed: float | None = None, eta_s: float | None = None
+    ) -> None:
+        """The attempt's latest progress."""
+        details = {"progress": round(fraction, 4), "message": message, "speed": speed, "eta_s": eta_s}
+        self._reporter.progress(self.task, details)
+
+    def _enter(self) -> None:
+        if self._active == 0:
+            self._busy_since = time.monotonic()
+        self._active += 1
+
+    def _leave(self) -> None:
+        self._active -= 1
+        if self._active == 0:
+            self.process_s += time.monotonic() - self._busy_since
+
+
+@asynccontextmanager
+async def open_context(
+    task: TaskMessage, facilities: Facilities, reporter: Reporter, clock: Clock
+) -> AsyncIterator[Context]:
+    """A context with its private scratch directory, which is removed at the end."""
+    async with facilities.scratch(f"{task.task_id}-{task.attempt}-{task.token[:12]}") as scratch:
+        yield Context(task, scratch, facilities, reporter, clock)

@@ -1,0 +1,142 @@
+"""What a worker says: reports in batches, heartbeats, each message naming everything that the worker is at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from taskengine.domain.errors import BrokerUnavailable
+from taskengine.domain.messages import (
+    MAX_MESSAGE_BYTES,
+    Report,
+    ReportEvent,
+    Running,
+    TaskMessage,
+    WorkerInfo,
+    WorkerMessage,
+)
+from taskengine.engine.signals import Signal
+from taskengine.ports import Address, Broker, Clock, Message, Outgoing
+
+log = structlog.get_logger(__name__)
+
+_MAX_BATCH = 100
+_QUIET_S = 0.5  # how long progress and log entries may wait for company
+_RETRY_S = 0.5
+_MAX_LOG_ENTRIES = 2_000  # kept while the broker is away; the oldest of one task go first
+
+
+class Reporter:
+    """Collects what the tasks of one worker report and sends it, confirmed, in order."""
+
+    def __init__(self, worker: WorkerInfo, broker: Broker, clock: Clock, heartbeat_s: float) -> None:
+        self.worker = worker
+        self._broker, self._clock, self._heartbeat_s = broker, clock, heartbeat_s
+        self._running: dict[str, Running] = {}
+        self._urgent: list[tuple[Report, asyncio.Future[None]]] = []
+        self._progress: dict[str, Report] = {}
+        self._entries: dict[str, tuple[TaskMessage, list[Mapping[str, Any]]]] = {}
+        self._signal = Signal()
+        self._quiet_until = 0
+
+    # -------------------------------------------------------------------------------------------------------- telling
+
+    def begin(self, task: TaskMessage) -> None:
+        """The worker is at this attempt from now on: every message names it."""
+        self._running[task.token] = Running(task.task_id, task.attempt, task.token)
+
+    def end(self, task: TaskMessage) -> None:
+        """It is not any more."""
+        self._running.pop(task.token, None)
+
+    async def tell(self, task: TaskMessage, event: ReportEvent, details: Mapping[str, Any] | None = None) -> None:
+        """Send a report with the next message; return when the broker has confirmed it."""
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flush_entries(task.token)
+        self._progress.pop(task.token, None)
+        self._urgent.append((self._report(task, event, details or {}), confirmed))
+        self._signal.set()
+        await confirmed
+
+    def progress(self, task: TaskMessage, details: Mapping[str, Any]) -> None:
+        """The attempt's latest progress; only the last one before a message counts."""
+        self._progress[task.token] = self._report(task, ReportEvent.PROGRESS, details)
+        self._signal.set()
+
+    def entry(self, task: TaskMessage, severity: int, message: str) -> None:
+        """An entry for the task's log."""
+        entries = self._entries.setdefault(task.token, (task, []))[1]
+        entries.append({"severity": severity, "message": message, "at": self._clock.now()})
+        del entries[:-_MAX_LOG_ENTRIES]
+        self._signal.set()
+
+    def _report(self, task: TaskMessage, event: ReportEvent, details: Mapping[str, Any]) -> Report:
+        return Report(task.task_id, task.attempt, task.token, event, self._clock.now(), details)
+
+    # -------------------------------------------------------------------------------------------------------- sending
+
+    async def run(self) -> None:
+        """Send what there is at once where it is urgent, else with the next quiet moment; else the heartbeat."""
+        beat = self._clock.now()
+        await self._send([])
+        while True:
+            due = (beat + self._heartbeat_s * 1000 - self._clock.now()) / 1000
+            await self._signal.wait(self._clock, max(due, 0.0))
+            if not self._urgent and (self._progress or self._entries):
+                await self._linger()
+            await self._send_all()
+            beat = self._clock.now()
+
+    async def _linger(self) -> None:
+        wait = (self._quiet_until - self._clock.now()) / 1000
+        if wait > 0:
+            await self._signal.wait(self._clock, wait)
+            while not self._urgent and (wait := (self._quiet_until - self._clock.now()) / 1000) > 0:
+                await self._signal.wait(self._clock, wait)
+        self._quiet_until = self._clock.now() + round(_QUIET_S * 1000)
+
+    async def _send_all(self) -> None:
+        """At least one message (the heartbeat), as many as the reports need."""
+        for token in list(self._entries):
+            self._flush_entries(token)
+        while True:
+            urgent, self._urgent = self._urgent[:_MAX_BATCH], self._urgent[_MAX_BATCH:]
+            progress, self._progress = list(self._progress.values()), {}
+            await self._send([report for report, _ in urgent] + progress)
+            for _, confirmed in urgent:
+                if not confirmed.done():
+                    confirmed.set_result(None)
+            if not self._urgent:
+                return
+
+    async def _send(self, reports: list[Report]) -> None:
+        """Publish until confirmed: a report is never dropped while the worker lives."""
+        while True:
+            try:
+                for part in _parts(self.worker, list(self._running.values()), reports):
+                    await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
+            except BrokerUnavailable as error:
+                log.warning("reports_wait", error=str(error), reports=len(reports))
+                await self._clock.sleep(_RETRY_S)
+            else:
+                return
+
+    def _flush_entries(self, token: str) -> None:
+        """Entries become a report, ahead of whatever the same task reports next."""
+        kept = self._entries.pop(token, None)
+        if kept is not None:
+            task, entries = kept
+            report = self._report(task, ReportEvent.LOG, {"entries": entries})
+            self._urgent.append((report, asyncio.get_running_loop().create_future()))
+
+
+def _parts(worker: WorkerInfo, running: list[Running], reports: list[Report]) -> list[bytes]:
+    """One message, or several where it would be larger than the contract allows."""
+    body = WorkerMessage(worker, running, reports).to_json()
+    if len(body) <= MAX_MESSAGE_BYTES or len(reports) < 2:
+        return [body]
+    half = len(reports) // 2
+    return _parts(worker, running, reports[:half]) + _parts(worker, running, reports[half:])

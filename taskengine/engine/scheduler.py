@@ -1,0 +1,159 @@
+"""Gates, timers and slots: when a job may wait in the queue, and when it is admitted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from taskengine.domain.admission import Budget, InSlot, Queued, choose
+from taskengine.domain.execution import Run
+from taskengine.domain.job import Changes, Snapshot
+from taskengine.domain.status import JobState
+from taskengine.engine.effects import Effects
+from taskengine.engine.rules import Decisions
+from taskengine.engine.signals import Signals
+from taskengine.ports import Candidates, Clock, JobStore, SemaphoreProbe
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 200
+_LONGEST_SLEEP_S = 3600.0
+
+
+class Budgets(Protocol):
+    """The budgets as the settings say now."""
+
+    async def budgets(self) -> tuple[Budget, Mapping[str, Budget]]:
+        """Over all, and per client."""
+        ...
+
+    def weight(self, client: str) -> float:
+        """The client's weight in the fair share."""
+        ...
+
+    async def schedule_interval(self) -> float:
+        """Seconds between the looks at semaphores."""
+        ...
+
+
+class Scheduler:
+    """Four loops that are awake only when there is something to do: admission, timers, semaphores, awaited jobs."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        decisions: Decisions,
+        effects: Effects,
+        signals: Signals,
+        budgets: Budgets,
+        semaphores: SemaphoreProbe,
+        clock: Clock,
+    ) -> None:
+        self._store, self._decisions, self._effects, self._signals = store, decisions, effects, signals
+        self._budgets, self._semaphores, self._clock = budgets, semaphores, clock
+
+    # ------------------------------------------------------------------------------------------------------ admission
+
+    async def admissions(self) -> None:
+        """Give slots whenever one may be free."""
+        while True:
+            await self.admit()
+            await self._signals.admission.wait(self._clock)
+
+    async def admit(self) -> None:
+        """Start the jobs that fit now."""
+        overall, budgets = await self._budgets.budgets()
+
+        def pick(candidates: Candidates) -> list[int]:
+            queued = [Queued(*row) for row in candidates.queued]
+            weights = {job.client: self._budgets.weight(job.client) for job in queued}
+            started = [InSlot(client, priority) for client, priority, _ in candidates.started]
+            return choose(started, queued, overall, budgets, weights)
+
+        def start(snapshot: Snapshot) -> Changes:
+            run = self._decisions.run(snapshot)
+            run.start()
+            return run.changes
+
+        written = await self._decisions.with_definitions(lambda: self._store.admit(self._clock.now(), pick, start))
+        await self._effects.follow(written)
+        if any(changes.job.ended for changes in written):  # it had nothing to do: its slot is free again
+            self._signals.admission.set()
+
+    # --------------------------------------------------------------------------------------------------------- timers
+
+    async def timers(self) -> None:
+        """Sleep until the next timer is over; a new one wakes the loop."""
+        while True:
+            await self.ring()
+            due = await self._store.next_due()
+            wait = _LONGEST_SLEEP_S if due is None else min((due - self._clock.now()) / 1000, _LONGEST_SLEEP_S)
+            await self._signals.timers.wait(self._clock, max(wait, 0.0))
+
+    async def ring(self) -> None:
+        """Act on every timer that is over."""
+        while job_ids := await self._store.due(self._clock.now(), _BATCH):
+            written = await self._decisions.decide(job_ids, Run.timers)
+            await self._effects.follow(written)
+            if not written:  # someone else was faster
+                return
+
+    # ----------------------------------------------------------------------------------------------------- semaphores
+
+    async def semaphores(self) -> None:
+        """Ask every semaphore each `schedule_interval`; none waits for another."""
+        while True:
+            await self.ask()
+            await self._clock.sleep(await self._budgets.schedule_interval())
+
+    async def ask(self) -> None:
+        """Ask all that gate a job whose time has come."""
+        gated = await self._store.gated(self._clock.now())
+        limit = asyncio.Semaphore(50)
+
+        async def ask(job_id: int, url: str) -> int | None:
+            async with limit:
+                is_open, answer = await self._semaphores.open(url, "")
+            log.debug("semaphore_asked", job_id=job_id, open=is_open, answer=answer)
+            return job_id if is_open else None
+
+        asked = await asyncio.gather(*(ask(job_id, url) for job_id, url in gated))
+        await self._queue([job_id for job_id in asked if job_id is not None], JobState.SCHEDULED)
+
+    async def _queue(self, job_ids: Sequence[int], state: JobState) -> None:
+        def apply(run: Run) -> None:
+            if run.job.state is state:
+                run.enqueue()
+
+        await self._effects.follow(await self._decisions.decide(job_ids, apply))
+
+    # --------------------------------------------------------------------------------------------------- awaited jobs
+
+    async def awaited(self) -> None:
+        """Look after each job that ended whether others have waited for it."""
+        while True:
+            await self.release_awaiting()
+            await self._signals.awaited.wait(self._clock)
+
+    async def release_awaiting(self) -> None:
+        """Open the gate of jobs whose awaited jobs have completed; fail those that wait for one that did not."""
+        for job_id, awaited in await self._store.pending_after():
+            jobs = [await self._store.job(other) for other in awaited]
+            bad = [
+                other
+                for other, job in zip(awaited, jobs, strict=True)
+                if job is None or job.failed or job.state is JobState.BROKEN
+            ]
+
+            def apply(run: Run, bad: Sequence[int] = tuple(bad)) -> None:
+                if run.job.state is not JobState.PENDING:
+                    return
+                if bad:
+                    run.fail(f"job {bad[0]}, which this job waits for, failed")
+                else:
+                    run.open_gate()
+
+            await self._effects.follow(await self._decisions.decide([job_id], apply))

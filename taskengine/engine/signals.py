@@ -1,0 +1,56 @@
+"""Wake-ups between the loops of one engine, so that nothing is polled that can be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from taskengine.ports import Clock
+
+
+class Signal:
+    """A wake-up that is kept until somebody waits for it; many become one."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake whoever waits, now or next."""
+        self._event.set()
+
+    async def wait(self, clock: Clock, seconds: float | None = None) -> None:
+        """Until the signal was set, or `seconds` have passed on the clock."""
+        if seconds is None:
+            await self._event.wait()
+        elif not self._event.is_set():
+            await _first(self._event, clock, seconds)
+        self._event.clear()
+
+
+async def _first(event: asyncio.Event, clock: Clock, seconds: float) -> None:
+    waiting = asyncio.ensure_future(event.wait())
+    sleeping = asyncio.ensure_future(clock.sleep(max(seconds, 0.0)))
+    try:
+        await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (waiting, sleeping):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+class Signals:
+    """One signal per loop."""
+
+    def __init__(self) -> None:
+        self.admission = Signal()  # a job was queued, a slot was given back, a budget changed
+        self.timers = Signal()  # a timer was set
+        self.dispatch = Signal()  # a task became ready, a window has room
+        self.callbacks = Signal()  # a callback is due
+        self.awaited = Signal()  # a job ended that others may wait for
+        self.ready_queues: set[str] = set()  # where dispatch has something to do
+
+    def dispatch_queue(self, queue: str) -> None:
+        """A queue has a ready task, or room in its window."""
+        self.ready_queues.add(queue)
+        self.dispatch.set()

@@ -1,0 +1,33 @@
+"""Keeps the engine's loops running: a fault of a part is logged and the loop goes on, with growing pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from taskengine.domain.errors import BrokerUnavailable, StoreUnavailable
+from taskengine.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_HEALTHY_MS = 60_000  # a loop that ran that long starts again with the first pause
+
+
+async def supervise(name: str, loop: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Run `loop` for ever; when it raises, say so, pause, and run it again."""
+    pause = _FIRST_PAUSE_S
+    while True:
+        began = clock.now()
+        try:
+            await loop()
+        except (StoreUnavailable, BrokerUnavailable) as error:
+            log.warning("loop_waits", loop=name, error=str(error), pause_s=pause)
+        except Exception:
+            log.exception("loop_failed", loop=name, pause_s=pause)
+        if clock.now() - began > _HEALTHY_MS:
+            pause = _FIRST_PAUSE_S
+        await clock.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE_S)

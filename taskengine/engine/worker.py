@@ -1,0 +1,300 @@
+"""Worker pools: slots per queue, each running one attempt at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from taskengine.domain.errors import (
+    ErrorKind,
+    InternalFault,
+    MessageError,
+    NotFound,
+    ResourceFault,
+    StorageError,
+    TaskFailed,
+    TimeoutFault,
+)
+from taskengine.domain.messages import (
+    MAX_OUTPUT_BYTES,
+    ControlAction,
+    ControlMessage,
+    ReportEvent,
+    TaskMessage,
+    WorkerInfo,
+)
+from taskengine.engine.context import Facilities, open_context
+from taskengine.engine.reporter import Reporter
+from taskengine.engine.supervisor import supervise
+from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, Handler
+
+log = structlog.get_logger(__name__)
+
+_QUICK_S = 0.02  # a task that ends within it is told in one report
+_EARLY_ACK_S = 60.0  # long before a broker gives up on an unacknowledged delivery
+_REMEMBERED = 10_000  # tokens that were withdrawn before they were met
+
+Outcome = tuple[ReportEvent, dict[str, Any]]
+
+
+class _Attempt:
+    """One attempt in a slot."""
+
+    def __init__(self, task: TaskMessage) -> None:
+        self.task = task
+        self.work: asyncio.Task[Outcome] | None = None
+        self.withdrawn = False  # cancelled or fenced: nothing more is reported of it
+        self.process_s = 0.0
+
+    def end(self, *, withdrawn: bool) -> None:
+        self.withdrawn = self.withdrawn or withdrawn
+        if self.work is not None:
+            self.work.cancel()
+
+
+class _Pool:
+    """The slots of one queue. While none is free and a delivery is acknowledged early, the consumer is paused, so that
+    nothing waits behind a long task."""
+
+    def __init__(self, queue: str, slots: int) -> None:
+        self.queue = queue
+        self.slots = slots
+        self.consumer: Consumer | None = None
+        self._busy = 0
+        self._paused = False
+        self._changed = asyncio.Condition()
+
+    async def free(self) -> None:
+        """Wait until a slot is free."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._busy < self.slots)
+
+    def take(self) -> None:
+        """Take a free slot."""
+        self._busy += 1
+
+    async def give_back(self) -> None:
+        """A slot is free again."""
+        async with self._changed:
+            self._busy -= 1
+            if self._paused and self.consumer is not None:
+                self._paused = False
+                await self.consumer.resume()
+            self._changed.notify()
+
+    async def hold_off(self) -> None:
+        """Before an early acknowledgement: take nothing more where no slot is free."""
+        if self._busy >= self.slots and self.consumer is not None:
+            self._paused = True
+            await self.consumer.pause()
+
+
+class Worker:
+    """The pools of one process. It knows the broker, the handlers and this machine's facilities; never the database."""
+
+    def __init__(
+        self,
+        info: WorkerInfo,
+        broker: Broker,
+        handlers: Mapping[str, Handler],
+        facilities: Facilities,
+        clock: Clock,
+        *,
+        heartbeat_s: float,
+        drain_grace_s: float,
+        early_ack_s: float = _EARLY_ACK_S,
+    ) -> None:
+        self.info = info
+        self._broker, self._handlers, self._facilities, self._clock = broker, handlers, facilities, clock
+        self._grace_s, self._early_ack_s = drain_grace_s, early_ack_s
+        self._reporter = Reporter(info, broker, clock, heartbeat_s)
+        self._attempts: dict[str, _Attempt] = {}
+        self._withdrawn: OrderedDict[str, None] = OrderedDict()
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns once what runs has ended or, after the grace period, was handed back."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Work until drained."""
+        async with asyncio.TaskGroup() as background:
+            services = [
+                background.create_task(self._reporter.run()),
+                background.create_task(supervise("control", self._control, self._clock)),
+            ]
+            async with asyncio.TaskGroup() as attempts:
+                pools = [
+                    attempts.create_task(self._supervised(_Pool(queue, slots), attempts))
+                    for queue, slots in self.info.queues.items()
+                ]
+                await self._draining.wait()
+                for pool in pools:
+                    pool.cancel()
+                await asyncio.wait(pools)
+                await self._let_run_out()
+            for service in services:
+                service.cancel()
+
+    async def _let_run_out(self) -> None:
+        """Give what runs the grace period, then hand it back."""
+        works = {attempt.work: attempt for attempt in self._attempts.values() if attempt.work is not None}
+        if works:
+            _, late = await asyncio.wait(works, timeout=self._grace_s)
+            for work in late:
+                works[work].end(withdrawn=False)
+
+    # --------------------------------------------------------------------------------------------------------- control
+
+    async def _control(self) -> None:
+        keys = [f"worker.{self.info.id}", "all"]
+        async with self._broker.subscribe(Address.CONTROL, keys) as consumer:
+            while deliveries := await consumer.batch(100):
+                for delivery in deliveries:
+                    with contextlib.suppress(MessageError):
+                        self._obey(ControlMessage.from_json(delivery.message.body))
+                    await delivery.ack()
+
+    def _obey(self, message: ControlMessage) -> None:
+        if message.action is ControlAction.DRAIN:
+            self.drain()
+        elif message.token is not None:
+            attempt = self._attempts.get(message.token)
+            if attempt is not None:
+                log.info("attempt_withdrawn", task_id=attempt.task.task_id, action=message.action.value)
+                attempt.end(withdrawn=True)
+            elif message.action is ControlAction.CANCEL:
+                self._withdrawn[message.token] = None
+                if len(self._withdrawn) > _REMEMBERED:
+                    self._withdrawn.popitem(last=False)
+
+    # ------------------------------------------------------------------------------------------------------------ pool
+
+    async def _supervised(self, pool: _Pool, attempts: asyncio.TaskGroup) -> None:
+        await supervise(f"pool {pool.queue}", lambda: self._consume(pool, attempts), self._clock)
+
+    async def _consume(self, pool: _Pool, attempts: asyncio.TaskGroup) -> None:
+        """One delivery per free slot. Attempts outlive the consumer: a broker that comes and goes stops none."""
+        async with self._broker.consume(Address.TASKS, pool.queue, prefetch=pool.slots) as consumer:
+            pool.consumer = consumer
+            while True:
+                await pool.free()
+                deliveries = await consumer.batch(1)
+                if not deliveries:
+                    return
+                pool.take()
+                attempts.create_task(self._deliver(deliveries[0], pool))
+
+    async def _deliver(self, delivery: Delivery, pool: _Pool) -> None:
+        try:
+            task = TaskMessage.from_json(delivery.message.body)
+            if task.token in self._withdrawn:
+                await delivery.ack()
+            elif delivery.redelivered or task.token in self._attempts:
+                await self._reporter.tell(task, ReportEvent.RELEASED, {"reason": "redelivered"})
+                await delivery.ack()
+            else:
+                await self._attempt(_Attempt(task), delivery, pool)
+        except MessageError as error:
+            log.warning("task_message_rejected", queue=pool.queue, error=str(error))
+            await delivery.reject(str(error))
+        finally:
+            await pool.give_back()
+
+    # --------------------------------------------------------------------------------------------------------- attempt
+
+    async def _attempt(self, attempt: _Attempt, delivery: Delivery, pool: _Pool) -> None:
+        """Run it, tell its beginning (where it is not over at once) and its end, settle the delivery."""
+        task = attempt.task
+        self._attempts[task.token] = attempt
+        self._reporter.begin(task)
+        try:
+            async with asyncio.TaskGroup() as group:
+                attempt.work = group.create_task(self._execute(attempt))
+                await self._accompany(attempt, attempt.work, delivery, pool)
+            outcome = _outcome(attempt, attempt.work)
+        finally:
+            self._reporter.end(task)
+            del self._attempts[task.token]
+        if outcome is not None:
+            await self._reporter.tell(task, *outcome)
+        await delivery.ack()
+
+    async def _accompany(self, attempt: _Attempt, work: asyncio.Task[Outcome], delivery: Delivery, pool: _Pool) -> None:
+        done, _ = await asyncio.wait({work}, timeout=_QUICK_S)
+        if done:
+            return
+        await self._reporter.tell(attempt.task, ReportEvent.STARTED)
+        done, _ = await asyncio.wait({work}, timeout=self._early_ack_s)
+        if not done:
+            await pool.hold_off()
+            await delivery.ack()
+
+    async def _execute(self, attempt: _Attempt) -> Outcome:
+        """Run the handler; whatever it raises becomes a report."""
+        try:
+            outputs = await self._handle(attempt)
+            size = len(json.dumps(outputs, ensure_ascii=False, allow_nan=False).encode())
+            if size > MAX_OUTPUT_BYTES:
+                raise InternalFault(f"the outputs are {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} are allowed")
+        except Exception as error:
+            fault = _fault(error)
+            if type(fault) is InternalFault and not isinstance(error, TaskFailed):
+                log.exception("handler_failed", handler=attempt.task.handler, task_id=attempt.task.task_id)
+            details: dict[str, Any] = {"kind": fault.kind.value, "message": str(fault), "exit_code": fault.exit_code}
+            details["stderr_tail"] = fault.stderr_tail
+            return ReportEvent.FAILED, {"error": details, "process_s": round(attempt.process_s, 3)}
+        return ReportEvent.COMPLETED, {"outputs": outputs, "process_s": round(attempt.process_s, 3)}
+
+    async def _handle(self, attempt: _Attempt) -> Mapping[str, Any]:
+        task = attempt.task
+        handler = self._handlers.get(task.handler)
+        if handler is None:
+            raise ResourceFault(f"the worker {self.info.name} has no handler {task.handler!r}")
+        async with open_context(task, self._facilities, self._reporter, self._clock) as context:
+            limit = asyncio.timeout(task.timeout_s)
+            try:
+                async with limit:
+                    return await handler(context)
+            except TimeoutError as error:
+                if limit.expired():
+                    raise TimeoutFault(f"the task did not end within its {task.timeout_s:g} s") from error
+                raise
+            finally:
+                attempt.process_s = context.process_s
+
+
+def _outcome(attempt: _Attempt, work: asyncio.Task[Outcome]) -> Outcome | None:
+    """What is to be reported of an attempt's end; None where it was withdrawn."""
+    if attempt.withdrawn:
+        return None
+    if work.cancelled():
+        return ReportEvent.RELEASED, {"reason": "drain"}
+    return work.result()
+
+
+def _fault(error: Exception) -> TaskFailed:
+    """An error of a handler as a fault with its kind."""
+    if isinstance(error, TaskFailed):
+        return error
+    text = str(error) or type(error).__name__
+    if isinstance(error, NotFound):
+        return _kind(ErrorKind.INPUT, text)
+    if isinstance(error, StorageError):
+        return _kind(ErrorKind.RESOURCE if error.retryable else ErrorKind.INPUT, text)
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENOMEM}:
+        return _kind(ErrorKind.RESOURCE, text)
+    return InternalFault(f"{type(error).__name__}: {text}")
+
+
+def _kind(kind: ErrorKind, text: str) -> TaskFailed:
+    fault = TaskFailed(text)
+    fault.kind = kind
+    return fault

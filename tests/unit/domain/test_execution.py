@@ -1,0 +1,425 @@
+"""The pure core, decision by decision."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from taskengine.domain.changing import change_job
+from taskengine.domain.errors import Conflict
+from taskengine.domain.execution import Rules, Run
+from taskengine.domain.job import Changes, Job, Snapshot, Task
+from taskengine.domain.messages import Report, ReportEvent
+from taskengine.domain.planning import plan
+from taskengine.domain.retry import RetryDefaults
+from taskengine.domain.status import JobState, TaskState
+from taskengine.domain.workflow import RetryPolicy, Step, Workflow
+from taskengine.workflows.expressions import CelEvaluator
+
+EVALUATOR = CelEvaluator()
+
+
+def workflow(
+    *steps: Step, on_failure: tuple[Step, ...] = (), job_callback: Mapping[str, Any] | None = None
+) -> Workflow:
+    """A workflow of these steps."""
+    return Workflow(
+        name="test",
+        version="1",
+        description="",
+        digest="d",
+        source="{}",
+        supported=True,
+        schema={},
+        steps={step.name: step for step in steps},
+        on_failure={step.name: step for step in on_failure},
+        job_callback=job_callback or {},
+    )
+
+
+class Life:
+    """A job whose decisions are applied one after the other, as a store would."""
+
+    def __init__(self, definition: Workflow, *, arguments: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        self.now = 1_000_000
+        self._ids = itertools.count(1)
+        ids = itertools.count(1)
+        self.rules = Rules(definition, EVALUATOR.evaluate, lambda: 0.5, lambda: f"id{next(ids)}")
+        given = {"endpoints": ("http://127.0.0.1:1/",), **fields}
+        self.job = Job(
+            id=1,
+            client="demo",
+            workflow="test",
+            workflow_digest="d",
+            state=JobState.PENDING,
+            created_at=self.now,
+            updated_at=self.now,
+            parameters={},
+            arguments=arguments or {},
+            **given,
+        )
+        scope = {"parameters": self.job.arguments, "steps": {}, "job": {}, "client": {}}
+        self.tasks = plan(self.job, definition, EVALUATOR.evaluate, EVALUATOR.references, scope)
+        for task in self.tasks:
+            task.id = next(self._ids)
+        self.callbacks: list[tuple[str, str, str]] = []
+        self.cancelled: list[int] = []
+        self.attempts: list[str] = []
+        self.take(lambda run: run.create(pending=bool(self.job.after)))
+
+    def take(self, apply: Any) -> Changes:
+        """Decide and keep what was decided."""
+        run = Run(Snapshot(self.job, self.tasks), self.rules, self.now)
+        apply(run)
+        for task in run.changes.new_tasks:
+            if task.id is None:
+                task.id = next(self._ids)
+                self.tasks.append(task)
+        for callback in run.changes.callbacks:
+            body = json.loads(callback.body)
+            self.callbacks.append((body.get("task_name", "job"), callback.event, body["message"]))
+        self.cancelled += [cancel.task_id for cancel in run.changes.cancels]
+        self.attempts += [attempt.outcome for attempt in run.changes.attempts]
+        return run.changes
+
+    def start(self) -> Life:
+        """Admit the job."""
+        self.take(Run.start)
+        return self
+
+    def task(self, step: str, index: int | None = None) -> Task:
+        """A task by its step (and item)."""
+        return next(task for task in self.tasks if task.step == step and (index is None or task.index == index))
+
+    def states(self) -> dict[str, str]:
+        """step → state of its first task."""
+        return {task.step: task.state.value for task in reversed(self.tasks)}
+
+    def dispatch(self, task: Task) -> None:
+        """As the store dispatches."""
+        task.move(TaskState.DISPATCHED)
+        task.attempt += 1
+        task.token = f"t{task.id}-{task.attempt}"
+
+    def report(self, task: Task, event: str, worker: str = "w1", token: str | None = None, **details: Any) -> Changes:
+        """A worker's report of the task's attempt."""
+        report = Report(task.id or 0, task.attempt, token or task.token or "", ReportEvent(event), self.now, details)
+        return self.take(lambda run: run.report(worker, worker, report))
+
+    def complete(self, step: str, index: int | None = None, **outputs: Any) -> None:
+        """Run a ready task to its good end."""
+        task = self.task(step, index)
+        self.dispatch(task)
+        self.report(task, "completed", outputs=outputs)
+
+    def fail(self, step: str, kind: str = "input", message: str = "broken") -> None:
+        """Run a ready task to a failure."""
+        task = self.task(step)
+        self.dispatch(task)
+        self.report(task, "started")
+        self.report(task, "failed", error={"kind": kind, "message": message})
+
+
+def step(name: str, **fields: Any) -> Step:
+    """A step with a handler that nobody calls."""
+    return Step(name=name, handler="debug.noop", queue="work", **fields)
+
+
+CHAIN = workflow(
+    step("a"), step("b", needs=("a",)), step("c", needs=("b",)), job_callback={"message": "${{ steps.c.outputs.x }}"}
+)
+
+
+def test_a_chain_runs_step_by_step_and_reports_each_in_order() -> None:
+    """Each task becomes ready when its need has completed; the job ends with the last and its message."""
+    life = Life(CHAIN).start()
+    assert life.states() == {"a": "ready", "b": "blocked", "c": "blocked"}
+    life.complete("a")
+    assert life.states() == {"a": "completed", "b": "ready", "c": "blocked"}
+    life.complete("b")
+    life.complete("c", x="done")
+    assert (life.job.state, life.job.failed) == (JobState.COMPLETED, False)
+    assert life.callbacks == [
+        *((name, event, "") for name in "abc" for event in ("start", "complete")),
+        ("job", "job", "done"),
+    ]
+
+
+def test_an_input_error_is_not_tried_again_and_fails_the_job() -> None:
+    """The job ends failed, names the task, and cancels what is left."""
+    life = Life(CHAIN).start()
+    life.fail("a", "input", "no such file")
+    assert (life.job.state, life.job.failed, life.job.error) == (JobState.COMPLETED, True, "a: no such file")
+    assert life.states() == {"a": "failed", "b": "cancelled", "c": "cancelled"}
+    assert life.callbacks[-2:] == [("a", "fail", "no such file"), ("job", "job", "a: no such file")]
+
+
+def test_an_internal_error_is_tried_again_up_to_the_limit() -> None:
+    """A try that will be repeated makes no callback; the last one fails the job."""
+    life = Life(CHAIN, max_retries=2).start()
+    for _ in range(2):
+        life.fail("a", "internal")
+        task = life.task("a")
+        assert task.state is TaskState.RETRY_WAIT
+        assert task.ready_at is not None
+        life.now = task.ready_at
+        life.take(Run.timers)
+        assert task.state is TaskState.READY
+    life.fail("a", "internal")
+    assert life.job.failed
+    assert [event for _, event, _ in life.callbacks] == ["start", "fail", "job"]
+    assert life.attempts == ["failed"] * 3
+
+
+def test_a_timeout_is_given_one_more_chance() -> None:
+    """Whatever the limit, a second timeout is final."""
+    life = Life(CHAIN, max_retries=9).start()
+    life.fail("a", "timeout")
+    life.now += 60_000
+    life.take(Run.timers)
+    life.fail("a", "timeout")
+    assert life.job.failed
+
+
+def test_the_delay_grows_by_the_steps_policy() -> None:
+    """Delay, backoff and limit of the step win over the settings."""
+    policy = RetryPolicy(limit=5, delay_s=10, backoff=3, max_delay_s=50)
+    life = Life(workflow(step("a", retry=policy))).start()
+    delays = []
+    for _ in range(3):
+        life.fail("a", "internal")
+        task = life.task("a")
+        delays.append(((task.ready_at or 0) - life.now) / 1000)
+        life.now = task.ready_at or 0
+        life.take(Run.timers)
+    assert delays == [10, 30, 50]
+    assert life.rules.retry == RetryDefaults()
+
+
+def test_a_false_condition_skips_and_satisfies_dependants() -> None:
+    """The skipped task's dependant runs, and sees empty outputs."""
+    life = Life(
+        workflow(
+            step("a", condition="${{ parameters.go }}"),
+            step("b", needs=("a",), inputs={"has": "${{ has(steps.a.outputs.x) }}", "state": "${{ steps.a.state }}"}),
+        ),
+        arguments={"go": False},
+    ).start()
+    assert life.states() == {"a": "skipped", "b": "ready"}
+    assert life.task("b").inputs == {"has": False, "state": "skipped"}
+
+
+def test_a_condition_that_is_no_boolean_fails_the_task() -> None:
+    """A number is no condition."""
+    life = Life(workflow(step("a", condition="${{ 1 + 1 }}"))).start()
+    assert life.job.error == "a: if: true or false was expected, not 2"
+
+
+def test_a_foreach_over_parameters_is_expanded_at_submission_and_joined() -> None:
+    """One task per item with its item and index; the dependant waits for all and gets the list."""
+    life = Life(
+        workflow(
+            step("each", foreach="${{ parameters.sizes }}", inputs={"size": "${{ item }}", "at": "${{ index }}"}),
+            step("join", needs=("each",), inputs={"all": "${{ steps.each.outputs }}"}),
+        ),
+        arguments={"sizes": [720, 360]},
+    )
+    assert [(task.step, task.index) for task in life.tasks] == [("each", 0), ("each", 1), ("join", None)]
+    life.start()
+    assert [life.task("each", index).inputs for index in (0, 1)] == [{"size": 720, "at": 0}, {"size": 360, "at": 1}]
+    life.complete("each", 1, got="b")
+    assert life.task("join").state is TaskState.BLOCKED
+    life.complete("each", 0, got="a")
+    assert life.task("join").inputs == {"all": [{"got": "a"}, {"got": "b"}]}
+
+
+def test_a_foreach_over_outputs_is_expanded_when_they_are_known() -> None:
+    """The placeholder becomes the first item; an empty list is skipped."""
+    definition = workflow(
+        step("list"),
+        step("each", needs=("list",), foreach="${{ steps.list.outputs.names }}", inputs={"name": "${{ item }}"}),
+        step("after", needs=("each",), inputs={"n": "${{ size(steps.each.outputs) }}"}),
+    )
+    life = Life(definition).start()
+    assert len(life.tasks) == 3
+    life.complete("list", names=["x", "y", "z"])
+    assert [task.inputs["name"] for task in life.tasks if task.step == "each"] == ["x", "y", "z"]
+    for index in range(3):
+        life.complete("each", index)
+    assert life.task("after").inputs == {"n": 3}
+    empty = Life(definition).start()
+    empty.complete("list", names=[])
+    assert (empty.states()["each"], empty.task("after").inputs) == ("skipped", {"n": 0})
+
+
+def test_an_optional_tasks_failure_does_not_fail_the_job() -> None:
+    """Its dependants run."""
+    life = Life(workflow(step("a", optional=True), step("b", needs=("a",)))).start()
+    life.fail("a")
+    assert life.states() == {"a": "failed", "b": "ready"}
+    life.complete("b")
+    assert (life.job.state, life.job.failed) == (JobState.COMPLETED, False)
+
+
+def test_on_failure_steps_run_before_the_job_callback() -> None:
+    """The job ends after its clean-up, with the first error; a failing clean-up changes nothing."""
+    definition = workflow(step("a"), on_failure=(step("tidy", on_failure=True), step("more", on_failure=True)))
+    life = Life(definition).start()
+    life.fail("a", message="no")
+    assert life.job.state is JobState.STARTED
+    assert life.states() == {"a": "failed", "tidy": "ready", "more": "ready"}
+    life.fail("tidy")
+    life.complete("more")
+    assert (life.job.state, life.job.failed, life.job.error) == (JobState.COMPLETED, True, "a: no")
+    assert life.callbacks[-1] == ("job", "job", "a: no")
+
+
+def test_a_failing_job_ends_its_running_tasks() -> None:
+    """What runs beside the failed task is cancelled, and who heard of its start hears of its end."""
+    life = Life(workflow(step("a"), step("b"))).start()
+    life.dispatch(life.task("b"))
+    life.report(life.task("b"), "started")
+    life.fail("a")
+    assert life.cancelled == [life.task("b").id]
+    assert ("b", "fail", "cancelled: a: broken") in life.callbacks
+    assert life.callbacks[-1][1] == "job"
+
+
+def test_old_tokens_are_refused() -> None:
+    """A late report of a lost attempt has no effect, and its worker is told."""
+    life = Life(CHAIN).start()
+    task = life.task("a")
+    life.dispatch(task)
+    life.report(task, "started")
+    old = task.token or ""
+    life.take(lambda run: run.lose(task.id or 0, old))
+    assert task.state is TaskState.RETRY_WAIT
+    changes = life.report(task, "completed", token=old, outputs={})
+    assert [cancel.action for cancel in changes.cancels] == ["fenced"]
+    assert task.state is TaskState.RETRY_WAIT
+
+
+def test_a_second_worker_with_the_same_token_is_fenced() -> None:
+    """A token is run once."""
+    life = Life(CHAIN).start()
+    task = life.task("a")
+    life.dispatch(task)
+    life.report(task, "started", worker="w1")
+    changes = life.report(task, "completed", worker="w2", outputs={})
+    assert [(cancel.action, cancel.worker_id) for cancel in changes.cancels] == [("fenced", "w2")]
+    assert task.state is TaskState.RUNNING
+
+
+def test_a_release_costs_no_try_and_a_redelivery_of_a_running_task_says_nothing() -> None:
+    """Handed back at a drain, the task is ready again; a redelivered hint leaves the running attempt alone."""
+    life = Life(CHAIN).start()
+    task = life.task("a")
+    life.dispatch(task)
+    life.report(task, "started")
+    life.report(task, "released", reason="redelivered")
+    assert task.state is TaskState.RUNNING
+    life.report(task, "released", reason="drain")
+    assert (task.state, task.tries) == (TaskState.READY, 0)
+
+
+def test_a_poison_task_is_given_up_after_ten_losses() -> None:
+    """Losses have a cap of their own, beyond any retry limit."""
+    life = Life(CHAIN, max_retries=0).start()
+    task = life.task("a")
+    for _ in range(10):
+        life.now += 100_000
+        life.take(Run.timers)
+        life.dispatch(task)
+        life.report(task, "started")
+        life.take(lambda run: run.lose(task.id or 0, task.token or ""))
+    assert (task.state, life.job.failed) == (TaskState.FAILED, True)
+
+
+def test_pause_and_resume_run_the_interrupted_task_again() -> None:
+    """A pause takes back what runs, reports nothing, and the resumed job goes on after admission."""
+    life = Life(CHAIN).start()
+    life.complete("a")
+    task = life.task("b")
+    life.dispatch(task)
+    life.report(task, "started")
+    heard = len(life.callbacks)
+    life.take(lambda run: change_job(run, {"queue_state": "paused"}, "demo"))
+    assert (life.job.state, task.state) == (JobState.PAUSED, TaskState.BLOCKED)
+    assert life.cancelled == [task.id]
+    life.take(lambda run: change_job(run, {"queue_state": "queued"}, "demo"))
+    assert life.job.state is JobState.QUEUED
+    life.start()
+    assert task.state is TaskState.READY
+    life.complete("b")
+    life.complete("c", x="end")
+    assert [(name, event) for name, event, _ in life.callbacks[heard:]] == [
+        ("b", "complete"), ("c", "start"), ("c", "complete"), ("job", "job"),
+    ]  # fmt: skip
+
+
+def test_breaking_reports_failed_by_whom() -> None:
+    """Tasks are cancelled and the job callback names the client."""
+    life = Life(CHAIN).start()
+    life.take(lambda run: change_job(run, {"queue_state": "broken"}, "demo"))
+    assert life.job.state is JobState.BROKEN
+    assert life.callbacks == [("job", "job", "broken by demo")]
+    with pytest.raises(Conflict, match="the job is broken"):
+        life.take(lambda run: change_job(run, {"queue_state": "queued"}, "demo"))
+
+
+def test_a_scheduled_job_waits_for_its_time() -> None:
+    """It is queued by the timer, not before."""
+    life = Life(CHAIN, run_at=1_060_000)
+    assert life.job.state is JobState.SCHEDULED
+    life.take(Run.timers)
+    assert life.job.state is JobState.SCHEDULED
+    life.now = 1_060_000
+    life.take(Run.timers)
+    assert life.job.state is JobState.QUEUED
+
+
+def test_a_new_run_at_moves_a_queued_job_back_to_scheduled() -> None:
+    """And a past one frees a scheduled job at once."""
+    life = Life(CHAIN)
+    life.take(lambda run: change_job(run, {"run_at": 2_000_000}, "demo"))
+    assert life.job.state is JobState.SCHEDULED
+    life.take(lambda run: change_job(run, {"run_at": None}, "demo"))
+    assert life.job.state is JobState.QUEUED
+
+
+def test_the_jobs_time_limit_fails_it() -> None:
+    """The deadline starts with the first admission."""
+    life = Life(CHAIN, timeout_s=10.0).start()
+    life.now += 10_000
+    life.take(Run.timers)
+    assert (life.job.failed, life.job.error) == (True, "the job's time limit of 10 s is over")
+
+
+def test_a_job_callback_that_does_not_resolve_fails_the_job() -> None:
+    """The job still ends, and says why."""
+    life = Life(workflow(step("a"), job_callback={"message": "${{ steps.a.outputs.none }}"})).start()
+    life.complete("a")
+    assert (life.job.state, life.job.failed) == (JobState.COMPLETED, True)
+    assert "job_callback" in (life.job.error or "")
+
+
+def test_a_lost_process_voids_its_attempts_at_no_cost() -> None:
+    """After a restart of the embedded engine, what was held is ready again."""
+    life = Life(CHAIN).start()
+    task = life.task("a")
+    life.dispatch(task)
+    life.report(task, "started")
+    life.take(Run.void)
+    assert (task.state, task.tries, task.losses, life.attempts) == (TaskState.READY, 0, 0, ["interrupted"])
+    life.complete("a")
+    assert life.task("b").state is TaskState.READY
+
+
+def test_a_workflow_without_steps_to_run_ends_at_once() -> None:
+    """Nothing to do is done."""
+    life = Life(workflow(step("a", condition="${{ false }}"))).start()
+    assert (life.job.state, life.job.failed) == (JobState.COMPLETED, False)
