@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -14,12 +15,13 @@ from taskengine.domain.status import TaskState
 from taskengine.engine.effects import Effects
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.rules import Decisions
-from taskengine.ports import Address, Broker, Clock, Delivery, JobStore
+from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, JobStore
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 200
 _KNOWN_TASKS = 100_000
+_LAST_LOOK_S = 0.05
 
 type_of_report = tuple[str, str, Report]
 
@@ -39,12 +41,30 @@ class Coordinator:
         self._store, self._broker, self._decisions = store, broker, decisions
         self._effects, self._progress, self._clock = effects, progress, clock
         self._job_of: dict[int, int] = {}
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """`run` returns once everything that is there already was taken."""
+        self._stopping.set()
 
     async def run(self) -> None:
         """Consume for ever. What was not acknowledged when this raises is delivered again."""
         async with self._broker.consume(Address.REPORTS, prefetch=_BATCH * 2) as consumer:
-            while deliveries := await consumer.batch(_BATCH):
+            while deliveries := await self._next(consumer):
                 await self.take(deliveries)
+
+    async def _next(self, consumer: Consumer) -> list[Delivery]:
+        """The next batch; [] once stopping and nothing is there."""
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        batch = asyncio.ensure_future(consumer.batch(_BATCH))
+        try:
+            await asyncio.wait({stopping, batch}, return_when=asyncio.FIRST_COMPLETED)
+            if not batch.done():
+                await asyncio.wait({batch}, timeout=_LAST_LOOK_S)
+            return await batch if batch.done() else []
+        finally:
+            stopping.cancel()
+            batch.cancel()
 
     async def take(self, deliveries: Sequence[Delivery]) -> None:
         """Handle one batch."""

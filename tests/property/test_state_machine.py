@@ -35,6 +35,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @initialize(shape=st.sampled_from(_SHAPES), retries=st.integers(0, 2))
     def begin(self, shape: Any, retries: int) -> None:
+        """A job of one of the shapes."""
         self.life = Life(shape, max_retries=retries)
         self.old_tokens: list[tuple[Task, str]] = []
         self.ended_as: JobState | None = None
@@ -46,10 +47,12 @@ class JobMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.life.job.state is JobState.QUEUED)
     @rule()
     def admit(self) -> None:
+        """A slot is given."""
         self.life.start()
 
     @rule(data=st.data())
     def dispatch(self, data: Any) -> None:
+        """A ready task gets a token."""
         task = self._pick(data, TaskState.READY)
         if task is not None:
             self.life.dispatch(task)
@@ -57,12 +60,14 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), event=st.sampled_from(["started", "completed", "released"]), worker=st.sampled_from("xy"))
     def report(self, data: Any, event: str, worker: str) -> None:
+        """A worker reports, perhaps not the one that began."""
         task = self._pick(data, *TASK_HELD)
         if task is not None:
             self.life.report(task, event, worker=worker, outputs={"n": 1}, reason="drain")
 
     @rule(data=st.data(), kind=st.sampled_from(["input", "resource", "timeout", "internal"]))
     def fail(self, data: Any, kind: str) -> None:
+        """An attempt fails."""
         task = self._pick(data, *TASK_HELD)
         if task is not None:
             worker = task.worker_id or "x"
@@ -70,6 +75,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), event=st.sampled_from(["started", "completed", "released"]))
     def late_report(self, data: Any, event: str) -> None:
+        """A token that is not out any more has no effect."""
         old = [(task, token) for task, token in self.old_tokens if task.token != token]
         if old:
             task, token = data.draw(st.sampled_from(old))
@@ -79,6 +85,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def lose(self, data: Any) -> None:
+        """A lease runs out."""
         task = self._pick(data, *TASK_HELD)
         if task is not None:
             token = task.token or ""
@@ -86,26 +93,31 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 100))
     def wait(self, seconds: int) -> None:
+        """Time passes."""
         self.life.now += seconds * 1000
         self.life.take(Run.timers)
 
     @precondition(lambda self: self.life.job.state in {JobState.STARTED, JobState.QUEUED})
     @rule()
     def pause(self) -> None:
+        """By hand."""
         self.life.take(lambda run: change_job(run, {"queue_state": "paused"}, "demo"))
 
     @precondition(lambda self: self.life.job.state is JobState.PAUSED)
     @rule()
     def resume(self) -> None:
+        """By hand."""
         self.life.take(lambda run: change_job(run, {"queue_state": "queued"}, "demo"))
 
     @precondition(lambda self: self.life.job.state not in JOB_ENDED and len(self.life.attempts) > 3)
     @rule()
     def break_off(self) -> None:
+        """By hand, late enough that jobs also end otherwise."""
         self.life.take(lambda run: change_job(run, {"queue_state": "broken"}, "demo"))
 
     @rule()
     def restart(self) -> None:
+        """The process comes back without its workers."""
         self.life.take(Run.void)
 
     @invariant()
