@@ -1,0 +1,104 @@
+"""Limits and circuit breakers of endpoints."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from taskengine.engine.endpoints import Endpoints, Limits
+from taskengine.ports import DueCallback
+
+NOW = 1_800_000_000_000
+LIMITS = Limits(concurrency=8, per_endpoint=2, breaker_failures=3, cool_down_s=5, cool_down_max_s=20)
+IDS = count(1)
+
+
+def _due(endpoint: str) -> DueCallback:
+    number = next(IDS)
+    return DueCallback(number, number, "demo", endpoint, "start", f"msg_{number}", "{}", NOW, 0, 0, NOW)
+
+
+def _fill(endpoints: Endpoints, *urls: str) -> list[str]:
+    for url in urls:
+        endpoints.hold(_due(url), NOW + 60_000)
+    return [callback.endpoint for callback, _ in endpoints.take(NOW)]
+
+
+def test_an_endpoint_has_its_share_and_the_rest_is_held() -> None:
+    """A full endpoint is busy; another is not touched by it; what ends makes room for what is held."""
+    endpoints = Endpoints(LIMITS)
+    assert sorted(_fill(endpoints, *["http://a/"] * 4, "http://b/")) == ["http://a/"] * 2 + ["http://b/"]
+    assert endpoints.busy(NOW) == ["http://a/"]
+    endpoints.done("http://a/", NOW, answered=True)
+    assert [callback.endpoint for callback, _ in endpoints.take(NOW)] == ["http://a/"]
+    assert endpoints.sending == 3
+    assert len(endpoints.drop_held()) == 1
+
+
+def test_all_together_stay_within_the_limit() -> None:
+    """However many endpoints there are."""
+    endpoints = Endpoints(LIMITS)
+    assert len(_fill(endpoints, *[f"http://h{number}/" for number in range(20)])) == 8
+
+
+def test_one_server_cannot_take_all_by_many_urls() -> None:
+    """A quarter is its share; what is beyond is given back for a while."""
+    endpoints = Endpoints(LIMITS)
+    assert len(_fill(endpoints, *[f"http://a/{number}" for number in range(5)], "http://b/")) == 3
+    given = endpoints.unwanted(NOW)
+    assert [until - NOW for _, until in given] == [5000] * 3
+    assert endpoints.drop_held() == []
+
+
+def test_a_breaker_opens_after_silences_in_a_row_and_lets_one_through_later() -> None:
+    """Open: nothing passes. Half open: one. Silent again: longer. Answered: all."""
+    endpoints, now = Endpoints(LIMITS), NOW
+    for _ in range(3):
+        assert len(_fill(endpoints, "http://a/")) == 1
+        endpoints.done("http://a/", now, answered=False)
+    assert endpoints.busy(now) == ["http://a/"]
+    assert endpoints.next_opening(now) == now + 5000
+    assert _fill(endpoints, "http://a/", "http://a/") == []
+    assert [until for _, until in endpoints.unwanted(now)] == [now + 5000] * 2
+    now += 5000
+    endpoints.hold(_due("http://a/"), now + 60_000)
+    endpoints.hold(_due("http://a/"), now + 60_000)
+    assert endpoints.next_opening(now) is None
+    assert len(endpoints.take(now)) == 1
+    endpoints.done("http://a/", now, answered=False)
+    assert endpoints.next_opening(now) == now + 10_000
+    now += 10_000
+    assert len(endpoints.take(now)) == 1
+    endpoints.done("http://a/", now, answered=True)
+    assert len(_fill(endpoints, "http://a/", "http://a/")) == 2
+
+
+def test_an_error_that_is_answered_is_no_silence() -> None:
+    """A server that answers 500 costs nobody time."""
+    endpoints = Endpoints(LIMITS)
+    for _ in range(9):
+        _fill(endpoints, "http://a/")
+        endpoints.done("http://a/", NOW, answered=True)
+    assert endpoints.busy(NOW) == []
+
+
+def test_an_endpoint_that_was_silent_once_is_called_by_one_at_a_time() -> None:
+    """So that many jobs do not hang on it together."""
+    endpoints = Endpoints(LIMITS)
+    _fill(endpoints, "http://a/")
+    endpoints.done("http://a/", NOW, answered=False)
+    assert endpoints.busy(NOW) == []
+    assert len(_fill(endpoints, "http://a/", "http://a/")) == 1
+
+
+def test_what_is_idle_is_forgotten() -> None:
+    """Endpoints of ended jobs do not pile up, nor do their failures tell anything for ever."""
+    endpoints = Endpoints(LIMITS)
+    _fill(endpoints, "http://a/", "http://b/", "http://c/")
+    endpoints.done("http://a/", NOW, answered=True)
+    endpoints.done("http://b/", NOW, answered=False)
+    endpoints.done("http://c/", NOW, answered=None)
+    endpoints.busy(NOW)
+    assert set(endpoints._endpoints) == {"http://b/"}
+    endpoints.busy(NOW + 3_600_000)
+    assert endpoints._endpoints == {}
+    assert not endpoints._origins
