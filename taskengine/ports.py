@@ -494,12 +494,12 @@ class CallbackStore(Protocol):
     """Undelivered callbacks: a line per (job, endpoint), each with one clock."""
 
     async def claim_callbacks(
-        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = (), overtake_ms: int = 300_000
+        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = ()
     ) -> Sequence[DueCallback]:
         """Claim the head of each line that is due, in order of due time; endpoints in `busy` are passed over.
 
         A claim that is not settled by `lease_until` is due again. A job event whose line is waiting behind task
-        events is the head of a line of its own, with a clock of its own, once it is `overtake_ms` old.
+        events is the head of a line of its own, with a clock of its own, once it is 5 minutes old.
         """
         ...
 
@@ -515,7 +515,7 @@ class CallbackStore(Protocol):
         """All that is left of a line is dead (410, or 72 h over)."""
         ...
 
-    async def next_callback(self, *, busy: Sequence[str] = (), overtake_ms: int = 300_000) -> int | None:
+    async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:
         """When the next line is due (a claimed one when its lease is over), those of `busy` endpoints passed over; None
         where there is none."""
         ...

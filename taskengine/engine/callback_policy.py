@@ -30,7 +30,6 @@ class CallbackPolicy:
     jitter: float = 0.1  # of each delay, added at random
     retry_after_max_s: float = HOUR
     give_up_after_s: float = 72 * HOUR  # from the oldest undelivered event of the line
-    overtake_after_s: float = 5 * MINUTE  # a job callback waits no longer for task callbacks
     retry_limit: int = 3  # tries of a task callback that the client does not want
     concurrency: int = 256
     per_endpoint_concurrency: int = 4

@@ -52,7 +52,6 @@ class CallbackDelivery:
         self._sender = sender
         self._clock = clock
         self._policy = policy
-        self._overtake_ms = round(policy.overtake_after_s * 1000)
         self._wait = wait_listed(policy.delays_s, jitter=policy.jitter, draw=draw)
         self._endpoints = Endpoints(
             Limits(
@@ -63,7 +62,7 @@ class CallbackDelivery:
                 policy.cool_down_max_s,
             )
         )
-        self._sending: dict[int, DueCallback] = {}
+        self._interrupted: list[DueCallback] = []
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -86,7 +85,6 @@ class CallbackDelivery:
         more = await self._claim()
         now = self._clock.now()
         for callback, lease_until in self._endpoints.take(now):
-            self._sending[callback.id] = callback
             group.create_task(self._deliver(callback, lease_until))
         for callback, until in self._endpoints.unwanted(now):
             group.create_task(self._give_back(callback, until))
@@ -106,7 +104,6 @@ class CallbackDelivery:
                 lease_until=lease_until,
                 limit=limit,
                 busy=self._endpoints.busy(now),
-                overtake_ms=self._overtake_ms,
             ),
         )
         for callback in claimed:
@@ -126,7 +123,7 @@ class CallbackDelivery:
             return None  # the first that ends wakes us
         now = self._clock.now()
         busy = self._endpoints.busy(now)
-        due = await self._persist("next", lambda: self._store.next_callback(busy=busy, overtake_ms=self._overtake_ms))
+        due = await self._persist("next", lambda: self._store.next_callback(busy=busy))
         times = [at for at in (due, self._endpoints.next_opening(now)) if at is not None]
         return max(min(times), now + _LEAST_REST_MS) if times else None
 
@@ -144,8 +141,10 @@ class CallbackDelivery:
             result = await self._try(callback)
             answered = result.status is not None
             await self._settle(callback, result, lease_until)
+        except asyncio.CancelledError:
+            self._interrupted.append(callback)
+            raise
         finally:
-            del self._sending[callback.id]
             self._endpoints.done(callback.endpoint, self._clock.now(), answered=answered)
             self._woken.set()
 
@@ -187,7 +186,7 @@ class CallbackDelivery:
 
     async def _give_back_all(self) -> None:
         """At the end, so that whoever comes next need not wait for the claims to run out."""
-        for callback in [*self._sending.values(), *self._endpoints.drop_held()]:
+        for callback in [*self._interrupted, *self._endpoints.drop_held()]:
             await self._give_back(callback, self._clock.now())
 
     async def _persist(self, what: str, call: Callable[[], Awaitable[T]], *, until: int | None = None) -> T:
@@ -196,6 +195,9 @@ class CallbackDelivery:
         def tell(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             log.warning("callback_store_failed", call=what, attempt=state.attempt_number, error=str(error))
+
+        async def once() -> T:  # tenacity awaits what it knows to be a coroutine function
+            return await call()
 
         def over(_: RetryCallState) -> bool:
             return until is not None and self._clock.now() >= until
@@ -208,7 +210,7 @@ class CallbackDelivery:
             before_sleep=tell,
             reraise=True,
         )
-        return await retrying(call)
+        return await retrying(once)
 
 
 def _tell(callback: DueCallback, result: SendResult, verdict: Verdict) -> None:

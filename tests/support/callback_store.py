@@ -11,7 +11,8 @@ from taskengine.domain.errors import StoreUnavailable
 from taskengine.domain.job import LogEntry
 from taskengine.ports import DueCallback
 
-Key = tuple[int, str, bool]  # job, endpoint, whether it is the job event's own line
+PATIENCE_MS = 300_000
+Key = tuple[int, str, bool]  # job, endpoint, whether it is the line of job events
 
 
 @dataclass
@@ -62,7 +63,8 @@ class MemoryCallbackStore:
         """Make a delivery due."""
         row = Row(next(self._ids), job_id, client, endpoint, event, body, now)
         self.rows.append(row)
-        self.lines.setdefault((job_id, endpoint, False), Line(now))
+        behind = event == "job" and any(self._key(one)[:2] == (job_id, endpoint) for one in self._pending()[:-1])
+        self.lines.setdefault(self._key(row), Line(now + PATIENCE_MS if behind else now))
         return row
 
     def states(self) -> list[str]:
@@ -70,18 +72,18 @@ class MemoryCallbackStore:
         return [row.state for row in self.rows]
 
     async def claim_callbacks(
-        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = (), overtake_ms: int = 300_000
+        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = ()
     ) -> Sequence[DueCallback]:
         """Claim due heads."""
         self._call("claim")
         due = sorted(
-            (self._line(key).next_at, head.id, key)
-            for key, head in self._heads(now, overtake_ms).items()
-            if self._line(key).next_at <= now and head.endpoint not in busy
+            (self.lines[key].next_at, head.id, key)
+            for key, head in self._heads(busy).items()
+            if self.lines[key].next_at <= now
         )
         claimed = []
         for _, row_id, key in due[:limit]:
-            line = self._line(key)
+            line = self.lines[key]
             line.next_at = lease_until
             claimed.append(self._due(self._row(row_id), line))
         return claimed
@@ -93,15 +95,16 @@ class MemoryCallbackStore:
         self._call(f"settle {state}")
         row = self._row(callback.id)
         row.state = state
-        line = self._line(self._key(row))
+        line = self.lines[self._key(row)]
         if status is not None or error is not None:
             row.attempts += 1
             row.last_status, row.last_error = status, error
             line.failures = line.failures + 1 if state == "pending" else 0
         line.next_at = now if next_at is None else next_at
         row.delivered_at = now if state == "delivered" else None
-        if state != "pending":
-            self.lines.pop((row.job_id, row.endpoint, True), None)
+        own = self.lines.get((row.job_id, row.endpoint, True))
+        if own is not None and not any(self._key(one) == self._key(row) for one in self._pending()):
+            own.next_at = min(own.next_at, now)  # it waits for nothing any more
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
         """Give all of a line up."""
@@ -110,18 +113,10 @@ class MemoryCallbackStore:
             if (row.job_id, row.endpoint) == (job_id, endpoint):
                 row.state, row.last_error = "dead", reason
 
-    async def next_callback(self, *, busy: Sequence[str] = (), overtake_ms: int = 300_000) -> int | None:
+    async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:
         """When the next line is due."""
         self._call("next")
-        times = [
-            self._line(key).next_at for key, head in self._heads(None, overtake_ms).items() if head.endpoint not in busy
-        ]
-        waiting = [
-            row.created_at + overtake_ms
-            for row in self._pending()
-            if row.event == "job" and row.endpoint not in busy and self._key(row) not in self._heads(None, overtake_ms)
-        ]
-        return min([*times, *waiting], default=None)
+        return min((self.lines[key].next_at for key in self._heads(busy)), default=None)
 
     async def callbacks(self, job_id: int) -> Sequence[Mapping[str, Any]]:
         """All of a job."""
@@ -135,7 +130,7 @@ class MemoryCallbackStore:
         found = [row for row in self.rows if row.state == "dead" and callback_id in {None, row.id}]
         for row in found:
             row.state = "pending"
-            self.lines[row.job_id, row.endpoint, False] = Line(now)
+            self.lines[self._key(row)] = Line(now)
         return len(found)
 
     async def callback_backlog(self) -> tuple[int, int | None]:
@@ -160,25 +155,15 @@ class MemoryCallbackStore:
     def _row(self, row_id: int) -> Row:
         return next(row for row in self.rows if row.id == row_id)
 
-    def _heads(self, now: int | None, overtake_ms: int) -> dict[Key, Row]:
+    def _heads(self, busy: Sequence[str]) -> dict[Key, Row]:
         heads: dict[Key, Row] = {}
         for row in self._pending():
-            key = (row.job_id, row.endpoint, False)
-            overtakes = now is not None and row.event == "job" and now >= row.created_at + overtake_ms
-            own = (row.job_id, row.endpoint, True)
-            if key not in heads:
-                heads[key] = row
-            elif overtakes or own in self.lines:
-                self.lines.setdefault(own, Line(now or 0))
-                heads[own] = row
+            if row.endpoint not in busy:
+                heads.setdefault(self._key(row), row)
         return heads
 
     def _key(self, row: Row) -> Key:
-        own = (row.job_id, row.endpoint, True)
-        return own if row.event == "job" and own in self.lines else (row.job_id, row.endpoint, False)
-
-    def _line(self, key: Key) -> Line:
-        return self.lines[key]
+        return (row.job_id, row.endpoint, row.event == "job")
 
     def _due(self, row: Row, line: Line) -> DueCallback:
         oldest = min(r.created_at for r in self._pending() if (r.job_id, r.endpoint) == (row.job_id, row.endpoint))
