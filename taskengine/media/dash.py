@@ -1,0 +1,119 @@
+"""DASH manifests: what they name, and how one is moved above its set. Parsed without entities, DTD and network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lxml import etree
+
+_NS = "{urn:mpeg:dash:schema:mpd:2011}"
+_MAX_SEGMENTS = 1_000_000
+
+
+class ManifestFault(ValueError):
+    """A manifest that is wrong, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """A representation with a segment timeline: (URI, seconds) of each segment."""
+
+    id: str
+    content: str  # video, audio, text
+    init: str | None
+    segments: Sequence[tuple[str, float]]
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all segments."""
+        return sum(seconds for _, seconds in self.segments)
+
+
+def _root(text: str) -> etree._Element:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False)
+    try:
+        root = etree.fromstring(text.encode(), parser)
+    except etree.XMLSyntaxError as error:
+        raise ManifestFault(f"it is not XML: {error}") from error
+    if root.tag != f"{_NS}MPD":
+        raise ManifestFault(f"its root is {root.tag}, not an MPD")
+    return root
+
+
+def read(text: str) -> Sequence[Representation]:
+    """The representations of a static MPD whose segments are listed by templates with timelines."""
+    root = _root(text)
+    try:
+        found = [representation for period in root.iterfind(f"{_NS}Period") for representation in _period(period)]
+    except (KeyError, ValueError) as error:
+        raise ManifestFault(f"it does not parse: {error!r}") from error
+    if not found:
+        raise ManifestFault("it has no representation")
+    return found
+
+
+def _period(period: etree._Element) -> Iterator[Representation]:
+    for adaptation in period.iterfind(f"{_NS}AdaptationSet"):
+        shared = adaptation.find(f"{_NS}SegmentTemplate")
+        for element in adaptation.iterfind(f"{_NS}Representation"):
+            own = element.find(f"{_NS}SegmentTemplate")
+            template = own if own is not None else shared
+            if template is None:
+                raise ManifestFault(f"representation {element.get('id')} has no segment template")
+            yield _representation(element, adaptation.get("contentType", ""), template)
+
+
+def _representation(element: etree._Element, content: str, template: etree._Element) -> Representation:
+    values = {"RepresentationID": element.get("id", ""), "Bandwidth": element.get("bandwidth", "")}
+    media = template.get("media", "")
+    init = template.get("initialization")
+    number = int(template.get("startNumber", "1"))
+    timescale = int(template.get("timescale", "1"))
+    segments = [
+        (expand(media, values | {"Number": str(number + index), "Time": str(time)}), duration / timescale)
+        for index, (time, duration) in enumerate(_timeline(template))
+    ]
+    return Representation(values["RepresentationID"], content, expand(init, values) if init else None, segments)
+
+
+def _timeline(template: etree._Element) -> Iterator[tuple[int, int]]:
+    """(begin, duration) of each segment."""
+    time, count = 0, 0
+    for entry in template.iterfind(f"{_NS}SegmentTimeline/{_NS}S"):
+        time = int(entry.get("t", str(time)))
+        duration = int(entry.get("d", "0"))
+        repeat = int(entry.get("r", "0"))
+        if repeat < 0 or count + repeat > _MAX_SEGMENTS:
+            raise ManifestFault(f"its timeline repeats a segment {repeat} times")
+        for _ in range(repeat + 1):
+            yield time, duration
+            time += duration
+            count += 1
+
+
+def expand(template: str, values: Mapping[str, str]) -> str:
+    """A URI template with its identifiers filled in (`$Number%05d$`, `$$`)."""
+    parts = template.split("$")
+    if len(parts) % 2 == 0:
+        raise ManifestFault(f"the template {template!r} has an odd number of $")
+    return "".join(part if index % 2 == 0 else _filled(part, values) for index, part in enumerate(parts))
+
+
+def _filled(identifier: str, values: Mapping[str, str]) -> str:
+    if not identifier:
+        return "$"
+    name, _, width = identifier.partition("%")
+    value = values[name]
+    return value.zfill(int(width.rstrip("d"))) if width else value
+
+
+def with_prefix(text: str, prefix: str) -> str:
+    """The manifest with its segments found below `prefix` (`v/1-1/clear/`)."""
+    root = _root(text)
+    base = etree.Element(f"{_NS}BaseURL")
+    base.text = prefix
+    base.tail = "\n  "
+    before = [child for child in root if child.tag == f"{_NS}ProgramInformation"]
+    root.insert(len(before), base)
+    return etree.tostring(root, xml_declaration=True, encoding="UTF-8").decode()

@@ -1,0 +1,105 @@
+"""HLS playlists: what they name, and how a master is moved above its set. A library parses; nothing is fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import openm3u8
+
+
+class PlaylistFault(ValueError):
+    """A playlist that is wrong, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPlaylist:
+    """A media playlist: (URI, seconds) of each segment. `init` is None where there is no EXT-X-MAP."""
+
+    init: str | None
+    segments: Sequence[tuple[str, float]]
+    ended: bool
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all segments."""
+        return sum(seconds for _, seconds in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterPlaylist:
+    """A master: the URIs of its variants and of its renditions."""
+
+    variants: Sequence[str]
+    renditions: Sequence[str]
+
+
+def _load(text: str) -> openm3u8.M3U8:
+    if not text.startswith("#EXTM3U"):
+        raise PlaylistFault("it does not begin with #EXTM3U")
+    try:
+        return openm3u8.loads(text)
+    except (ValueError, openm3u8.ParseError, KeyError, IndexError) as error:
+        raise PlaylistFault(f"it does not parse: {error!r}") from error
+
+
+def read_master(text: str) -> MasterPlaylist:
+    """Parse a master playlist; PlaylistFault where it is none."""
+    playlist = _load(text)
+    if not playlist.is_variant:
+        raise PlaylistFault("it is no master playlist")
+    variants = [str(variant.uri) for variant in playlist.playlists]
+    renditions = [str(media.uri) for media in playlist.media if media.uri]
+    return MasterPlaylist(variants, renditions)
+
+
+def read_media(text: str) -> MediaPlaylist:
+    """Parse a media playlist; PlaylistFault where it is none."""
+    playlist = _load(text)
+    segments = [(str(segment.uri), float(segment.duration or 0.0)) for segment in playlist.segments]
+    if playlist.is_variant or not segments:
+        raise PlaylistFault("it has no segments")
+    init = playlist.segment_map[0].uri if playlist.segment_map else None
+    return MediaPlaylist(str(init) if init else None, segments, bool(playlist.is_endlist))
+
+
+def with_prefix(text: str, prefix: str) -> str:
+    """The playlist with every URI that it names moved below `prefix` (`v/1-1/clear/`)."""
+    lines = []
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            lines.append(prefix + line)
+        else:
+            lines.append(re.sub(r'\bURI="([^"]*)"', lambda match: f'URI="{prefix}{match[1]}"', line))
+    return "\n".join(lines) + "\n"
+
+
+def complete_groups(text: str) -> str:
+    """The master with each audio rendition in every group: one that a group lacks is taken from the first that has it.
+
+    A player that chooses a variant with surround sound then keeps the languages that have stereo alone.
+    """
+    lines = text.splitlines()
+    media = [(index, line) for index, line in enumerate(lines) if line.startswith("#EXT-X-MEDIA:TYPE=AUDIO")]
+    groups: dict[str, set[str]] = {}
+    first: dict[str, str] = {}
+    for _, line in media:
+        name = _attribute(line, "NAME")
+        groups.setdefault(_attribute(line, "GROUP-ID"), set()).add(name)
+        first.setdefault(name, line)
+    added = [
+        re.sub(r'GROUP-ID="[^"]*"', f'GROUP-ID="{group}"', line)
+        for group, names in groups.items()
+        for name, line in first.items()
+        if name not in names
+    ]
+    if not added:
+        return text
+    end = media[-1][0] + 1
+    return "\n".join([*lines[:end], *added, *lines[end:]]) + "\n"
+
+
+def _attribute(line: str, name: str) -> str:
+    match = re.search(rf'[:,]{name}="([^"]*)"', line)
+    return match[1] if match else ""

@@ -1,0 +1,65 @@
+"""The rungs that a source gets: never above it, its own size on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taskengine.media.profiles import Rung
+
+_NEAR = 0.9  # a rung of this part of the source's size stands for it
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One encoding of the video: even sizes, square pixels."""
+
+    name: str
+    width: int
+    height: int
+    crf: int
+    max_bitrate: int
+    profile: str
+
+
+def ladder(size: tuple[int, int], rungs: Sequence[Rung]) -> Sequence[Rendition]:
+    """The renditions of a source of this display size, the largest first.
+
+    A rung is a box, turned for portrait. One that the source does not fill is above it and is dropped; where no rung
+    that is left comes near the source's size, the smallest dropped one is kept at the source's own size.
+    """
+    ordered = sorted(rungs, key=lambda rung: rung.width * rung.height, reverse=True)
+    below = [rung for rung in ordered if _scale(size, rung) <= 1]
+    above = [rung for rung in ordered if _scale(size, rung) > 1]
+    if above and (not below or _scale(size, below[0]) < _NEAR):
+        below.insert(0, above[-1])
+    sizes: dict[tuple[int, int], Rung] = {}
+    for rung in below:
+        sizes.setdefault(_fit(size, rung), rung)
+    return [
+        Rendition(f"video_{number}", width, height, rung.crf, rung.max_bitrate, rung.profile)
+        for number, ((width, height), rung) in enumerate(sizes.items(), start=1)
+    ]
+
+
+def _scale(size: tuple[int, int], rung: Rung) -> float:
+    """How much the source would grow (over 1) or shrink to fill the rung's box."""
+    width, height = size
+    across, along = (rung.width, rung.height) if width >= height else (rung.height, rung.width)
+    return min(across / width, along / height)
+
+
+def _fit(size: tuple[int, int], rung: Rung) -> tuple[int, int]:
+    scale = min(1.0, _scale(size, rung))
+    return _even(size[0] * scale, size[0]), _even(size[1] * scale, size[1])
+
+
+def _even(value: float, limit: int) -> int:
+    """The nearest even number, not above `limit`, at least 2."""
+    return max(2, min(2 * round(value / 2), limit - limit % 2))
+
+
+def fit_width(size: tuple[int, int], width: int) -> tuple[int, int]:
+    """An even size of this width (never above the source's) with the source's aspect."""
+    scale = min(1.0, width / size[0])
+    return _even(size[0] * scale, size[0]), _even(size[1] * scale, size[1])

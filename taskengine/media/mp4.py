@@ -1,0 +1,204 @@
+"""Reading MP4 boxes: enough to know that a file is whole, what its tracks are and how long its fragments last."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf", b"edts"}
+_MAX_BOX = 256 * 1024 * 1024  # of metadata that is read whole
+
+
+class BoxFault(ValueError):
+    """A file that is no whole MP4, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box in a buffer: its type and where its content lies."""
+
+    kind: bytes
+    start: int  # of the content
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class MovieTrack:
+    """A track of a movie box; `duration` in its own timescale, edits left out of account."""
+
+    id: int
+    handler: str  # vide, soun, text …
+    timescale: int
+    samples: int
+    duration: int
+    default_duration: int  # of its fragments' samples (trex)
+
+    @property
+    def seconds(self) -> float:
+        """Its duration."""
+        return self.duration / self.timescale
+
+
+@dataclass(frozen=True, slots=True)
+class Movie:
+    """What the movie box says. `index_first`: it lies before the media data, so that players can begin at once."""
+
+    tracks: Sequence[MovieTrack]
+    index_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One track fragment: when it begins, how long it lasts (in the track's timescale), how many samples it has."""
+
+    track: int
+    begin: int
+    duration: int
+    samples: int
+
+
+def layout(path: Path) -> Sequence[tuple[bytes, int, int]]:
+    """(type, offset, size) of the boxes at the top of a file, which they must fill exactly."""
+    size = path.stat().st_size
+    boxes: list[tuple[bytes, int, int]] = []
+    offset = 0
+    with path.open("rb") as file:
+        while offset < size:
+            file.seek(offset)
+            kind, _, length = _header(file.read(16), size - offset)
+            boxes.append((kind, offset, length))
+            offset += length
+    if not boxes:
+        raise BoxFault("it is empty")
+    return boxes
+
+
+def _header(data: bytes, rest: int) -> tuple[bytes, int, int]:
+    """(type, header's length, whole length) of the box that `data` begins with."""
+    if len(data) < 8:
+        raise BoxFault("it ends within a box")
+    length, kind = struct.unpack_from(">I4s", data)
+    head = 8
+    if length == 1:
+        if len(data) < 16:
+            raise BoxFault("it ends within a box")
+        (length,), head = struct.unpack_from(">Q", data, 8), 16
+    elif length == 0:
+        length = rest
+    if length < head or length > rest:
+        raise BoxFault(f"its box {kind!r} says {length} bytes where {rest} are left")
+    return kind, head, length
+
+
+def children(data: bytes, start: int, end: int) -> Iterator[Box]:
+    """The boxes in a part of a buffer."""
+    offset = start
+    while offset < end:
+        kind, head, length = _header(data[offset : offset + 16], end - offset)
+        yield Box(kind, offset + head, offset + length)
+        offset += length
+
+
+def _walk(data: bytes, start: int, end: int) -> Iterator[Box]:
+    """Every box, containers before what they contain."""
+    for box in children(data, start, end):
+        yield box
+        if box.kind in _CONTAINERS:
+            yield from _walk(data, box.start, box.end)
+
+
+def _read(path: Path, kind: bytes) -> Iterator[bytes]:
+    for found, offset, length in layout(path):
+        if found == kind:
+            if length > _MAX_BOX:
+                raise BoxFault(f"its box {kind!r} is {length} bytes large")
+            with path.open("rb") as file:
+                file.seek(offset)
+                yield file.read(length)
+
+
+def read_movie(path: Path) -> Movie:
+    """The movie box of a file (an init segment too). Raises BoxFault."""
+    kinds = [kind for kind, _, _ in layout(path)]
+    data = next(_read(path, b"moov"), None)
+    if data is None:
+        raise BoxFault("it has no movie box")
+    try:
+        return Movie(_tracks(data), b"mdat" not in kinds or kinds.index(b"moov") < kinds.index(b"mdat"))
+    except (struct.error, IndexError, StopIteration, KeyError) as error:
+        raise BoxFault(f"its movie box cannot be read: {error!r}") from error
+
+
+def _tracks(data: bytes) -> Sequence[MovieTrack]:
+    defaults: dict[int, int] = {}
+    traks: list[Mapping[bytes, Box]] = []
+    for box in _walk(data, 0, len(data)):
+        if box.kind == b"trex":
+            track, _, duration = struct.unpack_from(">III", data, box.start + 4)
+            defaults[track] = duration
+        elif box.kind == b"trak":
+            traks.append({inner.kind: inner for inner in _walk(data, box.start, box.end)})
+    return [_track(data, boxes, defaults) for boxes in traks]
+
+
+def _track(data: bytes, boxes: Mapping[bytes, Box], defaults: Mapping[int, int]) -> MovieTrack:
+    header, media, handler = boxes[b"tkhd"].start, boxes[b"mdhd"].start, boxes[b"hdlr"].start
+    (track,) = struct.unpack_from(">I", data, header + (20 if data[header] else 12))
+    timescale, duration = (
+        struct.unpack_from(">IQ", data, media + 20) if data[media] else struct.unpack_from(">II", data, media + 12)
+    )
+    samples = struct.unpack_from(">I", data, boxes[b"stsz"].start + 8)[0] if b"stsz" in boxes else 0
+    kind = data[handler + 8 : handler + 12].decode("ascii", "replace")
+    return MovieTrack(track, kind, timescale, samples, duration, defaults.get(track, 0))
+
+
+def read_fragments(path: Path, defaults: Mapping[int, int]) -> Sequence[Fragment]:
+    """The fragments of a segment; `defaults`: track id → duration of a sample (from the init segment)."""
+    try:
+        found = [
+            _fragment(data, list(children(data, box.start, box.end)), defaults)
+            for data in _read(path, b"moof")
+            for box in _walk(data, 0, len(data))
+            if box.kind == b"traf"
+        ]
+    except (struct.error, IndexError) as error:
+        raise BoxFault(f"its fragment cannot be read: {error!r}") from error
+    if not found:
+        raise BoxFault("it has no fragment")
+    return found
+
+
+def _fragment(data: bytes, boxes: Sequence[Box], defaults: Mapping[int, int]) -> Fragment:
+    track, default, begin, duration, samples = 0, 0, 0, 0, 0
+    for box in boxes:
+        if box.kind == b"tfhd":
+            track, default = _fragment_header(data, box.start, defaults)
+        elif box.kind == b"tfdt":
+            (begin,) = struct.unpack_from(">Q" if data[box.start] else ">I", data, box.start + 4)
+        elif box.kind == b"trun":
+            run = _run_durations(data, box.start, default)
+            duration += sum(run)
+            samples += len(run)
+    return Fragment(track, begin, duration, samples)
+
+
+def _fragment_header(data: bytes, start: int, defaults: Mapping[int, int]) -> tuple[int, int]:
+    flags = int.from_bytes(data[start + 1 : start + 4], "big")
+    (track,) = struct.unpack_from(">I", data, start + 4)
+    offset = start + 8 + (8 if flags & 0x1 else 0) + (4 if flags & 0x2 else 0)
+    if flags & 0x8:
+        return track, int(struct.unpack_from(">I", data, offset)[0])
+    return track, defaults.get(track, 0)
+
+
+def _run_durations(data: bytes, start: int, default: int) -> Sequence[int]:
+    flags = int.from_bytes(data[start + 1 : start + 4], "big")
+    (count,) = struct.unpack_from(">I", data, start + 4)
+    if not flags & 0x100:
+        return [default] * count
+    offset = start + 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)
+    fields = sum(1 for flag in (0x100, 0x200, 0x400, 0x800) if flags & flag)
+    values = struct.unpack_from(f">{count * fields}I", data, offset)
+    return values[::fields]

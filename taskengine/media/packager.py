@@ -1,0 +1,90 @@
+"""Values into packager's command lines: CMAF segments, HLS playlists and a DASH manifest of one set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from taskengine.domain.errors import InputFault
+from taskengine.media.tracks import Media, Track, TrackKind
+
+SET_FOLDER = "set"
+MASTER = "master.m3u8"
+MPD = "manifest.mpd"
+INIT = "init.mp4"
+_SEGMENTS = "$Number%05d$.m4s"
+_CODECS = {
+    TrackKind.VIDEO: {"h264", "hevc", "av1", "vp9"},
+    TrackKind.AUDIO: {"aac", "ac3", "eac3", "opus", "flac", "mp3"},
+}
+_CHARACTERISTICS = {
+    "description": "public.accessibility.describes-video",
+    "caption": "public.accessibility.describes-music-and-sound",
+}
+DASH_ROLES = frozenset({"main", "alternate", "supplementary", "commentary", "dub", "description", "caption"})
+
+
+def check_codec(source: str, kind: TrackKind, codec: str) -> None:
+    """Raise an InputFault where a track of `source` cannot be packaged without encoding it."""
+    if codec not in _CODECS[kind]:
+        able = ", ".join(sorted(_CODECS[kind]))
+        raise InputFault(
+            f"{source}: its {kind} codec {codec} cannot be packaged as it is (can be: {able}); use encode_source"
+        )
+
+
+def package(packager: str, media: Media, files: Mapping[str, str]) -> list[str]:
+    """Package every track; `files`: track name → plain name of its MP4. The best track of a language leads."""
+    groups = audio_groups(media.of(TrackKind.AUDIO))
+    descriptors = [_descriptor(track, files[track.name], groups.get(track.name)) for track in media.tracks]
+    default = default_language(media)
+    return [
+        packager, "--quiet", *descriptors,
+        "--segment_duration", f"{media.segment_duration:g}",
+        "--generate_static_live_mpd", "--hls_playlist_type", "VOD",
+        "--mpd_output", f"{SET_FOLDER}/{MPD}", "--hls_master_playlist_output", f"{SET_FOLDER}/{MASTER}",
+        *(["--default_language", default] if default else []),
+    ]  # fmt: skip
+
+
+def default_language(media: Media) -> str | None:
+    """The language that plays where nobody chooses: the first audio track's."""
+    audio = media.of(TrackKind.AUDIO)
+    return audio[0].language if audio and audio[0].language != "und" else None
+
+
+def _descriptor(track: Track, file: str, group: str | None) -> str:
+    fields = {
+        "in": file,
+        "stream": track.kind.value,
+        "init_segment": f"{SET_FOLDER}/{track.name}/{INIT}",
+        "segment_template": f"{SET_FOLDER}/{track.name}/{_SEGMENTS}",
+        "playlist_name": f"{track.name}.m3u8",
+    }
+    if track.kind is TrackKind.AUDIO:
+        fields |= {"hls_group_id": group or "audio", "hls_name": _label(track)}
+        fields |= {"language": track.language} if track.language != "und" else {}
+        fields |= {"dash_roles": track.role} if track.role in DASH_ROLES else {}
+        if track.role in _CHARACTERISTICS:
+            fields["hls_characteristics"] = _CHARACTERISTICS[track.role]
+    return ",".join(f"{name}={value}" for name, value in fields.items())
+
+
+def _label(track: Track) -> str:
+    """What players call it: no client text, codes and roles alone."""
+    name = "audio" if track.language == "und" else track.language
+    return f"{name} {track.role}" if track.role in DASH_ROLES and track.role != "main" else name
+
+
+def audio_groups(tracks: Sequence[Track]) -> Mapping[str, str]:
+    """Track name → HLS group: in a group every language and role comes once, with one codec and kind of layout."""
+    groups: dict[tuple[str, bool, int], str] = {}
+    seen: dict[tuple[str, str, bool], int] = {}
+    result = {}
+    for track in tracks:
+        surround = (track.channels or 2) > 2
+        again = (_label(track), track.codec, surround)
+        seen[again] = seen.get(again, 0) + 1
+        key = (track.codec, surround, seen[again])
+        number = len(groups) + 1
+        result[track.name] = groups.setdefault(key, "audio" if number == 1 else f"audio_{number}")
+    return result

@@ -1,0 +1,98 @@
+"""When the frames of a video track are: their number, their rate, whether it is constant. From packets, not from hopes."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+STANDARD_RATES = tuple(
+    Fraction(text) for text in (
+        "24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60", "10", "12", "25/2", "15", "20",
+        "1", "5", "8", "6", "90", "100", "120000/1001", "120",
+    )
+)  # fmt: skip
+MAX_RATE = Fraction(121, 2)
+MAX_KEY_FRAMES = 64
+_TOLERANCE_S = 0.0012  # containers that count milliseconds round to them
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The frames of a video track; seconds. `rate` is the one to encode at: the track's own where it is `constant`."""
+
+    packets: int  # in the file
+    frames: int  # that are shown
+    first: float
+    last: float
+    rate: Fraction
+    constant: bool
+    key_frames: Sequence[float] = ()  # the first of them, from `first`
+
+    @property
+    def duration(self) -> float:
+        """From the first frame to the end of the last."""
+        return self.last - self.first + float(1 / self.rate)
+
+
+class PacketScan:
+    """Takes ffprobe's lines `pts,flags` one by one."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self._times: array[float] = array("d")
+        self._keys: list[float] = []
+
+    def line(self, text: str) -> bool:
+        """One line of `-show_entries packet=pts_time,flags -of csv=p=0`."""
+        fields = text.split(",")
+        if len(fields) < 2:
+            return False
+        self.packets += 1
+        try:
+            time = float(fields[0])
+        except ValueError:  # N/A
+            return True
+        if "D" not in fields[1]:  # an edit list leaves these out
+            self._times.append(time)
+            if "K" in fields[1] and len(self._keys) < MAX_KEY_FRAMES:
+                insort(self._keys, time)
+        return True
+
+    def timing(self, nominal: Fraction | None, average: Fraction | None) -> Timing | None:
+        """What the packets say; None where they carry no times. The rates are what the container says."""
+        times = sorted(self._times)
+        if not times:
+            return None
+        rate, constant = _rate(times, nominal, average)
+        first = times[0]
+        keys = tuple(round(time - first, 6) for time in self._keys)
+        return Timing(self.packets, len(times), first, times[-1], rate, constant, keys)
+
+
+def _rate(times: Sequence[float], nominal: Fraction | None, average: Fraction | None) -> tuple[Fraction, bool]:
+    candidates = [rate for rate in (nominal, average, *STANDARD_RATES) if rate]
+    for rate in candidates:
+        if _uniform(times, rate):
+            return rate, rate <= MAX_RATE or len(times) > 1
+    return _normal_rate(times, nominal), False
+
+
+def _uniform(times: Sequence[float], rate: Fraction) -> bool:
+    """Whether each frame is where a constant rate puts it."""
+    step, first = float(1 / rate), times[0]
+    if abs((times[-1] - first) - (len(times) - 1) * step) > 2 * _TOLERANCE_S:
+        return False
+    return all(abs(time - first - index * step) <= 2 * _TOLERANCE_S for index, time in enumerate(times))
+
+
+def _normal_rate(times: Sequence[float], nominal: Fraction | None) -> Fraction:
+    """The constant rate for frames that come as they like: the container's, where it is plausible, else a usual one."""
+    span = times[-1] - times[0]
+    mean = (len(times) - 1) / span if span > 0 else 25.0
+    if nominal and 1 <= nominal <= MAX_RATE and nominal <= 2.5 * mean:
+        return nominal
+    usual = [rate for rate in STANDARD_RATES if mean * 0.97 <= rate <= MAX_RATE]
+    return min(usual, default=Fraction(60))

@@ -1,0 +1,108 @@
+"""What passes between the tasks of a workflow about media: tracks, images, packaged files. JSON by pydantic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from taskengine.media.thumbnails import Grid
+
+Reference = Mapping[str, Any]  # a file in the workspace
+Command = Sequence[str]
+T = TypeVar("T")
+
+
+class TrackKind(StrEnum):
+    """What a track carries."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One track in an MP4 file of its own, ready to be packaged. `name` is generated; times are seconds."""
+
+    name: str
+    kind: TrackKind
+    codec: str
+    duration: float
+    file: Reference = field(default_factory=dict)
+    copied: bool = False  # as the source had it, not encoded here
+    bitrate: int | None = None
+    width: int | None = None
+    height: int | None = None
+    frame_rate: Fraction | None = None
+    frames: int | None = None  # exact, where it is known
+    language: str = "und"
+    role: str | None = None
+    channels: int | None = None
+    sample_rate: int | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """How far a duration may be off: a frame, or an audio frame with its priming."""
+        if self.kind is TrackKind.VIDEO:
+            return float(1 / self.frame_rate) if self.frame_rate else 0.05
+        return 2048 / (self.sample_rate or 48_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """The tracks of an asset to be, the best of each kind first."""
+
+    tracks: Sequence[Track]
+    duration: float
+    segment_duration: float = 4.0
+    commands: Sequence[Command] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, kind: TrackKind) -> Sequence[Track]:
+        """Its tracks of one kind, in order."""
+        return [track for track in self.tracks if track.kind is kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The poster and the preview sheets of an asset."""
+
+    poster: Reference | None = None
+    sheets: Sequence[Reference] = ()
+    previews: Grid | None = None
+    commands: Sequence[Command] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedFile:
+    """A file of a packaged set: `path` is relative to the set's folder."""
+
+    path: str
+    size: int
+    sha256: str
+    file: Reference = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One packaged set (one protection): segments, media playlists, a master and an MPD."""
+
+    protection: str
+    files: Sequence[PackagedFile]
+    media: Media
+    commands: Sequence[Command] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def to_json(value: T, kind: type[T]) -> bytes:
+    """A document as it is kept in the workspace."""
+    return TypeAdapter(kind).dump_json(value)
+
+
+def from_json(data: bytes, kind: type[T]) -> T:
+    """Read it back."""
+    return TypeAdapter(kind).validate_json(data)

@@ -1,0 +1,169 @@
+"""Is it right? Each artefact is checked before it is published; a fault says what was expected and what was found.
+
+These functions read files: call them in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskengine.domain.errors import InternalFault
+from taskengine.media import dash, hls, mp4
+from taskengine.media.encoding import Encoding
+from taskengine.media.packager import MASTER, MPD
+from taskengine.media.tracks import Media, Track, TrackKind
+
+_HANDLERS = {TrackKind.VIDEO: "vide", TrackKind.AUDIO: "soun"}
+_ROUNDING_S = 0.002  # playlists round to milliseconds
+
+
+class VerificationFault(InternalFault):
+    """An artefact is not what was planned."""
+
+
+def _expect(what: str, expected: object, found: object, *, holds: bool) -> None:
+    if not holds:
+        raise VerificationFault(f"{what}: expected {expected}, found {found}")
+
+
+def whole_file(path: Path, what: str) -> None:
+    """It exists and is not empty."""
+    size = path.stat().st_size if path.is_file() else -1
+    _expect(what, "a file", "none" if size < 0 else f"{size} bytes", holds=size > 0)
+
+
+def movie(path: Path, what: str) -> mp4.Movie:
+    """Its movie box, or a fault."""
+    whole_file(path, what)
+    try:
+        return mp4.read_movie(path)
+    except mp4.BoxFault as error:
+        raise VerificationFault(f"{what}: expected a whole MP4, found that {error}") from error
+
+
+def encoded_track(folder: Path, track: Track, *, exact: bool) -> None:
+    """An encoded file has one track of the planned kind, length and number of frames."""
+    what = f"{track.name}.mp4"
+    tracks = movie(folder / what, what).tracks
+    _expect(what, f"one {track.kind} track", [found.handler for found in tracks],
+            holds=[found.handler for found in tracks] == [_HANDLERS[track.kind]])  # fmt: skip
+    _length(what, track.duration, tracks[0].seconds, track.tolerance)
+    if track.frames is not None:
+        off = abs(tracks[0].samples - track.frames)
+        _expect(what, f"{track.frames} frames", f"{tracks[0].samples}", holds=off <= (0 if exact else 1))
+
+
+def encoding(folder: Path, planned: Encoding) -> None:
+    """Every output of an encoding is there and as planned."""
+    exact = bool(planned.video and planned.video.exact)
+    for track in planned.tracks():
+        encoded_track(folder, track, exact=exact)
+    images(folder, poster=planned.poster is not None, sheets=planned.previews.sheets if planned.previews else 0)
+
+
+def images(folder: Path, *, poster: bool, sheets: int) -> None:
+    """The JPEGs are there and whole."""
+    names = [*(["poster.jpg"] if poster else []), *(f"sheet_{number}.jpg" for number in range(1, sheets + 1))]
+    for name in names:
+        whole_file(folder / name, name)
+        data = (folder / name).read_bytes()
+        whole = data.startswith(b"\xff\xd8") and data.rstrip(b"\0").endswith(b"\xff\xd9")
+        _expect(name, "a whole JPEG", f"{len(data)} bytes of something else", holds=whole)
+
+
+def _length(what: str, expected: float, found: float, tolerance: float) -> None:
+    near = abs(expected - found) <= tolerance + _ROUNDING_S
+    _expect(what, f"{expected:.3f} s (± {tolerance:.3f})", f"{found:.3f} s", holds=near)
+
+
+def package(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
+    """A packaged set: manifests name what is there, tracks are as long as their sources.
+
+    Returns the (init, segment) pairs, relative to `folder`, whose decoding shows the rest: first and last of each track.
+    """
+    whole_file(folder / MASTER, MASTER)
+    whole_file(folder / MPD, MPD)
+    _master(folder, media)
+    _manifest(folder, media)
+    pairs: list[tuple[str, str]] = []
+    for track in media.tracks:
+        pairs += _packaged_track(folder, track)
+    return pairs
+
+
+def _master(folder: Path, media: Media) -> None:
+    try:
+        master = hls.read_master((folder / MASTER).read_text(encoding="utf-8"))
+    except hls.PlaylistFault as error:
+        raise VerificationFault(f"{MASTER}: expected a master playlist, found that {error}") from error
+    expected = {f"{track.name}.m3u8" for track in media.tracks}
+    found = {*master.variants, *master.renditions}
+    _expect(MASTER, f"the playlists {sorted(expected)}", sorted(found), holds=found == expected)
+
+
+def _manifest(folder: Path, media: Media) -> None:
+    try:
+        representations = dash.read((folder / MPD).read_text(encoding="utf-8"))
+    except dash.ManifestFault as error:
+        raise VerificationFault(f"{MPD}: expected a manifest, found that {error}") from error
+    by_init = {representation.init: representation for representation in representations}
+    for track in media.tracks:
+        representation = by_init.get(f"{track.name}/init.mp4")
+        if representation is None:
+            raise VerificationFault(
+                f"{MPD}: expected a representation of {track.name}, found {sorted(map(str, by_init))}"
+            )
+        _length(f"{MPD}, {track.name}", track.duration, representation.duration, track.tolerance)
+        for uri, _ in representation.segments:
+            whole_file(folder / uri, f"{MPD}, {uri}")
+
+
+def _packaged_track(folder: Path, track: Track) -> Sequence[tuple[str, str]]:
+    name = f"{track.name}.m3u8"
+    whole_file(folder / name, name)
+    try:
+        playlist = hls.read_media((folder / name).read_text(encoding="utf-8"))
+    except hls.PlaylistFault as error:
+        raise VerificationFault(f"{name}: expected a media playlist, found that {error}") from error
+    _expect(name, "an end", "none", holds=playlist.ended)
+    if playlist.init is None:
+        raise VerificationFault(f"{name}: expected an init segment, found none")
+    _length(name, track.duration, playlist.duration, track.tolerance + 0.0005 * len(playlist.segments))
+    _fragments(folder, track, playlist)
+    uris = [uri for uri, _ in playlist.segments]
+    return [(playlist.init, uri) for uri in dict.fromkeys((uris[0], uris[-1]))]
+
+
+def _fragments(folder: Path, track: Track, playlist: hls.MediaPlaylist) -> None:
+    """The segments parse, follow one another without a gap and have all frames."""
+    init = movie(folder / str(playlist.init), f"{track.name}/init.mp4")
+    timescale = init.tracks[0].timescale
+    defaults = {found.id: found.default_duration for found in init.tracks}
+    fragments: list[mp4.Fragment] = []
+    for uri, _ in playlist.segments:
+        whole_file(folder / uri, uri)
+        try:
+            fragments += mp4.read_fragments(folder / uri, defaults)
+        except mp4.BoxFault as error:
+            raise VerificationFault(f"{uri}: expected a whole segment, found that {error}") from error
+    for before, after in zip(fragments, fragments[1:], strict=False):
+        gap = after.begin - before.begin - before.duration
+        _expect(track.name, "segments that follow one another", f"a gap of {gap / timescale:.3f} s",
+                holds=abs(gap) <= timescale * track.tolerance)  # fmt: skip
+    total = sum(fragment.duration for fragment in fragments) / timescale
+    _length(f"{track.name}, its segments", track.duration, total, track.tolerance)
+    if track.frames is not None:
+        frames = sum(fragment.samples for fragment in fragments)
+        _expect(f"{track.name}, its segments", f"{track.frames} frames", frames, holds=frames == track.frames)
+
+
+def progressive(path: Path, expected: Sequence[Track]) -> None:
+    """A progressive MP4 has its index first and the planned tracks in full length."""
+    found = movie(path, "the progressive MP4")
+    _expect("the progressive MP4", "its index first", "it last", holds=found.index_first)
+    kinds = [track.handler for track in found.tracks]
+    _expect("the progressive MP4", [_HANDLERS[track.kind] for track in expected], kinds,
+            holds=kinds == [_HANDLERS[track.kind] for track in expected])  # fmt: skip
+    for track, planned in zip(found.tracks, expected, strict=True):
+        _length(f"the progressive MP4, {planned.name}", planned.duration, track.seconds, planned.tolerance)
