@@ -26,12 +26,15 @@ MAX_MACRO_DEPTH = 2
 MAX_NESTED_ITEMS = 2_000  # a list that nested macros may walk: the work grows with its square
 CACHE = 2_048  # templates kept compiled
 
-FUNCTIONS = frozenset({"size", "has", "int", "uint", "double", "string", "bytes", "timestamp", "duration", "type", "dyn"})
+FUNCTIONS = frozenset(
+    {"size", "has", "int", "uint", "double", "string", "bytes", "timestamp", "duration", "type", "dyn"}
+)
 METHODS = frozenset({
     "size", "contains", "startsWith", "endsWith", "matches", "getFullYear", "getMonth", "getDate", "getDayOfMonth",
     "getDayOfYear", "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
 })  # fmt: skip
 _MISSING = object()
+_CEL_FAULTS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError)  # all that the library raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ def _compile(text: str) -> _Expression:
         )
     try:
         program = compile_cel(text)
-    except Exception as error:  # the library raises several kinds; each means that it does not parse
+    except _CEL_FAULTS as error:
         raise ExpressionError(f"{_quote(text)} does not parse: {_parse_fault(str(error))}") from None
     _judge_functions(text, seen.functions)
     paths = list(seen.references)
@@ -163,12 +166,16 @@ def _judge_functions(text: str, names: set[str]) -> None:
     known = FUNCTIONS | METHODS | lexer.MACROS
     for name in sorted(names - known):
         near = get_close_matches(name, sorted(known), 1)
-        raise ExpressionError(f"{_quote(text)}: there is no function {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise ExpressionError(
+            f"{_quote(text)}: there is no function {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+        )
 
 
 def _parse_fault(message: str) -> str:
     """The library's first line, without what it repeats of the source and without its list of token kinds."""
-    first = next((line for line in message.splitlines() if "ERROR:" in line), message.splitlines()[0] if message else "")
+    first = next(
+        (line for line in message.splitlines() if "ERROR:" in line), message.splitlines()[0] if message else ""
+    )
     fault = first.split("ERROR:", 1)[-1].replace("<input>:", "at ").strip()
     return fault.split(" expecting {", 1)[0].replace("Syntax error: ", "")
 
@@ -188,7 +195,7 @@ def _run(expression: _Expression, scope: Mapping[str, Any]) -> Any:
         return _plain(expression.program.execute(_project(expression, scope)))
     except ExpressionError as error:
         raise ExpressionError(f"{_quote(expression.text)}: {error}") from None
-    except Exception as error:  # whatever the library raises is a fault of this expression with these values
+    except _CEL_FAULTS as error:
         raise ExpressionError(f"{_quote(expression.text)}: {_fault(error, expression, scope)}") from None
 
 
@@ -230,7 +237,7 @@ def _project(expression: _Expression, scope: Mapping[str, Any]) -> dict[str, Any
                 break
             source = source[name]
             if number == len(path) - 1 or not isinstance(source, Mapping):
-                target[name] = _bounded(source, expression.nested, 0)
+                target[name] = _bounded(source, 0, nested=expression.nested)
                 break
             held = target.setdefault(name, {})
             if path[: number + 1] in expression.references:
@@ -239,18 +246,18 @@ def _project(expression: _Expression, scope: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-
-
-def _bounded(value: Any, nested: bool, depth: int) -> Any:
+def _bounded(value: Any, depth: int, *, nested: bool) -> Any:
     """A plain copy for the library, whose conversion neither bounds depth nor takes integers beyond 64 bits."""
     if depth > MAX_DEPTH:
         raise ExpressionError(f"a value is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
-        return {str(key): _bounded(inner, nested, depth + 1) for key, inner in value.items()}
+        return {str(key): _bounded(inner, depth + 1, nested=nested) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         if nested and len(value) > MAX_NESTED_ITEMS:
-            raise ExpressionError(f"nested macros may walk lists of at most {MAX_NESTED_ITEMS} items; this has {len(value)}")
-        return [_bounded(inner, nested, depth + 1) for inner in value]
+            raise ExpressionError(
+                f"nested macros may walk lists of at most {MAX_NESTED_ITEMS} items; this has {len(value)}"
+            )
+        return [_bounded(inner, depth + 1, nested=nested) for inner in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ExpressionError("an integer beyond 64 bits cannot be used in an expression")
     return value
@@ -317,7 +324,9 @@ def _type_fault(message: str, expression: _Expression, scope: Mapping[str, Any])
             return _missing(path, scope)
     if message.startswith("Unsupported operation: "):
         operation = message.removeprefix("Unsupported operation: ").partition(".")[0]
-        advice = "convert the integer with double()" if "float" in operation and "int" in operation else "convert one side"
+        advice = (
+            "convert the integer with double()" if "float" in operation and "int" in operation else "convert one side"
+        )
         return f"{operation.replace('float', 'double')} is not defined: {advice}, e.g. double(x), int(x) or string(x)"
     kinds = {_kind(value) for path in expression.references if (value := _walk(path, scope)) is not _MISSING}
     advice = "; integers and doubles do not mix: convert with double()" if {"an integer", "a double"} & kinds else ""

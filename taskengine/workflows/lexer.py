@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
+_PLAIN_STRING = re.compile(r""""[^"\\]+"|'[^'\\]+'""")
 _LITERALS = frozenset({"true", "false", "null", "in"})
 _TOKEN = re.compile(
     r"""
@@ -164,9 +165,9 @@ class _Reader:
         """`.name` (no call) or `["name"]` at `position`: the member and the position after it."""
         if self._text(position) == "." and (name := self._text(position + 1, "name")):
             return None if self._text(position + 2) == "(" else (name, position + 2)
-        if self._text(position) == "[" and (text := self._text(position + 1, "string")) and text[0] in "\"'":
-            if self._text(position + 2) == "]" and "\\" not in text and not text.startswith(('"""', "'''")):
-                return text[1:-1], position + 3
+        text = self._text(position + 1, "string")
+        if self._text(position) == "[" and self._text(position + 2) == "]" and _PLAIN_STRING.fullmatch(text):
+            return text[1:-1], position + 3
         return None
 
     def _call(self, name: str, position: int, *, member: bool) -> int:
