@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -56,6 +57,7 @@ class MemoryCallbackStore:
     calls: list[str] = field(default_factory=list)
     outages: int = 0
     _ids: count[int] = field(default_factory=lambda: count(1))
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def add(
         self, endpoint: str, event: str = "start", *, job_id: int = 1, now: int, client: str = "demo", body: str = "{}"
@@ -66,6 +68,11 @@ class MemoryCallbackStore:
         behind = event == "job" and any(self._key(one)[:2] == (job_id, endpoint) for one in self._pending()[:-1])
         self.lines.setdefault(self._key(row), Line(now + PATIENCE_MS if behind else now))
         return row
+
+    async def wait_until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
+        """Wait until `condition` holds; it is asked after each verdict."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(condition)
 
     def states(self) -> list[str]:
         """The states in order of creation."""
@@ -105,6 +112,7 @@ class MemoryCallbackStore:
         own = self.lines.get((row.job_id, row.endpoint, True))
         if own is not None and not any(self._key(one) == self._key(row) for one in self._pending()):
             own.next_at = min(own.next_at, now)  # it waits for nothing any more
+        await self._tell()
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
         """Give all of a line up."""
@@ -112,6 +120,7 @@ class MemoryCallbackStore:
         for row in self._pending():
             if (row.job_id, row.endpoint) == (job_id, endpoint):
                 row.state, row.last_error = "dead", reason
+        await self._tell()
 
     async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:
         """When the next line is due."""
@@ -148,6 +157,10 @@ class MemoryCallbackStore:
         if self.outages:
             self.outages -= 1
             raise StoreUnavailable("the database is away")
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     def _pending(self) -> list[Row]:
         return [row for row in self.rows if row.state == "pending"]
