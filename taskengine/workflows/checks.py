@@ -21,6 +21,8 @@ Found = Iterator[tuple[Path, str]]
 def check(definition: Mapping[str, Any], around: Surroundings) -> Found:
     """Every fault, as (path, message)."""
     yield from _groups(definition, around)
+    if definition.get("supported", True) and not as_mapping(definition.get("steps")):
+        yield ("steps",), "a workflow has at least one step"
     schema = merged_schema(definition, around.shared)
     for path, message in schema_faults(schema, around.evaluator):
         yield ("parameters", *path), message
@@ -45,7 +47,7 @@ def _policies(definition: Mapping[str, Any]) -> Found:
             holder = as_mapping(holder).get(str(part))
         holder = as_mapping(holder)
         retry = as_mapping(holder.get("retry"))
-        durations = [(("timeout",), holder.get("timeout"))]
+        durations: list[tuple[Path, Any]] = [(("timeout",), holder.get("timeout"))]
         durations += [(("retry", key), retry.get(key)) for key in ("delay", "max_delay")]
         for path, value in durations:
             if value is not None and (message := _duration_fault(value, positive=path == ("timeout",))):

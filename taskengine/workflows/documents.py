@@ -54,7 +54,7 @@ def parse(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = " ".join(part for part in (error.context, error.problem) if part)
-        document.faults.append(Fault(f"{file}:{mark.line + 1 if mark else 1}", f"no YAML: {message}"))
+        document.faults.append(Fault(f"{file}:{_line(mark)}", f"no YAML: {message}"))
     except (yaml.YAMLError, UnicodeError) as error:
         document.faults.append(Fault(f"{file}:1", f"no YAML: {str(error).splitlines()[0]}"))
     else:
@@ -70,10 +70,15 @@ def _too_deep(text: str) -> int | None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                return int(event.start_mark.line) + 1
+                return _line(event.start_mark)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return None
+
+
+def _line(mark: Any) -> int:
+    """1-based; the C parser's marks and Python's have no type in common."""
+    return mark.line + 1 if mark else 1
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -95,7 +100,7 @@ class _Reader:
                 self._nodes = MAX_NODES + 1
                 self._fault(node, f"too large with its aliases: at most {MAX_NODES} values, {MAX_DEPTH} levels")
             return None
-        self._document.lines.setdefault(path, node.start_mark.line + 1)
+        self._document.lines.setdefault(path, _line(node.start_mark))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -111,7 +116,7 @@ class _Reader:
             elif key in result:
                 self._fault(key_node, f"the key {key!r} is here twice")
             else:
-                self._document.lines[*path, key] = key_node.start_mark.line + 1
+                self._document.lines[*path, key] = _line(key_node.start_mark)
                 result[key] = self.read(value_node, (*path, key), depth + 1)
         return result
 
@@ -131,4 +136,4 @@ class _Reader:
         return None
 
     def _fault(self, node: yaml.Node, message: str) -> None:
-        self._document.faults.append(Fault(f"{self._document.file}:{node.start_mark.line + 1}", message))
+        self._document.faults.append(Fault(f"{self._document.file}:{_line(node.start_mark)}", message))

@@ -50,8 +50,10 @@ def load_shared(text: str, file: str) -> SharedParameters:
     document = documents.parse(text, file)
     faults = list(document.faults)
     value = as_mapping(document.value)
-    for key in value.keys() - {"common", "groups"}:
-        faults.append(document.fault((key,), f"unknown key {key!r}: there are common and groups"))
+    faults += [
+        document.fault((key,), f"unknown key {key!r}: there are common and groups")
+        for key in value.keys() - {"common", "groups"}
+    ]
     groups = {name: as_mapping(group) for name, group in as_mapping(value.get("groups")).items()}
     if faults:
         raise WorkflowError(f"{file}: {len(faults)} faults", _in_order(faults))

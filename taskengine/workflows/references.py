@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class Place:
 
     parameters: Mapping[str, Any]  # the properties of the schema
     steps: Mapping[str, Mapping[str, Any]]  # every step of the file
-    seen: Set[str]  # those whose end this place can count on
+    seen: AbstractSet[str]  # those whose end this place can count on
     item: bool  # whether `item` and `index` are in scope
     handlers: Mapping[str, HandlerSpec]
     step: str = ""  # "" outside of steps

@@ -36,14 +36,11 @@ def schema_faults(schema: Mapping[str, Any], evaluator: Evaluator) -> Found:
                 ("required", number),
                 f"the required parameter {name!r} is not declared{nearest(str(name), properties)}",
             )
-    local = False
     for path, inner in _subschemas(schema, ()):
-        local = True
         yield from _reference_faults(schema, path, inner)
         if (name := inner.get("format")) is not None and name not in formats.FORMATS:
             yield (*path, "format"), f"unknown format {name!r}{nearest(str(name), formats.FORMATS)}"
-    if local:
-        yield from _property_faults(schema, properties, evaluator)
+    yield from _property_faults(schema, properties, evaluator)
 
 
 def _subschemas(schema: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
