@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from ipaddress import ip_address
 from typing import Any
 
@@ -308,3 +309,47 @@ async def test_a_client_that_is_not_open_says_so() -> None:
     client: Any = GuardedClient()
     with pytest.raises(RuntimeError, match="not open"):
         await client.request("GET", "http://example.com/")
+
+
+async def test_names_are_resolved_beside_all_other_work() -> None:
+    """A name of this machine reaches it where loopback is allowed."""
+    async with CallbackReceiver() as receiver, GuardedClients(LOOPBACK) as clients:
+        client = await clients.client()
+        assert (await client.request("GET", f"http://localhost:{receiver.port}/")).status == 200
+
+
+async def test_a_name_server_that_hangs_holds_up_neither_other_threads_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request ends in its time, the common threads stay free, and closing waits for nobody."""
+    answered = threading.Event()
+
+    def hang(*args: object, **named: object) -> list[object]:
+        answered.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    async with GuardedClients() as clients:
+        client = await clients.client()
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(_fault(client, f"http://h{number}.example/")) for number in range(10)]
+            assert await asyncio.to_thread(lambda: "free") == "free"
+        assert {task.result() for task in asked} == {"no answer within 0.3 s"}
+    answered.set()
+
+
+async def test_a_name_that_does_not_exist_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may exist at the next try."""
+
+    def unknown(*args: object, **named: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    async with GuardedClients() as clients:
+        assert "no connection: Name or service not known" in await _fault(await clients.client(), "http://h.example/")
+
+
+async def _fault(client: GuardedClient, url: str) -> str:
+    with pytest.raises(OutboundFault) as caught:
+        await client.request("GET", url, timeouts=QUICK)
+    return str(caught.value)
