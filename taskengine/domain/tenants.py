@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
+
+from taskengine.domain.errors import Fault, InvalidRequest
+from taskengine.domain.words import nearest
 
 
 class Role(StrEnum):
@@ -26,3 +35,161 @@ class Caller:
     def sees_all(self) -> bool:
         """Whether other clients' jobs exist for it."""
         return self.role in {Role.ADMIN, Role.OPERATOR}
+
+    @property
+    def acts(self) -> bool:
+        """Whether it may submit and change jobs."""
+        return self.role is not Role.VIEWER
+
+
+CLIENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """A client's configuration. `compatibility: original` sets in one word what a client that moves over expects."""
+
+    not_found_as_400: bool = False  # 404 of the published calls
+    conflict_as_400: bool = False  # 409 of the published calls
+    unauthorized_result: bool = False  # `result` beside `error` in a 401
+    manifest_style: str = "plain"  # or `ism`
+    callback_ids: str = "number"  # or `string`, `hidden`
+    callback_extra_fields: bool = True  # fields beyond the published ones
+    callback_headers: Mapping[str, str] = field(default_factory=dict)
+    callback_secrets: Sequence[str] = ()  # base64, with or without `whsec_`: each signs
+    callback_verify_tls: bool = True
+    strict_parameters: bool = False  # an unknown parameter is a fault, not a warning
+    weight: float = 1.0  # in the fair share
+    max_jobs: int | None = None  # what the client's own setting may not go beyond
+    workflows: Sequence[str] | None = None  # those that it may submit; None: all
+    outbound_allow: Sequence[str] = ()  # networks that its URLs may reach although private
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """What expressions of a workflow see as `client`."""
+        return {
+            "manifest_style": self.manifest_style,
+            "callback_ids": self.callback_ids,
+            "callback_extra_fields": self.callback_extra_fields,
+            "strict_parameters": self.strict_parameters,
+        }
+
+
+COMPATIBILITY: Mapping[str, Mapping[str, Any]] = {
+    "original": {
+        "not_found_as_400": True,
+        "conflict_as_400": True,
+        "unauthorized_result": True,
+        "manifest_style": "ism",
+        "callback_extra_fields": False,
+    }
+}
+
+
+def parse_client_config(raw: Mapping[str, Any]) -> ClientConfig:
+    """Judge a configuration as it was given or stored; InvalidRequest with every fault at once."""
+    faults: list[Fault] = []
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        try:
+            if name == "compatibility":
+                _compatibility(value)
+            elif name in _READERS:
+                values[name] = _READERS[name](value)
+            else:
+                raise ValueError(f"is not known{nearest(name, ['compatibility', *_READERS])}")
+        except ValueError as error:
+            faults.append(Fault(f"/config/{name}", str(error)))
+    if faults:
+        text = "; ".join(f"{fault.path} {fault.message}" for fault in faults)
+        raise InvalidRequest(f"The client's configuration is not valid: {text}", faults)
+    return ClientConfig(**{**_compatibility(raw.get("compatibility")), **values})
+
+
+def _compatibility(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, str) or value not in COMPATIBILITY:
+        raise ValueError(f"must be one of {', '.join(COMPATIBILITY)}")
+    return COMPATIBILITY[value]
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  # a fault of a value, gathered with the others
+    return value
+
+
+def _word(*words: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return value
+
+    return read
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
+        raise ValueError("must be a list of texts")
+    return tuple(value)
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1000:
+        raise ValueError("must be a number from 0.01 to 1000")
+    return float(value)
+
+
+def _max_jobs(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000):
+        raise ValueError("must be a whole number from 1 to 100000, or null")
+    return value
+
+
+def _workflows(value: Any) -> tuple[str, ...] | None:
+    return None if value is None else _texts(value)
+
+
+def _headers(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be an object of header names and values")  # noqa: TRY004  # as above
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", str(name)):
+            raise ValueError(f"has a name that is none of a header: {str(name)[:100]!r}")
+        if not isinstance(text, str) or not re.fullmatch(r"[\x20-\x7e]{0,4000}", text):
+            raise ValueError(f"has a value that no header can have: {name}")
+    return dict(value)
+
+
+def _secrets(value: Any) -> tuple[str, ...]:
+    for index, secret in enumerate(_texts(value)):
+        try:
+            base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError(f"must be base64, with or without whsec_ before it (number {index + 1})") from None
+    return _texts(value)
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(text, strict=False)) for text in _texts(value))
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "not_found_as_400": _flag,
+    "conflict_as_400": _flag,
+    "unauthorized_result": _flag,
+    "manifest_style": _word("plain", "ism"),
+    "callback_ids": _word("number", "string", "hidden"),
+    "callback_extra_fields": _flag,
+    "callback_headers": _headers,
+    "callback_secrets": _secrets,
+    "callback_verify_tls": _flag,
+    "strict_parameters": _flag,
+    "weight": _weight,
+    "max_jobs": _max_jobs,
+    "workflows": _workflows,
+    "outbound_allow": _networks,
+}
+
+CONFIG_NAMES: Sequence[str] = ("compatibility", *(each.name for each in fields(ClientConfig)))

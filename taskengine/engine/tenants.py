@@ -1,0 +1,170 @@
+"""Clients and their keys: who calls, and who may."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskengine.domain.errors import Conflict, Fault, InvalidRequest, NotFound, Unauthorized
+from taskengine.domain.tenants import CLIENT_NAME, Caller, ClientConfig, Role, parse_client_config
+from taskengine.engine.directory import Directory, Entries
+from taskengine.ports import ApiKey, Client, ClientStore, Clock
+
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key as it is shown once."""
+
+    id: int
+    api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """A client with its keys (their digests stay inside)."""
+
+    client: Client
+    keys: Sequence[ApiKey]
+
+
+def key_digest(key: str) -> str:
+    """What is stored of a key. Keys are random: a fast digest is enough."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Tenants:
+    """The use cases of clients and keys."""
+
+    def __init__(self, store: ClientStore, clock: Clock, directory: Directory) -> None:
+        self._store, self._clock, self._directory = store, clock, directory
+
+    # ----------------------------------------------------------------------------------------------------------- who
+
+    async def authenticate(self, client: str | None, key: str | None) -> Caller:
+        """The caller with these credentials; Unauthorized, after the same work and in the same words for an unknown
+        client as for a wrong key."""
+        digest = key_digest(key or "")
+        entries = await self._directory.current()
+        owner = entries.keys.get(digest, "")
+        same = hmac.compare_digest(owner.encode(), (client or "").encode("utf-8", "surrogatepass"))
+        if not same or not key or owner not in entries.tenants:
+            raise Unauthorized("The client or its api-key is missing or wrong")
+        return Caller(owner, entries.tenants[owner].role)
+
+    async def config(self, client: str) -> ClientConfig:
+        """A client's configuration; the defaults for one that is not known."""
+        return (await self._directory.current()).config(client)
+
+    async def shows_result_when_unauthorized(self) -> bool:
+        """Whether a 401 carries `result`: for all or for none, so that it does not tell which clients there are."""
+        tenants = (await self._directory.current()).tenants.values()
+        return any(tenant.config.unauthorized_result for tenant in tenants)
+
+    # ------------------------------------------------------------------------------------------------------- clients
+
+    async def clients(self) -> Sequence[TenantView]:
+        """All clients with their keys, by name."""
+        keys = await self._store.keys()
+        clients = sorted(await self._store.clients(), key=lambda client: client.name)
+        return [TenantView(client, [key for key in keys if key.client == client.name]) for client in clients]
+
+    async def add_client(
+        self, name: str, role: str = Role.SUBMITTER, config: Mapping[str, Any] | None = None
+    ) -> NewKey:
+        """Make a client and its first key. Conflict where it is there already."""
+        _judge(name, role, config or {})
+        if await self._store.client(name) is not None:
+            raise Conflict(f"the client {name!r} exists already")
+        await self._store.save_client(Client(name, role, dict(config or {}), self._clock.now()))
+        return await self.add_key(name)
+
+    async def change_client(self, name: str, role: str | None, config: Mapping[str, Any] | None) -> None:
+        """Give a client another role or configuration (None: as it is)."""
+        client = await self._client(name)
+        _judge(name, role or client.role, config or {})
+        changed = Client(
+            name, role or client.role, client.config if config is None else dict(config), client.created_at
+        )
+        if changed.role != Role.ADMIN:
+            await self._keep_an_admin(without=name)
+        await self._store.save_client(changed)
+        await self._directory.reread()
+
+    async def remove_client(self, name: str) -> None:
+        """Remove a client with its keys and settings; its jobs stay."""
+        await self._client(name)
+        await self._keep_an_admin(without=name)
+        await self._store.delete_client(name)
+        await self._directory.reread()
+
+    # ---------------------------------------------------------------------------------------------------------- keys
+
+    async def add_key(self, client: str, key: str | None = None) -> NewKey:
+        """One more key of a client (a random one, unless it is given)."""
+        await self._client(client)
+        key = key or secrets.token_urlsafe(_KEY_BYTES)
+        key_id = await self._store.add_key(client, key_digest(key), self._clock.now())
+        await self._directory.reread()
+        return NewKey(key_id, key)
+
+    async def revoke_key(self, client: str, key_id: int) -> None:
+        """Let a key open nothing any more. NotFound where the client has no such key."""
+        await self._client(client)
+        keys = [key for key in await self._store.keys(client) if key.revoked_at is None]
+        if [key.id for key in keys] == [key_id]:
+            await self._keep_an_admin(without=client)
+        if not await self._store.revoke_key(client, key_id, self._clock.now()):
+            raise NotFound(f"the client {client!r} has no key {key_id}")
+        await self._directory.reread()
+
+    async def bootstrap(self, client: str, key: str | None = None) -> str | None:
+        """Make the first admin where nobody could call yet; the key where one was made up."""
+        entries = await self._directory.reread()
+        if entries.keys:
+            return None
+        _judge(client, Role.ADMIN, {})
+        if client not in entries.tenants:
+            await self._store.save_client(Client(client, Role.ADMIN, {}, self._clock.now()))
+        made = await self.add_key(client, key)
+        return None if key else made.api_key
+
+    async def _client(self, name: str) -> Client:
+        client = await self._store.client(name)
+        if client is None:
+            raise NotFound(f"there is no client {name!r}")
+        return client
+
+    async def _keep_an_admin(self, *, without: str) -> None:
+        entries = await self._directory.reread()
+        if without in _admins(entries) and _admins(entries) == {without}:
+            raise Conflict(f"{without!r} is the last admin with a key: nobody could administer the engine any more")
+
+
+def _admins(entries: Entries) -> set[str]:
+    """The admins that have a key."""
+    owners = set(entries.keys.values())
+    return {name for name, tenant in entries.tenants.items() if tenant.role is Role.ADMIN and name in owners}
+
+
+def _judge(name: str, role: str, config: Mapping[str, Any]) -> None:
+    """InvalidRequest with every fault at once."""
+    faults = []
+    if not CLIENT_NAME.fullmatch(name):
+        faults.append(
+            Fault("/name", "must begin with a small letter and have small letters, digits, _ and - (64 at most)")
+        )
+    if role not in set(Role):
+        faults.append(Fault("/role", f"must be one of {', '.join(Role)}"))
+    try:
+        parse_client_config(config)
+    except InvalidRequest as error:
+        faults.extend(error.faults)
+    if faults:
+        text = "; ".join(f"{fault.path} {fault.message}" for fault in faults)
+        raise InvalidRequest(f"The client is not valid: {text}", faults)
