@@ -1,0 +1,283 @@
+"""The tree of all settings, with their defaults and what they mean.
+
+`config/taskengine.yaml` and `docs/reference/configuration.md` are generated from it. Durations carry their unit in the
+name, secrets are a redacting type, and what a default is derived from is said by `derived`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from taskengine.settings.values import (
+    AbsolutePath,
+    AtLeastOne,
+    Count,
+    DatabaseUrl,
+    Hours,
+    Name,
+    Number,
+    Port,
+    Seconds,
+    Url,
+    masked,
+)
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+
+def _derived(factory: Callable[[dict[str, Any]], Any], description: str, derived: str) -> Any:
+    """A setting whose default follows from others (those above it); `derived` says how."""
+    return Field(default_factory=factory, description=description, json_schema_extra={"derived": derived})
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _level(value: Any) -> Any:
+    return {"warn": "warning", "fatal": "critical"}.get(lowered := _lower(value), lowered)
+
+
+def _roots(value: Any) -> Any:
+    named = {"output_root": value} if isinstance(value, str) else value
+    return {"output_root": "output", **named} if isinstance(named, dict) else named
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class LogSettings(_Group):
+    """What is logged, and how."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = Field(
+        "info", description="The least severity that is logged. `LOG_LEVEL` is honoured too."
+    )
+    format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = Field(
+        "auto", description="`console` for people, `json` for machines; `auto` is console on a terminal, else json."
+    )
+    color: bool | None = Field(
+        None, description="Colours on the console; null is: on a terminal. `NO_COLOR` is honoured too."
+    )
+
+
+class StorageSettings(_Group):
+    """A place where media lives: a folder, an S3 bucket or an Azure container, with its roots."""
+
+    kind: Literal["local", "s3", "azure"] = Field(..., description="`local`, `s3` or `azure`.")
+    url: str | None = Field(
+        None,
+        description="A folder, `s3://bucket/prefix` or `azure://container/prefix`. Null for a local one is "
+        "`<data_dir>/storage`.",
+    )
+    source_root: str = Field("source", description="Where sources are looked for, under `url`.")
+    output_root: Annotated[dict[str, str], BeforeValidator(_roots)] = Field(
+        {"output_root": "output"},
+        description="Where assets go, under `url`: names of roots and their folders. A job names one of them; "
+        "`output_root` is the default one, and a plain string stands for it alone.",
+    )
+    credentials: dict[str, SecretStr] = Field(
+        {}, description="What the storage asks for (`access_key_id`, `secret_access_key`, `account_key`, …)."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _where(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if not url and info.data.get("kind", "local") != "local":
+            raise ValueError(f"a storage of kind {info.data['kind']} needs one")
+        return url
+
+    def folder(self, data_dir: Path) -> Path:
+        """The folder of a local storage."""
+        return Path(self.url.removeprefix("file://")).expanduser().absolute() if self.url else data_dir / "storage"
+
+
+class EngineSettings(_Group):
+    """The system-wide settings of `POST /settings`, as they are until somebody sets them there."""
+
+    max_jobs: Count = Field(2, description="Jobs started at one time.")
+    priority_slots: Count = Field(0, description="Of those, slots kept for priority jobs; never more than `max_jobs`.")
+    priority_threshold: AtLeastOne = Field(5, description="A job with at most this priority may use the kept slots.")
+    schedule_interval: AtLeastOne = Field(60, description="Seconds between the scheduler's looks.")
+    retry_delay: Count = Field(5, description="Seconds before a failed task is tried again.")
+    retry_limit: Count = Field(3, description="Tries after the first before the job is given up.")
+    retention_days: AtLeastOne = Field(30, description="Days that ended jobs are kept.")
+
+    @field_validator("priority_slots")
+    @classmethod
+    def _slots_fit(cls, slots: int, info: ValidationInfo) -> int:
+        if slots > info.data.get("max_jobs", slots):
+            raise ValueError(f"must be at most max_jobs ({info.data['max_jobs']})")
+        return slots
+
+
+class CallbackSettings(_Group):
+    """How callbacks are delivered."""
+
+    timeout_s: Seconds = Field(15, description="Of one try.")
+    connect_timeout_s: Seconds = Field(5, description="Of its connection.")
+    delays_s: tuple[Seconds, ...] = Field(
+        (5, 30, 120, 600, 1800, 3600, 7200, 21600),
+        min_length=1,
+        description="Before each further try; the last one repeats.",
+    )
+    give_up_after_h: Hours = Field(72, description="From the oldest undelivered event; then what is left is dead.")
+    overtake_after_s: Seconds = Field(300, description="A job callback waits no longer for its task callbacks.")
+    concurrency: AtLeastOne = Field(256, description="Deliveries at one time, over all endpoints.")
+    per_endpoint_concurrency: AtLeastOne = Field(4, description="Deliveries at one time to one endpoint.")
+    verify_tls: bool = Field(True, description="Whether certificates of endpoints are verified.")
+
+
+class ToolSettings(_Group):
+    """Where the media binaries are; null is the one that the installation brought along."""
+
+    ffmpeg: AbsolutePath | None = Field(None, description="Path of ffmpeg.")
+    ffprobe: AbsolutePath | None = Field(None, description="Path of ffprobe.")
+    packager: AbsolutePath | None = Field(None, description="Path of Shaka Packager.")
+
+
+class HealthSettings(_Group):
+    """The answer of `/health`."""
+
+    aliases: dict[str, str] = Field(
+        {},
+        description="Further names for monitors written for the original: new name → name, such as "
+        "`redis: broker` or `windows_capture: capture`.",
+    )
+
+
+class HttpSettings(_Group):
+    """Limits of the API."""
+
+    max_body_bytes: AtLeastOne = Field(1_048_576, description="The largest body of a request.")
+
+
+class Settings(_Group):
+    """Everything that can be configured."""
+
+    data_dir: AbsolutePath = Field(
+        Path("data"), description="Database, default storage, workspace and scratch, unless they are set elsewhere."
+    )
+    database_url: DatabaseUrl = _derived(
+        lambda data: f"sqlite:///{data['data_dir']}/taskengine.db",
+        "The store of jobs: `sqlite:///path` or `postgresql://…`. `DATABASE_URL` is honoured too.",
+        "sqlite:///<data_dir>/taskengine.db",
+    )
+    broker_url: Url = Field(
+        "memory://",
+        description="How engine and workers talk: `memory://` within one process, or `amqp://…`. `AMQP_URL` is "
+        "honoured too.",
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="The address that the API binds to.")
+    port: Port = Field(8080, description="Its port; 0 takes a free one. `PORT` is honoured too.")
+    bootstrap_client: Name = Field("demo", description="The admin client that is made when the store has none.")
+    bootstrap_api_key: SecretStr | None = Field(
+        None, description="Its key; null generates one and writes it to `<data_dir>/api-key`."
+    )
+    outbound_allow: tuple[IPvAnyNetwork, ...] = _derived(
+        lambda data: ("127.0.0.0/8", "::1") if _is_loopback(data["host"]) else (),
+        "Networks that callbacks, semaphores and sources may reach although they are private.",
+        "[127.0.0.0/8, '::1'] when bound to loopback, else empty",
+    )
+    log: LogSettings = Field(LogSettings(), description="What is logged, and how.")
+    storages: dict[Name, StorageSettings] = Field(
+        {"local": StorageSettings(kind="local")},
+        description="Where media lives, by name; `local` is there unless it is set otherwise.",
+    )
+    default_storage: str = Field("local", description="The storage of a job that names none.")
+    workspace: str = _derived(
+        lambda data: str(data["data_dir"] / "workspace"),
+        "What passes between the tasks of a job: a folder that all workers share, or `s3://…`, `azure://…`.",
+        "<data_dir>/workspace",
+    )
+    workspace_retention_h: Hours = Field(
+        24, description="How long a failed job's workspace is kept for a rerun of what failed."
+    )
+    scratch: AbsolutePath = _derived(
+        lambda data: data["data_dir"] / "scratch",
+        "Where attempts work: a local disk, private to this machine.",
+        "<data_dir>/scratch",
+    )
+    scratch_space_factor: Number = Field(
+        3, ge=0, description="Free space that a task asks for, as a multiple of its inputs' size; 0 asks for none."
+    )
+    workflows_dirs: tuple[AbsolutePath, ...] = Field(
+        (),
+        description="Further directories of workflow files; a later one overrides by name. In the environment "
+        "`TASKENGINE_WORKFLOWS_DIR`, separated by `:`.",
+    )
+    concurrency: dict[Name, Count] = Field(
+        {},
+        description="Slots of the workers by queue. `default` is for queues not named here; without it, `transcode` "
+        "has one per 4 cores (at least 1), `package` 2, `work` 4, and any other 2.",
+    )
+    heartbeat_s: Seconds = Field(5, description="Between a worker's signs of life.")
+    lease_missed: AtLeastOne = Field(3, description="Heartbeats missed before a task is taken back.")
+    drain_grace_s: Number = Field(30, ge=0, description="How long running tasks may go on after a signal to end.")
+    stall_timeout_s: Seconds = Field(60, description="A media process without progress for so long is killed.")
+    open_jobs_list: bool = Field(False, description="Answer `GET /jobs` without credentials (then without parameters).")
+    metrics_public: bool = Field(False, description="Answer `GET /metrics` without credentials.")
+    debug_shell: bool = Field(False, description="Allow the handler `debug.shell`, which runs any command.")
+    engine: EngineSettings = Field(EngineSettings(), description="System-wide settings until somebody sets them.")
+    callbacks: CallbackSettings = Field(CallbackSettings(), description="How callbacks are delivered.")
+    tools: ToolSettings = Field(ToolSettings(), description="Where the media binaries are; null: the installed ones.")
+    http: HttpSettings = Field(HttpSettings(), description="Limits of the API.")
+    health: HealthSettings = Field(HealthSettings(), description="The answer of `/health`.")
+
+    @field_validator("default_storage")
+    @classmethod
+    def _exists(cls, name: str, info: ValidationInfo) -> str:
+        storages = info.data.get("storages", {name: None})
+        if name not in storages:
+            raise ValueError(f"must be one of the storages ({', '.join(sorted(storages))})")
+        return name
+
+    def slots(self, queue: str) -> int:
+        """How many tasks of a queue one process runs at a time."""
+        given = self.concurrency.get(queue, self.concurrency.get("default"))
+        return _built_in_slots(queue) if given is None else given
+
+    def redacted(self) -> dict[str, Any]:
+        """The whole tree as JSON, without its secrets."""
+        tree = self.model_dump(mode="json")
+        for name in ("database_url", "broker_url", "workspace"):
+            tree[name] = masked(tree[name])
+        for storage in tree["storages"].values():
+            storage["url"] = masked(storage["url"]) if storage["url"] else None
+        return tree
+
+    def __repr__(self) -> str:
+        """No value of a setting: URLs may carry passwords."""
+        return f"<{type(self).__name__}>"
+
+    __str__ = __repr__
+
+
+def _built_in_slots(queue: str) -> int:
+    if queue == "transcode":
+        return max(1, _cores() // 4)  # an encoder fills about four cores
+    return {"package": 2, "work": 4}.get(queue, 2)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,53 @@
+"""The kinds of value that settings have, beyond what pydantic brings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+(?=@)")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, is true or false")  # noqa: TRY004 - pydantic collects ValueErrors alone
+    return value
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _url(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError("must be a URL, such as scheme://host/path")
+    return value
+
+
+def _database_url(value: str) -> str:
+    if value.startswith(("postgresql://", "postgres://")):
+        return value
+    if value.startswith("sqlite:///") and value != "sqlite:///":
+        return value
+    raise ValueError("must be sqlite:///path or postgresql://…")
+
+
+def masked(url: str) -> str:
+    """The URL without its password."""
+    return _PASSWORD.sub(r"\1:***", url)
+
+
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+Seconds = Annotated[Number, Field(gt=0)]
+Hours = Annotated[Number, Field(ge=0)]
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)]
+AtLeastOne = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]
+Port = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=65535)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Url = Annotated[str, AfterValidator(_url)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
