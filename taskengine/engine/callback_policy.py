@@ -40,8 +40,11 @@ class CallbackPolicy:
 
     @property
     def lease_s(self) -> float:
-        """How long a claim is good for: a try, and as much again for waiting and writing."""
-        return 2 * self.timeout_s + 5
+        """How long a claim is good for: a try, and a little for waiting and writing.
+
+        It is also what a crash in the middle of a try costs.
+        """
+        return self.timeout_s + 5
 
 
 @dataclass(frozen=True, slots=True)

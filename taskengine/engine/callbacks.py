@@ -24,6 +24,7 @@ __all__ = ["CallbackDelivery", "CallbackPolicy", "DeliveryStore"]
 
 _WARNING, _ERROR = 2, 3
 _LEAST_REST_MS = 50  # the least rest before a store that says "due" and gives nothing is asked again
+_SETTLE_MS = 120_000  # how long a verdict is tried to be written
 T = TypeVar("T")
 log = structlog.get_logger("callbacks")
 
@@ -62,6 +63,7 @@ class CallbackDelivery:
                 policy.cool_down_max_s,
             )
         )
+        self._sending: set[int] = set()
         self._interrupted: list[DueCallback] = []
         self._woken = asyncio.Event()
 
@@ -85,6 +87,7 @@ class CallbackDelivery:
         more = await self._claim()
         now = self._clock.now()
         for callback, lease_until in self._endpoints.take(now):
+            self._sending.add(callback.id)
             group.create_task(self._deliver(callback, lease_until))
         for callback, until in self._endpoints.unwanted(now):
             group.create_task(self._give_back(callback, until))
@@ -107,7 +110,8 @@ class CallbackDelivery:
             ),
         )
         for callback in claimed:
-            self._endpoints.hold(callback, lease_until)
+            if callback.id not in self._sending:  # else its claim ran out before the verdict could be written
+                self._endpoints.hold(callback, lease_until)
         return len(claimed) == limit
 
     async def _rest(self, group: asyncio.TaskGroup) -> None:
@@ -140,11 +144,12 @@ class CallbackDelivery:
                 return
             result = await self._try(callback)
             answered = result.status is not None
-            await self._settle(callback, result, lease_until)
+            await self._settle(callback, result)
         except asyncio.CancelledError:
             self._interrupted.append(callback)
             raise
         finally:
+            self._sending.discard(callback.id)
             self._endpoints.done(callback.endpoint, self._clock.now(), answered=answered)
             self._woken.set()
 
@@ -155,16 +160,17 @@ class CallbackDelivery:
             log.exception("callback_sender_defect", job=callback.job_id, callback=callback.id)
             return SendResult(status=None, error=f"internal fault: {type(error).__name__}")
 
-    async def _settle(self, callback: DueCallback, result: SendResult, lease_until: int) -> None:
-        """Write the verdict, as long as the claim is good: after it the delivery is due again by itself."""
+    async def _settle(self, callback: DueCallback, result: SendResult) -> None:
+        """Write the verdict. Where that fails for long the claim runs out, and the delivery is due again by itself."""
         now = self._clock.now()
+        until = now + _SETTLE_MS
         verdict = judge(callback, result, now, self._policy, self._wait)
         _tell(callback, result, verdict)
         try:
-            await self._persist("settle", lambda: self._write(callback, result, verdict, now), until=lease_until)
+            await self._persist("settle", lambda: self._write(callback, result, verdict, now), until=until)
             if (entry := _entry(callback, result, verdict, now)) is not None:
                 logs = [(None, entry)]
-                await self._persist("log", lambda: self._store.add_logs(callback.job_id, logs), until=lease_until)
+                await self._persist("log", lambda: self._store.add_logs(callback.job_id, logs), until=until)
         except Exception:
             log.exception("callback_not_settled", job=callback.job_id, callback=callback.id)
 

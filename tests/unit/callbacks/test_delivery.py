@@ -26,6 +26,8 @@ class Sender:
     """The `CallbackSender` port: answers by endpoint as it is told, 200 otherwise."""
 
     clock: MovedClock
+    store: MemoryCallbackStore
+    outage_after: int = 0  # calls of the store that fail once something was sent
     sent: list[tuple[str, str, int]] = field(default_factory=list)  # endpoint, webhook id, second since the start
     answers: defaultdict[str, list[SendResult | Exception]] = field(default_factory=lambda: defaultdict(list))
     hanging: set[str] = field(default_factory=set)
@@ -38,6 +40,7 @@ class Sender:
         self.sent.append((url, callback.webhook_id, (self.clock.now() - START) // 1000))
         self.at_once[url] += 1
         self.most[url] = max(self.most[url], self.at_once[url])
+        self.store.outages += self.outage_after
         try:
             if url in self.hanging:
                 await self.clock.sleep(15)
@@ -84,7 +87,7 @@ async def running(policy: CallbackPolicy = POLICY, store: MemoryCallbackStore | 
     """A loop that delivers, ended at the end."""
     clock = MovedClock()
     store = store or MemoryCallbackStore()
-    sender = Sender(clock)
+    sender = Sender(clock, store)
     delivery = CallbackDelivery(store, sender, clock, replace(policy, jitter=0))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(delivery.run())
@@ -296,6 +299,21 @@ async def test_a_store_that_is_away_stops_nothing_for_good() -> None:
         assert world.store.states() == ["delivered", "delivered"]
 
 
+async def test_an_outage_longer_than_a_claim_does_not_send_twice() -> None:
+    """The verdict is kept until it can be written, though the claim has run out meanwhile."""
+    async with running() as world:
+        world.sender.outage_after = 1_000_000
+        row = world.store.add(A, now=START)
+        await world.wake()
+        await world.clock.advance(60)
+        assert (row.attempts, row.state) == (0, "pending")
+        world.sender.outage_after = world.store.outages = 0
+        await world.clock.advance(15)
+        assert (row.attempts, row.state) == (1, "delivered")
+        await world.clock.advance(HOUR)
+        assert len(world.sender.sent) == 1
+
+
 async def test_a_claim_that_could_not_be_settled_is_due_again_with_the_same_id() -> None:
     """At least once: the receiver can tell by the id."""
     async with running() as world:
@@ -307,9 +325,9 @@ async def test_a_claim_that_could_not_be_settled_is_due_again_with_the_same_id()
 
         world.store.settle_callback = broken  # type: ignore[method-assign]  # a defect of the store
         await world.wake()
-        await world.clock.advance(POLICY.lease_s + 11)
+        await world.clock.advance(140)
         world.store.settle_callback = settled  # type: ignore[method-assign]  # mended
-        await world.clock.advance(POLICY.lease_s + 11)
+        await world.clock.advance(140)
         assert row.state == "delivered"
         assert set(world.sender.ids(A)) == {row.webhook_id}
         assert len(world.sender.sent) >= 2
