@@ -2,3 +2,43 @@
 
 if __name__ != "taskengine.handlers":
     raise ImportError("import it as taskengine.handlers: a second copy of every class would follow")
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from taskengine.handlers.debug import debug_handlers
+from taskengine.handlers.delete_sources import DeleteSources
+from taskengine.handlers.discard import Discard
+from taskengine.handlers.ingest import Ingest
+from taskengine.handlers.mp4 import ProgressiveMp4
+from taskengine.handlers.package import PackageTracks
+from taskengine.handlers.publish import Publish
+from taskengine.handlers.remux import Remux
+from taskengine.handlers.thumbnails import Thumbnails
+from taskengine.handlers.transcode import Transcode
+from taskengine.ports import Handler
+
+_MEDIA: tuple[Handler, ...] = (
+    Ingest(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(), Discard(),
+    DeleteSources(),
+)  # fmt: skip
+
+HANDLERS: Mapping[str, Handler] = MappingProxyType(
+    {handler.name: handler for handler in (*debug_handlers(shell=False), *_MEDIA)}
+)
+
+
+def load_handlers(*, shell: bool = False) -> Mapping[str, Handler]:
+    """The built-in handlers (`debug.shell` with `shell` alone) and those that other packages bring.
+
+    Their entry points `taskengine.handlers` name a handler, or a class or function that makes one; its own `name`
+    counts. Built-in names stay what they are.
+    """
+    found: dict[str, Handler] = {}
+    for point in entry_points(group="taskengine.handlers"):
+        loaded = point.load()
+        handler: Handler = loaded() if isinstance(loaded, type) or not hasattr(loaded, "name") else loaded
+        found[handler.name] = handler
+    shells = {handler.name: handler for handler in debug_handlers(shell=shell)}
+    return {**found, **HANDLERS, **shells}

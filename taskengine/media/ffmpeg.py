@@ -8,6 +8,7 @@ from taskengine.media.encoding import AudioEncoding, Encoding, VideoEncoding
 from taskengine.media.ladder import Rendition
 from taskengine.media.probe import INPUT_LIMITS
 from taskengine.media.thumbnails import Grid
+from taskengine.media.tracks import TrackKind
 
 POSTER = "poster.jpg"
 SHEETS = "sheet_%d.jpg"
@@ -163,14 +164,14 @@ def previews(ffmpeg: str, source: str, stream: int, wanted: Grid) -> list[str]:
     return [*base_argv(ffmpeg), *limited, "-map", f"0:{stream}", "-vf", chain, *_SHEETS_OUTPUT]
 
 
-def progressive(ffmpeg: str, tracks: Sequence[tuple[str, str]], output: str) -> list[str]:
-    """A progressive MP4 of these (file, language) tracks, the index first, without encoding."""
+def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], output: str) -> list[str]:
+    """A progressive MP4 of these (file, kind, language) tracks, the index first, without encoding."""
     argv = base_argv(ffmpeg)
-    for name, _ in tracks:
+    for name, _, _ in tracks:
         argv += _input(name)
-    for number, (_, language) in enumerate(tracks):
-        argv += ["-map", f"{number}:0", f"-metadata:s:{number}", f"language={language}"]
-    return [*argv, "-c", "copy", "-movflags", "+faststart", "-f", "mp4", output]
+    for number, (_, kind, language) in enumerate(tracks):
+        argv += ["-map", f"{number}:{kind[0]}:0", f"-metadata:s:{number}", f"language={language}"]
+    return [*argv, "-c", "copy", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4", output]
 
 
 def decode_check(ffmpeg: str, segments: Sequence[tuple[str, str]]) -> list[str]:

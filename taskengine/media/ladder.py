@@ -63,3 +63,8 @@ def fit_width(size: tuple[int, int], width: int) -> tuple[int, int]:
     """An even size of this width (never above the source's) with the source's aspect."""
     scale = min(1.0, width / size[0])
     return _even(size[0] * scale, size[0]), _even(size[1] * scale, size[1])
+
+
+def even_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size itself, odd edges cut by one pixel."""
+    return _even(size[0], size[0]), _even(size[1], size[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -80,6 +80,7 @@ class Probe:
     video: Sequence[VideoTrack]
     audio: Sequence[AudioTrack]
     other_streams: int = 0
+    brand: str | None = None  # of an MP4
 
     @property
     def readable(self) -> bool:
@@ -133,7 +134,13 @@ def _probe(body: Mapping[str, Any]) -> Probe:
         video=video,
         audio=audio,
         other_streams=len(streams) - len(video) - len(audio),
+        brand=_brand(container),
     )
+
+
+def _brand(container: Mapping[str, Any]) -> str | None:
+    brand = container.get("tags", {}).get("major_brand")
+    return str(brand).strip() if brand else None
 
 
 def _is_video(stream: Mapping[str, Any]) -> bool:
@@ -255,3 +262,15 @@ def check_whole(name: str, track: VideoTrack, timing: Timing | None, stderr: str
         found = f"its video ends after {timing.duration:.3f} s of {track.declared_duration:.3f} s"
         raise InputFault(f"{name}: it is truncated: {found}", stderr_tail=stderr)
     return timing
+
+
+def check_audio(name: str, track: AudioTrack, span: tuple[float, float] | None, stderr: str) -> AudioTrack:
+    """The audio track with the length that its packets (first and last time) say; InputFault where it is truncated."""
+    if span is None:
+        raise InputFault(f"{name}: its audio track has no packets with times", stderr_tail=stderr)
+    measured = span[1] - span[0] + 1024 / track.sample_rate
+    if any(mark in stderr for mark in _TRUNCATED):
+        raise InputFault(f"{name}: it is truncated: it ends after {measured:.3f} s", stderr_tail=stderr)
+    if track.duration is not None and abs(track.duration - measured) < 0.2:
+        return track
+    return replace(track, duration=measured)

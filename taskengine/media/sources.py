@@ -121,3 +121,14 @@ def _language(source: Source, track: AudioTrack) -> str:
     own = not source.video and len(source.probe.audio) == 1
     said = (source.language, track.language) if own else (track.language, source.language)
     return said[0] or said[1] or UNDETERMINED
+
+
+def by_quality(sources: Sequence[Source]) -> Sequence[Source]:
+    """Those with video, the largest picture first, then the highest bit rate."""
+    return sorted((source for source in sources if source.video), key=_quality, reverse=True)
+
+
+def _quality(source: Source) -> tuple[int, int]:
+    width, height = source.video.display_size if source.video else (0, 0)
+    bitrate = (source.video.bitrate if source.video else None) or source.probe.bitrate or source.size
+    return width * height, bitrate

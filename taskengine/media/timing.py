@@ -61,6 +61,10 @@ class PacketScan:
                 insort(self._keys, time)
         return True
 
+    def span(self) -> tuple[float, float] | None:
+        """The first and the last time; None where there are none."""
+        return (min(self._times), max(self._times)) if self._times else None
+
     def timing(self, nominal: Fraction | None, average: Fraction | None) -> Timing | None:
         """What the packets say; None where they carry no times. The rates are what the container says."""
         times = sorted(self._times)

@@ -5,7 +5,9 @@ These functions read files: call them in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from taskengine.domain.errors import InternalFault
@@ -42,8 +44,8 @@ def movie(path: Path, what: str) -> mp4.Movie:
         raise VerificationFault(f"{what}: expected a whole MP4, found that {error}") from error
 
 
-def encoded_track(folder: Path, track: Track, *, exact: bool) -> None:
-    """An encoded file has one track of the planned kind, length and number of frames."""
+def encoded_track(folder: Path, track: Track, *, exact: bool) -> int:
+    """An encoded file has one track of the planned kind, length and number of frames; how many samples it has."""
     what = f"{track.name}.mp4"
     tracks = movie(folder / what, what).tracks
     _expect(what, f"one {track.kind} track", [found.handler for found in tracks],
@@ -52,14 +54,27 @@ def encoded_track(folder: Path, track: Track, *, exact: bool) -> None:
     if track.frames is not None:
         off = abs(tracks[0].samples - track.frames)
         _expect(what, f"{track.frames} frames", f"{tracks[0].samples}", holds=off <= (0 if exact else 1))
+    return tracks[0].samples
 
 
-def encoding(folder: Path, planned: Encoding) -> None:
-    """Every output of an encoding is there and as planned."""
+def copied_track(path: Path, track: Track, least_frames: int | None) -> Track:
+    """The track with the length and the frames that its file has, which are no fewer than its source's."""
+    found = [entry for entry in movie(path, path.name).tracks if entry.handler == _HANDLERS[track.kind]]
+    _expect(path.name, f"one {track.kind} track", len(found), holds=len(found) == 1)
+    if found[0].samples == 0:  # a fragmented MP4, taken as it is
+        return track
+    if least_frames is not None:
+        _expect(path.name, f"{least_frames} frames", found[0].samples, holds=found[0].samples >= least_frames)
+    frames = found[0].samples if track.kind is TrackKind.VIDEO else None
+    return replace(track, duration=found[0].seconds, frames=frames)
+
+
+def encoding(folder: Path, planned: Encoding) -> Mapping[str, int]:
+    """Every output of an encoding is there and as planned; the number of samples of each track."""
     exact = bool(planned.video and planned.video.exact)
-    for track in planned.tracks():
-        encoded_track(folder, track, exact=exact)
+    counts = {track.name: encoded_track(folder, track, exact=exact) for track in planned.tracks()}
     images(folder, poster=planned.poster is not None, sheets=planned.previews.sheets if planned.previews else 0)
+    return counts
 
 
 def images(folder: Path, *, poster: bool, sheets: int) -> None:
@@ -147,7 +162,7 @@ def _fragments(folder: Path, track: Track, playlist: hls.MediaPlaylist) -> None:
             fragments += mp4.read_fragments(folder / uri, defaults)
         except mp4.BoxFault as error:
             raise VerificationFault(f"{uri}: expected a whole segment, found that {error}") from error
-    for before, after in zip(fragments, fragments[1:], strict=False):
+    for before, after in pairwise(fragments):
         gap = after.begin - before.begin - before.duration
         _expect(track.name, "segments that follow one another", f"a gap of {gap / timescale:.3f} s",
                 holds=abs(gap) <= timescale * track.tolerance)  # fmt: skip

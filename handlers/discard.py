@@ -1,0 +1,47 @@
+"""`discard`: remove what a failed job has put beside an asset and nothing points into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskengine.domain.errors import NotFound
+from taskengine.handlers.support import ANY, STRING, schema, storage_faults
+from taskengine.media import asset
+from taskengine.media.names import file_stem
+from taskengine.ports import Storage, TaskContext
+
+
+class Discard:
+    """Clean-up of a failed job: its own versions, but for one that an active manifest names already."""
+
+    name = "discard"
+    inputs: Mapping[str, Any] = schema(
+        {"content_id": STRING, "output_folder": STRING, "storage": STRING}, {"output_root": ANY}
+    )
+    outputs: Mapping[str, Any] = schema({"removed": {"type": "array"}})
+
+    async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
+        """Outputs: `removed`, the names of the versions."""
+        inputs = context.inputs
+        storage = context.storage(str(inputs["storage"]), str(inputs.get("output_root") or "output_root"))
+        folder = str(inputs["output_folder"])
+        stem = file_stem(str(inputs["content_id"]))
+        with storage_faults("output_folder"):
+            active = await _active(storage, folder, stem)
+            files = await storage.list(f"{folder}/{asset.VERSIONS}")
+            versions = {version for file in files if (version := asset.version_of(file.path, folder))}
+            own = {version for version in versions if version.startswith(f"{context.task.job_id}-")}
+            for version in sorted(own - active):
+                await storage.delete_folder(f"{folder}/{asset.VERSIONS}/{version}")
+        return {"removed": sorted(own - active)}
+
+
+async def _active(storage: Storage, folder: str, stem: str) -> frozenset[str]:
+    found: frozenset[str] = frozenset()
+    for name in (f"{stem}.m3u8", f"{stem}.mpd"):
+        try:
+            found |= asset.versions_in((await storage.read(f"{folder}/{name}")).decode(errors="replace"))
+        except NotFound:
+            continue
+    return found

@@ -1,0 +1,190 @@
+"""`ingest`: find the sources of a folder, fetch and probe them; fail fast where no asset can come of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from taskengine.domain.errors import InputFault, StorageError
+from taskengine.handlers.support import (
+    ANY,
+    BOOLEAN,
+    FILE,
+    NUMBER,
+    STRING,
+    plain_command,
+    save,
+    schema,
+    storage_faults,
+    tell,
+    tell_all,
+    together,
+    warn,
+)
+from taskengine.media import probe
+from taskengine.media.names import extension, file_name, file_stem
+from taskengine.media.profiles import load_profile
+from taskengine.media.sources import (
+    ROLES,
+    Selection,
+    Source,
+    Sources,
+    audio_choices,
+    check_together,
+    properties_of,
+    select,
+)
+from taskengine.media.thumbnails import seconds_of
+from taskengine.media.timing import PacketScan, Timing
+from taskengine.ports import Storage, StoredFile, TaskContext
+
+_AT_ONCE = 4
+_NO_EFFECT = {
+    "create_dref": "there is no counterpart of the original's reference MP4 here",
+    "encoding_region": "workers are chosen by queue here",
+    "encoder_version": "the workers' one encoder is used",
+    "combine_sources": "every track has files of its own here in any case",
+    "extract_audio": "it is about encoding; sources that are packaged as they are keep their audio",
+}
+_USUAL = {"create_dref": False, "encoder_version": "STABLE", "combine_sources": True, "encoding_region": None}
+
+
+class Ingest:
+    """Lists the folder through its storage, fetches what is media, probes it, judges it."""
+
+    name = "ingest"
+    inputs: Mapping[str, Any] = schema(
+        {"source_folder": STRING, "source_storage": STRING, "content_id": STRING, "encode_source": BOOLEAN},
+        {
+            "encoding_profile": STRING, "retries": {"type": "integer"}, "file_properties": ANY, "mp4_filename": ANY,
+            "thumbnail_time": ANY, "preview_thumbnails_interval": NUMBER, "extract_audio": ANY, "noted": ANY,
+        },
+    )  # fmt: skip
+    outputs: Mapping[str, Any] = schema({
+        "sources": FILE, "has_video": BOOLEAN, "has_audio": BOOLEAN, "count": {"type": "integer"},
+    })  # fmt: skip
+
+    async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
+        """Outputs: `sources` (a document), whether there is video and audio."""
+        _judge_request(context.inputs)
+        folder = str(context.inputs["source_folder"])
+        storage = context.storage(str(context.inputs["source_storage"]), "source_root")
+        with storage_faults("source_folder"):
+            listed = {file.path.rpartition("/")[2]: file for file in await storage.list(folder, recursive=False)}
+        selection = select(folder, list(listed))
+        _tell(context, selection)
+        sources = await together(
+            [_source(context, storage, number, listed[name]) for number, name in enumerate(selection.media, start=1)],
+            _AT_ONCE,
+        )
+        check_together(sources, encode=bool(context.inputs["encode_source"]))
+        commands = [plain_command(probe.probe_argv("ffprobe", source.plain)) for source in sources]
+        found = Sources(sources, folder, [file.path for file in listed.values()], commands)
+        return {
+            "sources": await save(context, "sources.json", found, Sources),
+            "has_video": any(source.video for source in sources),
+            "has_audio": bool(audio_choices(sources, all_tracks=True)),
+            "count": len(sources),
+        }
+
+
+def _judge_request(inputs: Mapping[str, Any]) -> None:
+    """Faults that later steps would find when much work is done."""
+    if inputs["encode_source"]:
+        load_profile(str(inputs.get("encoding_profile") or "H264"))
+    seconds_of(inputs.get("thumbnail_time") or 0, "thumbnail_time")
+    if inputs.get("mp4_filename"):
+        stem = file_stem(str(inputs["content_id"]))
+        name = file_name(str(inputs["mp4_filename"]), "mp4_filename")
+        taken = {f"{stem}.m3u8", f"{stem}.mpd", f"{stem}.vtt", "metadata.json", "thumbnail.jpg", "v"}
+        if name in taken or name.startswith(f"{stem}_sprite"):
+            raise InputFault(f"mp4_filename: {name!r} is the name of another file of the asset")
+
+
+def _tell(context: TaskContext, selection: Selection) -> None:
+    """What is used and what is not; what has no effect here."""
+    for name in selection.ignored:
+        tell(context, f"{name}: it is no media file: ignored")
+    for name in selection.captions:
+        warn(context, f"{name}: captions are not packaged yet: ignored")
+    noted: Mapping[str, Any] = context.inputs.get("noted") or {}
+    tell_all(
+        context,
+        (
+            f"{name}: accepted, without effect: {_NO_EFFECT.get(name, 'it has no counterpart here')}"
+            for name, value in noted.items()
+            if value != _USUAL.get(name)
+        ),
+    )
+    properties: Mapping[str, Any] = context.inputs.get("file_properties") or {}
+    for name in properties:
+        if name not in {*selection.media, *selection.captions}:
+            warn(context, f"file_properties: there is no source {name!r}")
+
+
+async def _source(context: TaskContext, storage: Storage, number: int, file: StoredFile) -> Source:
+    """Fetch and probe one file."""
+    name = file.path.rpartition("/")[2]
+    if file.size == 0:
+        raise InputFault(f"{name}: it is empty")
+    language, role = properties_of(name, context.inputs.get("file_properties"))
+    if role and role not in ROLES:
+        tell(context, f"file_properties: {name}: the kind {role!r} is no role; there are {', '.join(ROLES)}")
+        role = None
+    plain = f"source_{number}.{extension(name)}"
+    await _fetch(context, storage, file.path, plain)
+    found = await _probe(context, name, plain)
+    reference = await context.workspace.store(context.scratch / plain, plain)
+    return Source(name, plain, file.size, reference, found, language, role)
+
+
+async def _fetch(context: TaskContext, storage: Storage, path: str, plain: str) -> None:
+    """Fetch with the job's `retries`."""
+    tries = 1 + max(0, int(context.inputs.get("retries") or 0))
+    target = context.scratch / plain
+    with storage_faults(f"source_folder: {path}"):
+        async for attempt in AsyncRetrying(
+            stop=stop_after_attempt(tries),
+            wait=wait_exponential_jitter(initial=0.5, max=30),
+            retry=retry_if_exception(lambda error: isinstance(error, StorageError) and error.retryable),
+            reraise=True,
+        ):
+            with attempt:
+                if attempt.retry_state.attempt_number > 1:
+                    warn(context, f"{path}: fetched again, try {attempt.retry_state.attempt_number} of {tries}")
+                    await asyncio.to_thread(target.unlink, missing_ok=True)
+                await storage.fetch(path, target)
+
+
+async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
+    """What is in it, and when its frames are: two reads at once."""
+    tools = context.tools
+    scan = PacketScan()
+    answer, packets = await together([
+        context.run(probe.probe_argv(tools.ffprobe, plain)),
+        context.run(probe.packets_argv(tools.ffprobe, plain), on_line=scan.line),
+    ])  # fmt: skip
+    found = probe.parse(name, answer.stdout, answer.exit_code, answer.stderr_tail)
+    if not found.video:
+        return await _measured_audio(context, name, plain, found)
+    track = found.video[0]
+    timing = probe.check_whole(
+        name, track, scan.timing(track.nominal_rate, track.average_rate), answer.stderr_tail + packets.stderr_tail
+    )
+    return replace(found, video=_with_timing(found.video, timing))
+
+
+def _with_timing(tracks: Sequence[probe.VideoTrack], timing: Timing) -> Sequence[probe.VideoTrack]:
+    return tuple(replace(track, timing=timing) if index == 0 else track for index, track in enumerate(tracks))
+
+
+async def _measured_audio(context: TaskContext, name: str, plain: str, found: probe.Probe) -> probe.Probe:
+    """Containers of raw audio only guess their length: the packets tell it."""
+    scan = PacketScan()
+    result = await context.run(probe.packets_argv(context.tools.ffprobe, plain, "a:0"), on_line=scan.line)
+    audio = probe.check_audio(name, found.audio[0], scan.span(), result.stderr_tail)
+    return replace(found, audio=(audio, *found.audio[1:]))

@@ -1,0 +1,108 @@
+"""`package`: tracks into CMAF segments with an HLS and a DASH manifest, verified."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from taskengine.domain.errors import InternalFault
+from taskengine.handlers.support import (
+    FILE,
+    beside,
+    in_thread,
+    load,
+    plain_command,
+    process_fault,
+    run,
+    save,
+    schema,
+    together,
+    warn,
+)
+from taskengine.media import ffmpeg, packager
+from taskengine.media.tools import parse_version
+from taskengine.media.tracks import Media, Package, PackagedFile
+from taskengine.ports import TaskContext
+
+
+class PackageTracks:
+    """One set without protection: one packager for all tracks; first and last segments are decoded."""
+
+    name = "package"
+    inputs: Mapping[str, Any] = schema({"media": FILE})
+    outputs: Mapping[str, Any] = schema({"package": FILE})
+
+    async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
+        """Outputs: `package` (a document of files)."""
+        media = await load(context, context.inputs["media"], "media.json", Media)
+        files = await _fetch(context, media)
+        argv = packager.package(context.tools.packager, media, files)
+        _, version = await together([
+            run(context, argv, "packaging"), run(context, [context.tools.packager, "--version"], "asking for the version")
+        ])  # fmt: skip
+        folder = context.scratch / packager.SET_FOLDER
+        pairs = await in_thread(_finish, folder, media)
+        async with beside(_decode(context, media, pairs)):
+            stored = await _store(context, folder)
+        known = parse_version(version.stdout.decode(errors="replace")) or "unknown"
+        package = Package("clear", stored, media, [plain_command(argv)], {"packager": known})
+        return {"package": await save(context, "package.json", package, Package)}
+
+
+async def _fetch(context: TaskContext, media: Media) -> Mapping[str, str]:
+    """Track name → file; tracks of one file share it."""
+    references = {str(track.file["$file"]): track for track in media.tracks}
+    plain = {reference: f"{track.name}.mp4" for reference, track in references.items()}
+    await together([context.workspace.fetch(track.file, plain[reference]) for reference, track in references.items()])
+    return {track.name: plain[str(track.file["$file"])] for track in media.tracks}
+
+
+def _finish(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
+    """Complete the master and check the set; the (init, segment) pairs to decode."""
+    from taskengine.media import hls, verify  # their parsers are not needed before
+
+    master = folder / packager.MASTER
+    verify.whole_file(master, packager.MASTER)
+    master.write_text(hls.complete_groups(master.read_text(encoding="utf-8")), encoding="utf-8")
+    return verify.package(folder, media)
+
+
+async def _decode(context: TaskContext, media: Media, pairs: Sequence[tuple[str, str]]) -> None:
+    """Decode them all; what was encoded here must decode without a word."""
+    base = packager.SET_FOLDER
+    argv = ffmpeg.decode_check(context.tools.ffmpeg, [(f"{base}/{init}", f"{base}/{part}") for init, part in pairs])
+    lines: list[str] = []
+    result = await context.run(argv, on_line=lines.append)
+    faults = [line for line in result.stderr_tail.splitlines() if "[error]" in line or "[fatal]" in line]
+    if result.exit_code != 0 or lines[-1:] != ["progress=end"]:
+        raise process_fault("decoding first and last segments", result)
+    if faults and not any(track.copied for track in media.tracks):
+        raise InternalFault(
+            f"first and last segments: expected to decode, found: {faults[0]}", stderr_tail=result.stderr_tail
+        )
+    for fault in faults[:3]:
+        warn(context, f"decoding what was packaged as it is: {fault}")
+
+
+async def _store(context: TaskContext, folder: Path) -> list[PackagedFile]:
+    files = await in_thread(_digests, folder)
+    stored = await together([_store_one(context, folder, file) for file in files])
+    return list(stored)
+
+
+async def _store_one(context: TaskContext, folder: Path, file: PackagedFile) -> PackagedFile:
+    return replace(file, file=await context.workspace.store(folder / file.path, file.path.replace("/", "-")))
+
+
+def _digests(folder: Path) -> Sequence[PackagedFile]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [PackagedFile(str(path.relative_to(folder)), path.stat().st_size, digest(path)) for path in paths]
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

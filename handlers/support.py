@@ -1,0 +1,188 @@
+"""What handlers share: documents in the workspace, faults of storages and subprocesses, work done together."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from taskengine.domain.errors import InputFault, InternalFault, NotFound, ResourceFault, StorageError, TaskFailed
+from taskengine.media.ffmpeg import POSTER
+from taskengine.media.progress import EncodeProgress
+from taskengine.media.thumbnails import Grid
+from taskengine.media.tracks import Command, Images, from_json, to_json
+from taskengine.ports import ProcessResult, TaskContext
+
+STALL_S = 60.0
+_LACKS = ("Unknown encoder", "No such filter", "Unknown decoder", "No space left on device", "Cannot allocate memory")
+
+T = TypeVar("T")
+
+STRING: Mapping[str, Any] = {"type": "string"}
+BOOLEAN: Mapping[str, Any] = {"type": "boolean"}
+NUMBER: Mapping[str, Any] = {"type": "number"}
+FILE: Mapping[str, Any] = {"type": "object", "required": ["$file"]}
+OPTIONAL_FILE: Mapping[str, Any] = {"type": ["object", "null"]}
+ANY: Mapping[str, Any] = {}
+
+
+def schema(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """The JSON Schema of an object with these members and no others."""
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+async def save(context: TaskContext, name: str, value: T, kind: type[T]) -> dict[str, Any]:
+    """Put a document into the workspace; its reference."""
+    path = context.scratch / name
+    await asyncio.to_thread(path.write_bytes, to_json(value, kind))
+    return await context.workspace.store(path, name)
+
+
+async def load(context: TaskContext, reference: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """Read a document from the workspace."""
+    path = await context.workspace.fetch(reference, name)
+    return from_json(await asyncio.to_thread(path.read_bytes), kind)
+
+
+async def together(work: Sequence[Coroutine[Any, Any, T]], limit: int = 8) -> list[T]:
+    """Await all, `limit` at a time; the first fault ends the rest and is raised as it is."""
+    gate = asyncio.Semaphore(limit)
+
+    async def one(item: Coroutine[Any, Any, T]) -> T:
+        async with gate:
+            return await item
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in work]
+    except BaseExceptionGroup as faults:
+        raise _first(faults) from None
+    finally:
+        for item in work:
+            item.close()  # what was never begun
+    return [task.result() for task in tasks]
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Do `work` while the block runs; a fault of either ends the other and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work)
+            yield
+    except BaseExceptionGroup as faults:
+        raise _first(faults) from None
+    finally:
+        work.close()
+
+
+def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    fault: BaseException = faults
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault
+
+
+@contextmanager
+def storage_faults(what: str) -> Iterator[None]:
+    """Tell a storage's errors as faults of the task."""
+    try:
+        yield
+    except NotFound as error:
+        raise InputFault(f"{what}: {error}") from error
+    except StorageError as error:
+        raise (ResourceFault if error.retryable else InputFault)(f"{what}: {error}") from error
+
+
+async def run(context: TaskContext, argv: Sequence[str], what: str) -> ProcessResult:
+    """Run a program that must exit with 0."""
+    result = await context.run(argv)
+    if result.exit_code != 0:
+        raise process_fault(what, result)
+    return result
+
+
+async def run_ffmpeg(
+    context: TaskContext, argv: Sequence[str], what: str, progress: EncodeProgress | None = None
+) -> ProcessResult:
+    """Run ffmpeg to its proper end: exit status 0 and `progress=end`. Its progress is the task's, where it is given."""
+    seen = progress or EncodeProgress(frames=None, rate=None, duration=0.0, clock=time.monotonic)
+
+    def on_line(line: str) -> bool:
+        moved = seen.line(line)
+        if progress and moved:
+            context.report_progress(progress.fraction, speed=progress.speed, eta_s=progress.eta_s)
+        return moved
+
+    result = await context.run(argv, on_line=on_line, stall_s=STALL_S)
+    if result.exit_code != 0:
+        raise process_fault(what, result)
+    if not seen.ended:
+        raise InternalFault(
+            f"{what}: ffmpeg exited with 0 before it had ended", exit_code=0, stderr_tail=result.stderr_tail
+        )
+    return result
+
+
+def process_fault(what: str, result: ProcessResult) -> TaskFailed:
+    """The fault of a program that failed: a lack of this worker, or internal."""
+    lines = [line for line in result.stderr_tail.splitlines() if line.strip()]
+    lack = next((line for line in lines if any(mark in line for mark in _LACKS)), None)
+    reason = lack or (lines[-1] if lines else "it said nothing")
+    message = f"{what}: {Path(result.argv[0]).name} exited with {result.exit_code}: {reason}"
+    return (ResourceFault if lack else InternalFault)(
+        message, exit_code=result.exit_code, stderr_tail=result.stderr_tail
+    )
+
+
+def plain_command(argv: Sequence[str]) -> Sequence[str]:
+    """A command line as it is kept beside an asset: programs by name, no path of this machine."""
+    return [Path(argv[0]).name, *argv[1:]]
+
+
+async def need_space(context: TaskContext, wanted: int, what: str) -> None:
+    """Raise a ResourceFault where scratch has less than `wanted` bytes free."""
+    free = (await asyncio.to_thread(shutil.disk_usage, context.scratch)).free
+    if free < wanted:
+        raise ResourceFault(f"{what}: it may need {wanted:,} bytes of scratch and {free:,} are free")
+
+
+def tell(context: TaskContext, message: str) -> None:
+    """A line in the job's log."""
+    context.log.info(message)
+
+
+def warn(context: TaskContext, message: str) -> None:
+    """A warning in the job's log."""
+    context.log.warning(message)
+
+
+def tell_all(context: TaskContext, messages: Iterable[str]) -> None:
+    """Lines in the job's log."""
+    for message in messages:
+        tell(context, message)
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Do blocking work beside the loop."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def save_images(
+    context: TaskContext, *, poster: bool, previews: Grid | None, commands: Sequence[Command]
+) -> dict[str, Any] | None:
+    """Put the poster and the sheets that ffmpeg made into the workspace; the reference of their document, if any."""
+    if not poster and previews is None:
+        return None
+    names = [f"sheet_{number}.jpg" for number in range(1, (previews.sheets if previews else 0) + 1)]
+    stored = await together(
+        [context.workspace.store(context.scratch / name, name) for name in ([POSTER] if poster else []) + names]
+    )
+    first = 1 if poster else 0
+    images = Images(stored[0] if poster else None, stored[first:], previews, [plain_command(argv) for argv in commands])
+    return await save(context, "images.json", images, Images)

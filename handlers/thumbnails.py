@@ -1,0 +1,87 @@
+"""`thumbnails`: the poster and the previews of sources that are packaged as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskengine.handlers.support import (
+    ANY,
+    BOOLEAN,
+    FILE,
+    NUMBER,
+    OPTIONAL_FILE,
+    in_thread,
+    load,
+    run_ffmpeg,
+    save_images,
+    schema,
+    together,
+)
+from taskengine.media import ffmpeg
+from taskengine.media.ladder import even_size
+from taskengine.media.sources import Source, Sources, by_quality
+from taskengine.media.thumbnails import Grid, grid, seconds_of
+from taskengine.ports import TaskContext
+
+
+class Thumbnails:
+    """Takes the best video; the poster and the sheets are made beside one another."""
+
+    name = "thumbnails"
+    inputs: Mapping[str, Any] = schema(
+        {"sources": FILE},
+        {
+            "create_thumbnail": BOOLEAN, "thumbnail_time": ANY, "preview_thumbnails": BOOLEAN,
+            "preview_thumbnails_interval": NUMBER,
+        },
+    )  # fmt: skip
+    outputs: Mapping[str, Any] = schema({"images": OPTIONAL_FILE})
+
+    async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
+        """Outputs: `images` (a document, or null where there is no video)."""
+        sources = await load(context, context.inputs["sources"], "sources.json", Sources)
+        videos = by_quality(sources.sources)
+        if not videos:
+            return {"images": None}
+        source = videos[0]
+        await context.workspace.fetch(source.file, source.plain)
+        poster = bool(context.inputs.get("create_thumbnail", True))
+        wanted = _grid(context.inputs, source) if context.inputs.get("preview_thumbnails") else None
+        commands = _commands(context, source, poster=poster, previews=wanted)
+        await together([run_ffmpeg(context, argv, what) for what, argv in commands.items()])
+        await in_thread(lambda: _verify(context, poster=poster, previews=wanted))
+        return {"images": await save_images(context, poster=poster, previews=wanted, commands=list(commands.values()))}
+
+
+def _last_frame(source: Source) -> float:
+    timing = source.video.timing if source.video else None
+    return timing.last - timing.first if timing else 0.0
+
+
+def _grid(inputs: Mapping[str, Any], source: Source) -> Grid:
+    video = source.video
+    duration = video.timing.duration if video and video.timing else 0.0
+    size = video.display_size if video else (2, 2)
+    return grid(size, duration, _last_frame(source), float(inputs.get("preview_thumbnails_interval", 10)))
+
+
+def _commands(context: TaskContext, source: Source, *, poster: bool, previews: Grid | None) -> Mapping[str, list[str]]:
+    video = source.video
+    if video is None:
+        return {}
+    commands = {}
+    if poster:
+        wanted = seconds_of(context.inputs.get("thumbnail_time") or 0, "thumbnail_time")
+        time = min(wanted, _last_frame(source))
+        size = even_size(video.display_size)
+        commands["taking the poster"] = ffmpeg.poster(context.tools.ffmpeg, source.plain, video.index, time, size)
+    if previews:
+        commands["taking previews"] = ffmpeg.previews(context.tools.ffmpeg, source.plain, video.index, previews)
+    return commands
+
+
+def _verify(context: TaskContext, *, poster: bool, previews: Grid | None) -> None:
+    from taskengine.media import verify  # its parsers are not needed before
+
+    verify.images(context.scratch, poster=poster, sheets=previews.sheets if previews else 0)

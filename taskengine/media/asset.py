@@ -1,0 +1,89 @@
+"""The published asset: its names, its versions, its metadata. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from taskengine.media.tracks import Media, Track, TrackKind
+
+METADATA = "metadata.json"
+POSTER = "thumbnail.jpg"
+VERSIONS = "v"
+_VERSION = re.compile(r"(?:^|[\s\"'>/])v/(\d+-\d+)/")
+_SEGMENT = re.compile(r"/v/\d+-\d+/[^/]+/[^/]+/[^/]+$")
+
+
+def version_name(job_id: int, attempt: int) -> str:
+    """The name of one attempt's version of an asset, below `v`."""
+    return f"{job_id}-{attempt}"
+
+
+def versions_in(manifest: str) -> frozenset[str]:
+    """The versions that an active manifest points into."""
+    return frozenset(_VERSION.findall(manifest))
+
+
+def version_of(path: str, folder: str) -> str | None:
+    """The version that a file of an asset's folder belongs to."""
+    match = re.match(rf"{re.escape(folder)}/{VERSIONS}/(\d+-\d+)/", path)
+    return match[1] if match else None
+
+
+def callback_files(paths: Sequence[str], limit: int) -> Sequence[str]:
+    """The files that a job callback lists: all, or where that is over `limit` bytes of JSON, all but segments.
+
+    `metadata.json` lists every file in any case.
+    """
+    if _json_size(paths) <= limit:
+        return list(paths)
+    return [path for path in paths if not _SEGMENT.search(path)]
+
+
+def _json_size(paths: Sequence[str]) -> int:
+    return len(json.dumps(paths, ensure_ascii=False).encode())
+
+
+def callback_metadata(media: Media) -> Mapping[str, Any]:
+    """The `metadata` of a job callback."""
+    video = media.of(TrackKind.VIDEO)
+    audio = media.of(TrackKind.AUDIO)
+    found: dict[str, Any] = {"duration": round(media.duration, 6), "renditions": len(video), "audio_tracks": len(audio)}
+    if video:
+        best = video[0]
+        found |= {"width": best.width, "height": best.height, "frames": best.frames}
+        found |= {"frame_rate": round(float(best.frame_rate), 3)} if best.frame_rate else {}
+    return found
+
+
+def track_facts(track: Track) -> Mapping[str, Any]:
+    """A track as `metadata.json` describes it."""
+    rate = str(track.frame_rate) if track.frame_rate else None
+    facts = {
+        "name": track.name, "kind": track.kind.value, "codec": track.codec, "duration": round(track.duration, 6),
+        "bitrate": track.bitrate, "width": track.width, "height": track.height, "frame_rate": rate,
+        "frames": track.frames, "language": track.language if track.kind is TrackKind.AUDIO else None,
+        "role": track.role, "channels": track.channels, "sample_rate": track.sample_rate, "copied": track.copied,
+    }  # fmt: skip
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def metadata(
+    media: Media, *, content_id: str, job_id: int, active: Mapping[str, Any], files: Iterable[Mapping[str, Any]],
+    sources: Iterable[Mapping[str, Any]], commands: Sequence[Sequence[str]], versions: Mapping[str, str],
+) -> bytes:  # fmt: skip
+    """The content of `metadata.json`."""
+    body = {
+        "content_id": content_id,
+        "job_id": job_id,
+        "duration": round(media.duration, 6),
+        "active": dict(active),
+        "tracks": [track_facts(track) for track in media.tracks],
+        "sources": list(sources),
+        "files": list(files),
+        "tools": dict(versions),
+        "commands": [list(command) for command in commands],
+    }
+    return (json.dumps(body, ensure_ascii=False, indent=1) + "\n").encode()
