@@ -71,7 +71,7 @@ def job_ended(run: Run) -> None:
 def _call_back(run: Run, event: str, body: Mapping[str, Any], task: Task | None) -> None:
     if not run.job.endpoints:
         return
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(body, separators=(",", ":"))  # ASCII: a lone surrogate has no UTF-8
     for endpoint in dict.fromkeys(run.job.endpoints):
         run.changes.callbacks.append(Callback(endpoint, event, f"msg_{run.rules.new_id()}", text, run.now, task))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskengine.domain.errors import InternalFault, ResourceFault
+from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
 from taskengine.domain.messages import TaskMessage
 from taskengine.engine.reporter import Reporter
 from taskengine.ports import Clock, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
@@ -72,7 +72,10 @@ class Context:
         return self._facilities.tools()
 
     def storage(self, name: str, root: str = "output_root") -> Storage:
-        """One root of a storage."""
+        """One root of a storage that the job may use."""
+        if name not in self.task.storages:
+            known = ", ".join(sorted(self.task.storages))
+            raise InputFault(f"the job may not use the storage {name!r}; it may use {known}")
         return self._facilities.storage(name, root)
 
     async def run(

@@ -19,8 +19,15 @@ log = structlog.get_logger(__name__)
 class Effects:
     """Nothing here is needed for correctness: what is lost is found again by timers, sweeps and refusals."""
 
-    def __init__(self, broker: Broker, signals: Signals, on_ended: Callable[[Changes], None]) -> None:
-        self._broker, self._signals, self._on_ended = broker, signals, on_ended
+    def __init__(
+        self,
+        broker: Broker,
+        signals: Signals,
+        on_ended: Callable[[Changes], None],
+        wake_callbacks: Callable[[], None],
+    ) -> None:
+        self._broker, self._signals = broker, signals
+        self._on_ended, self._wake_callbacks = on_ended, wake_callbacks
 
     async def follow(self, written: Iterable[Changes]) -> None:
         """Act on changes that are durable now."""
@@ -34,7 +41,7 @@ class Effects:
     def _wake(self, changes: Changes) -> None:
         signals = self._signals
         if changes.callbacks:
-            signals.callbacks.set()
+            self._wake_callbacks()
         if changes.job_changed and changes.job.state is not changes.job_before:
             signals.admission.set()
             signals.timers.set()

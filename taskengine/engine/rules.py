@@ -53,10 +53,12 @@ class Decisions:
         evaluator: Evaluator,
         clients: ClientRulesBook,
         clock: Clock,
+        installation: Mapping[str, Any],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store, self._catalog, self._evaluator = store, catalog, evaluator
         self._clients, self._clock, self._chance = clients, clock, chance
+        self._installation = installation  # what expressions see of every client, unless it has its own
         self._definitions: dict[str, Workflow] = {}
 
     def remember(self, workflow: Workflow) -> None:
@@ -74,7 +76,7 @@ class Decisions:
             evaluate=self._evaluator.evaluate,
             chance=self._chance,
             new_id=lambda: uuid.uuid4().hex,
-            client=client.public,
+            client={**self._installation, **client.public},
             retry=client.retry,
             callback_ids=client.callback_ids,
             extra_fields=client.extra_fields,

@@ -46,7 +46,6 @@ class Signals:
         self.admission = Signal()  # a job was queued, a slot was given back, a budget changed
         self.timers = Signal()  # a timer was set
         self.dispatch = Signal()  # a task became ready, a window has room
-        self.callbacks = Signal()  # a callback is due
         self.awaited = Signal()  # a job ended that others may wait for
         self.ready_queues: set[str] = set()  # where dispatch has something to do
 
