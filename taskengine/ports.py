@@ -383,8 +383,8 @@ class JobStore(Protocol):
         """Append entries, each with its task id."""
         ...
 
-    async def health(self) -> Health:
-        """Counters, at constant cost."""
+    async def health(self, client: str | None = None) -> Health:
+        """Counters, at constant cost; `jobs` are those of one client where it is named."""
         ...
 
     async def workers(self) -> Sequence[Mapping[str, Any]]:
