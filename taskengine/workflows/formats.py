@@ -71,7 +71,7 @@ def _position(value: object) -> None:
 
 
 def _position_or_utc(value: object) -> None:
-    if not _is_position(value) and not _is_utc(value):
+    if not _is_position(value) and not (isinstance(value, str) and _is_utc(value)):
         raise ValueError(f"expected a time: {_POSITION}, or a UTC time as 2040-06-06T10:00:00.000Z")
 
 
