@@ -193,7 +193,7 @@ class Changes:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to write."""
+        """Whether there is nothing to write and nobody to tell."""
         return not (
             self.job_changed
             or self.tasks
@@ -202,6 +202,7 @@ class Changes:
             or self.logs
             or self.events
             or self.callbacks
+            or self.cancels
         )
 
 
