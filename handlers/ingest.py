@@ -149,7 +149,7 @@ async def _fetch(context: TaskContext, storage: Storage, path: str, plain: str) 
     with storage_faults(f"source_folder: {path}"):
         async for attempt in AsyncRetrying(
             stop=stop_after_attempt(tries),
-            wait=wait_exponential_jitter(initial=0.5, max=30),
+            wait=wait_exponential_jitter(multiplier=0.5, max=30),
             retry=retry_if_exception(lambda error: isinstance(error, StorageError) and error.retryable),
             reraise=True,
         ):

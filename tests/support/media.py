@@ -1,0 +1,326 @@
+"""Sources made on the spot, a real TaskContext, and a run of a workflow's steps one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from taskengine.domain.errors import InvalidRequest, TaskFailed
+from taskengine.domain.messages import TaskMessage
+from taskengine.domain.workflow import Step, Workflow
+from taskengine.handlers import load_handlers
+from taskengine.media import dash, hls
+from taskengine.media.probe import AudioTrack, Probe, VideoTrack
+from taskengine.media.sources import Source
+from taskengine.media.timing import Timing
+from taskengine.media.tools import find_tools
+from taskengine.ports import ProcessResult, Storage, Tools, Workspace
+from taskengine.process import SubprocessRunner
+from taskengine.storage.local import LocalStorage
+from taskengine.storage.workspace import LocalWorkspace
+from taskengine.workflows.catalog import Catalog
+from taskengine.workflows.expressions import CelEvaluator
+
+# ------------------------------------------------------------------------------------------------------ the sources
+
+
+def ffmpeg(folder: Path, *arguments: str) -> None:
+    """Run ffmpeg in a folder, for making sources."""
+    argv = [find_tools().ffmpeg, "-nostdin", "-y", "-hide_banner", "-loglevel", "error", *arguments]
+    subprocess.run(argv, cwd=folder, check=True, capture_output=True, timeout=60)
+
+
+def picture(size: str = "320x240", rate: str = "25", seconds: float = 2) -> list[str]:
+    """An input of moving picture."""
+    return ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
+
+
+def sound(seconds: float = 2, frequency: int = 440, channels: int = 1) -> list[str]:
+    """An input of sound."""
+    tone = "|".join(f"0.2*sin({frequency + 50 * channel}*2*PI*t)" for channel in range(channels))
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+    return ["-f", "lavfi", "-i", f"aevalsrc={tone}:c={layout}:s=48000:d={seconds}"]
+
+
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+AAC = ("-c:a", "aac", "-b:a", "96k")
+
+
+def video_source(path: Path, *, size: str = "320x240", rate: str = "25", seconds: float = 2) -> None:
+    """A plain video with stereo sound, in the container that the name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inputs = [*picture(size, rate, seconds), *sound(seconds, channels=2)]
+    ffmpeg(path.parent, *inputs, *H264, *AAC, f"./{path.name}")
+
+
+# ------------------------------------------------------------------------------------------------------- the context
+
+
+@dataclass
+class RecordedLog:
+    """What the job's owner would read."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def debug(self, message: str) -> None:
+        """Keep it."""
+        self.lines.append(("debug", message))
+
+    def info(self, message: str) -> None:
+        """Keep it."""
+        self.lines.append(("info", message))
+
+    def warning(self, message: str) -> None:
+        """Keep it."""
+        self.lines.append(("warning", message))
+
+    def error(self, message: str) -> None:
+        """Keep it."""
+        self.lines.append(("error", message))
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join(message for _, message in self.lines)
+
+
+@dataclass
+class MediaContext:
+    """A TaskContext over real folders and real subprocesses."""
+
+    task: TaskMessage
+    inputs: Mapping[str, Any]
+    scratch: Path
+    workspace: Workspace
+    roots: Mapping[str, Path]
+    log: RecordedLog
+    tools: Tools = field(default_factory=find_tools)
+    deadline: int = 0
+    progress: list[float] = field(default_factory=list)
+    runs: list[ProcessResult] = field(default_factory=list)
+    runner: SubprocessRunner = field(default_factory=SubprocessRunner)
+
+    def storage(self, name: str, root: str = "output_root") -> Storage:
+        """One of the roots."""
+        return LocalStorage(self.roots[root])
+
+    async def run(
+        self, argv: Sequence[str], *, on_line: Callable[[str], bool | None] | None = None, stall_s: float | None = None
+    ) -> ProcessResult:
+        """Run in scratch and keep how it ended."""
+        result = await self.runner.run(argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s)
+        self.runs.append(result)
+        return result
+
+    def report_progress(
+        self, fraction: float, *, message: str = "", speed: float | None = None, eta_s: float | None = None
+    ) -> None:
+        """Keep the fraction."""
+        self.progress.append(fraction)
+
+
+def message(handler: str, inputs: Mapping[str, Any], *, job_id: int = 7, task_id: int = 1, attempt: int = 1) -> TaskMessage:
+    """A task as a worker gets it."""
+    return TaskMessage(
+        job_id=job_id, task_id=task_id, attempt=attempt, token=uuid.uuid4().hex, queue="work", handler=handler,
+        client="acme", workflow="vodstream", task_name=handler, priority=5, inputs=inputs, workspace=f"{job_id}",
+        storages={}, outbound_allow=(), timeout_s=600, heartbeat_s=5,
+    )  # fmt: skip
+
+
+@dataclass
+class Studio:
+    """Source and output roots in a folder, and runs of `vodstream` over them."""
+
+    folder: Path
+    log: RecordedLog = field(default_factory=RecordedLog)
+    contexts: list[MediaContext] = field(default_factory=list)
+    jobs: int = 0
+
+    @property
+    def roots(self) -> Mapping[str, Path]:
+        """The roots of the one storage."""
+        return {"source_root": self.folder / "source", "output_root": self.folder / "output"}
+
+    @property
+    def source(self) -> Path:
+        """The folder whose files are the sources."""
+        path = self.folder / "source" / "film"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def output(self) -> Path:
+        """The folder of the asset."""
+        return self.folder / "output" / "film"
+
+    def context(self, handler: str, inputs: Mapping[str, Any], *, job_id: int, task_id: int, attempt: int = 1) -> MediaContext:
+        """A context with a new scratch."""
+        scratch = self.folder / "scratch" / uuid.uuid4().hex
+        scratch.mkdir(parents=True)
+        task = message(handler, inputs, job_id=job_id, task_id=task_id, attempt=attempt)
+        workspace = LocalWorkspace(
+            self.folder / "workspace", scratch, job_id=job_id, task_id=task_id, attempt=attempt, token=task.token
+        )
+        context = MediaContext(task, inputs, scratch, workspace, self.roots, self.log)
+        self.contexts.append(context)
+        return context
+
+    async def stream(self, **parameters: Any) -> dict[str, Any]:
+        """Run `vodstream`; its job callback's fields. Raises what the failing task raised, after the clean-up."""
+        self.jobs += 1
+        catalog = await asyncio.to_thread(Catalog, CelEvaluator(), load_handlers())
+        loaded = catalog.get("vodstream", "acme")
+        assert loaded is not None, catalog.faults
+        given = {"content_id": "film", "source_folder": "film", **parameters}
+        checked = loaded.parameters.check(given, strict=True)
+        if checked.faults:
+            raise InvalidRequest(str(checked.faults), checked.faults)
+        return await _Run(self, loaded.workflow, checked.arguments, self.jobs).all()
+
+    @property
+    def process_s(self) -> float:
+        """Seconds of all subprocesses."""
+        return sum(run.seconds for context in self.contexts for run in context.runs)
+
+    def asset(self) -> Asset:
+        """The published asset."""
+        return Asset(self.output)
+
+
+@dataclass
+class _Run:
+    """The steps of a workflow, one after the other, as the engine would resolve them."""
+
+    studio: Studio
+    workflow: Workflow
+    arguments: Mapping[str, Any]
+    job_id: int
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def all(self) -> dict[str, Any]:
+        try:
+            for step in self.workflow.steps.values():
+                await self._step(step)
+        except TaskFailed:
+            for step in self.workflow.on_failure.values():
+                await self._step(step)
+            raise
+        resolved = CelEvaluator().evaluate(self.workflow.job_callback, self._scope())
+        assert isinstance(resolved, dict)
+        return resolved
+
+    def _scope(self) -> dict[str, Any]:
+        job = {"id": self.job_id, "client": "acme", "workflow": "vodstream", "priority": 5, "created_at": 0}
+        client = {"default_storage": "local"}
+        return {"parameters": self.arguments, "steps": self.steps, "job": job, "client": client}
+
+    async def _step(self, step: Step) -> None:
+        evaluator = CelEvaluator()
+        if step.condition is not None and evaluator.evaluate(step.condition, self._scope()) is False:
+            self.steps[step.name] = {"outputs": {}, "state": "skipped"}
+            return
+        inputs = evaluator.evaluate(dict(step.inputs), self._scope())
+        context = self.studio.context(step.handler, inputs, job_id=self.job_id, task_id=len(self.steps) + 1)
+        outputs = await load_handlers()[step.handler](context)
+        self.steps[step.name] = {"outputs": dict(outputs), "state": "completed"}
+
+
+# --------------------------------------------------------------------------------------------------------- the asset
+
+
+@dataclass
+class Asset:
+    """A published asset, read as a player would."""
+
+    folder: Path
+
+    def playlist(self, uri: str) -> hls.MediaPlaylist:
+        """A media playlist below the folder."""
+        return hls.read_media((self.folder / uri).read_text())
+
+    def master(self, content_id: str = "film") -> hls.MasterPlaylist:
+        """The active master."""
+        return hls.read_master((self.folder / f"{content_id}.m3u8").read_text())
+
+    def manifest(self, content_id: str = "film") -> Sequence[dash.Representation]:
+        """The active MPD's representations, with URIs as the manifest has them."""
+        return dash.read((self.folder / f"{content_id}.mpd").read_text())
+
+    def frames(self, playlist: str) -> int:
+        """The frames that really decode from a variant's segments."""
+        return len(self.frame_times(playlist))
+
+    def frame_times(self, playlist: str) -> list[float]:
+        """The times of all frames that decode, joined from init and segments."""
+        return [float(line) for line in _lines(self._joined(playlist), "v:0", "frame=pts_time")]
+
+    def stream(self, playlist: str) -> dict[str, str]:
+        """What ffprobe says of a rendition's one stream."""
+        entries = "stream=codec_name,width,height,sample_aspect_ratio,pix_fmt,field_order,channels,r_frame_rate,profile"
+        argv = [find_tools().ffprobe, "-v", "error", "-show_entries", entries, "-of", "default=nw=1", self._joined(playlist)]
+        output = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+        return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+    def decoded(self, playlist: str) -> str:
+        """What ffmpeg complains of when it decodes a whole rendition."""
+        argv = [find_tools().ffmpeg, "-nostdin", "-v", "error", "-i", self._joined(playlist), "-f", "null", "-"]
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stderr
+
+    def _joined(self, playlist: str) -> str:
+        base = (self.folder / playlist).parent
+        media = self.playlist(playlist)
+        target = self.folder.parent / f"joined-{uuid.uuid4().hex}.mp4"
+        parts = [str(media.init), *(uri for uri, _ in media.segments)]
+        target.write_bytes(b"".join((base / part).read_bytes() for part in parts))
+        return str(target)
+
+
+def _lines(path: str, stream: str, entries: str) -> list[str]:
+    argv = [find_tools().ffprobe, "-v", "error", "-select_streams", stream, "-show_entries", entries, "-of", "csv=p=0", path]
+    output = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+    return [line.split(",")[0] for line in output.splitlines() if line.strip(",")]
+
+
+def wall() -> float:
+    """Seconds, for measuring."""
+    return time.monotonic()
+
+
+# ------------------------------------------------------------------------------------------ values for the pure parts
+
+
+def video_track(**changes: Any) -> VideoTrack:
+    """A 1080p track of 10 s at 25 frames per second."""
+    timing = Timing(250, 250, 0.0, 9.96, Fraction(25), constant=True, key_frames=(0.0, 2.0, 4.0, 6.0, 8.0))
+    values: dict[str, Any] = {
+        "index": 0, "codec": "h264", "width": 1920, "height": 1080, "sample_aspect": Fraction(1), "rotation": 0,
+        "pixel_format": "yuv420p", "bit_depth": 8, "interlaced": False, "transfer": None, "nominal_rate": Fraction(25),
+        "average_rate": Fraction(25), "declared_frames": 250, "declared_duration": 10.0, "bitrate": 5_000_000,
+        "language": None, "timing": timing,
+    }  # fmt: skip
+    return VideoTrack(**(values | changes))
+
+
+def audio_track(**changes: Any) -> AudioTrack:
+    """A stereo track of 10 s."""
+    values: dict[str, Any] = {
+        "index": 1, "codec": "aac", "channels": 2, "layout": "stereo", "sample_rate": 48_000, "start": 0.0,
+        "duration": 10.0, "bitrate": 128_000, "language": None, "title": None,
+    }  # fmt: skip
+    return AudioTrack(**(values | changes))
+
+
+def source_of(
+    video: VideoTrack | None, *audio: AudioTrack, name: str = "film.mp4", plain: str = "source_1.mp4", **changes: Any
+) -> Source:
+    """A source with these tracks."""
+    found = Probe("mov,mp4,m4a,3gp,3g2,mj2", 0.0, 10.0, None, (video,) if video else (), audio, brand="isom")
+    return Source(name, plain, 1000, {"$file": f"ws://7/1/1-t/{plain}"}, found, **changes)
