@@ -10,6 +10,7 @@ from jsonschema import FormatChecker
 
 from taskengine.domain.paths import PathFault, logical_path
 from taskengine.domain.times import parse_utc
+from taskengine.media.names import file_stem
 
 MAX_URL = 2_048
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
@@ -49,6 +50,13 @@ def _file_name(value: object) -> None:
     if isinstance(value, str) and "/" in value:
         raise PathFault("a file name has no slash")
     _path(value)
+
+
+def fitting_file_name(text: str) -> str:
+    """A file name made of what a client did not mean as one (its content id): unfit characters become `_`, as they do
+    in the names of the asset's other files."""
+    stem, dot, extension = text.rpartition(".")
+    return file_stem(stem) + dot + extension if stem and extension.isalnum() else file_stem(text)
 
 
 def _is_position(value: object) -> bool:

@@ -94,7 +94,10 @@ class CompiledParameters:
         for default in self._templates:
             if default.name not in arguments:
                 value = self._evaluate(default.template, {"parameters": arguments})
-                arguments[default.name] = Normaliser(self._schema, strict=False).value(default.schema, value, ())
+                value = Normaliser(self._schema, strict=False).value(default.schema, value, ())
+                if isinstance(value, str) and default.schema.get("format") == "file-name":
+                    value = formats.fitting_file_name(value)
+                arguments[default.name] = value
                 derived.add(default.name)
         for name, value in arguments.items():
             schema = resolve((self._schema.get("properties") or {}).get(name), self._schema)

@@ -126,9 +126,21 @@ def test_a_template_whose_source_is_not_given_is_null() -> None:
 
 
 def test_what_a_template_gives_is_judged_too() -> None:
-    """A content id that makes no file name is a fault of what is made of it."""
-    found = faults({"content_id": "../x"})
-    assert "the path must not contain '..'" in found["/parameters/file"]
+    """A default that comes out wrong names the template that it came of."""
+    found = faults({"folder": "/".join("abcdefghijklmnop")})
+    assert set(found) == {"/parameters/copy"}
+    assert "(its default: ${{ parameters.target }}/copy)" in found["/parameters/copy"]
+
+
+@pytest.mark.parametrize(
+    ("content_id", "name"),
+    [("a b", "a b.mp4"), ("a/b", "a_b.mp4"), ("..", "_...mp4"), ("x.y", "x.y.mp4"), ("c\\d", "c_d.mp4")],
+)
+def test_a_file_name_made_of_a_content_id_always_fits(content_id: str, name: str) -> None:
+    """A client that did not ask for the file must not be refused for its name."""
+    checked = check({"content_id": content_id})
+    assert not checked.faults
+    assert checked.arguments["file"] == name
 
 
 def test_a_fault_is_not_repeated_by_what_derives_from_it() -> None:
