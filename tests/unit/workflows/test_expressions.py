@@ -79,7 +79,7 @@ def test_has_tells_whether_a_member_is_there(evaluator: CelEvaluator) -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("${{ parameters.nmae }}", "parameters.nmae is missing"),
+        ("${{ parameters.namme }}", "parameters.namme is missing"),
         ("${{ 'x' + steps.probe.outputs.gone }}", "steps.probe.outputs.gone is missing"),
         ("${{ parameters.name.length }}", "parameters.name is a string and has no member 'length'"),
         ("${{ parameters.name.length == 1 }}", "parameters.name is a string and has no member 'length'"),
@@ -94,7 +94,7 @@ def test_has_tells_whether_a_member_is_there(evaluator: CelEvaluator) -> None:
         ("a ${{ parameters.name", "not closed"),
         ("${{ 1 + }}", "does not parse"),
         ("${{ }}", "empty"),
-        ("${{ siez(parameters.list) }}", "did you mean size?"),
+        ("${{ sizee(parameters.list) }}", "did you mean size?"),
     ],
 )
 def test_a_fault_says_which_expression_and_why(evaluator: CelEvaluator, template: str, message: str) -> None:

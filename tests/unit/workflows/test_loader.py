@@ -134,10 +134,10 @@ def test_all_faults_come_at_once_each_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ("{handler: debug.noop, needs: [frist]}", "which is no step of steps; did you mean first?"),
+        ("{handler: debug.noop, needs: [firsst]}", "which is no step of steps; did you mean first?"),
         ("{handler: debug.noop, needs: [second]}", "need each other: second → second"),
         ("{handler: debug.noop, with: {x: '${{ steps.lone.outputs }}'}}", "without needing it: add it to needs"),
-        ("{handler: debug.noop, with: {x: '${{ steps.frist.outputs }}'}}", "unknown step 'frist'; did you mean first?"),
+        ("{handler: debug.noop, with: {x: '${{ steps.firsst.outputs }}'}}", "unknown step 'firsst'; did you mean first?"),
         (
             "{handler: debug.noop, needs: [first], with: {x: '${{ steps.first.outputs.second }}'}}",
             "no output 'second'; did you mean seconds?",
@@ -156,7 +156,7 @@ def test_all_faults_come_at_once_each_with_its_line() -> None:
         ("{handler: debug.sleep, with: {seconds: 1, second: 2}}", "takes no input 'second'"),
         ("{handler: debug.sleep}", "with lacks 'seconds'"),
         ("{handler: debug.sleep, with: {seconds: soon}}", 'must be a number, not "soon"'),
-        ("{handler: debug.fail, with: {kind: internel}}", "did you mean internal?"),
+        ("{handler: debug.fail, with: {kind: internall}}", "did you mean internal?"),
         ("{handler: debug.noop, retry: {delay: 5x}}", "delay: '5x' is no duration"),
         ("{handler: debug.noop, retry: {limits: 5}}", "did you mean limit?"),
         ("{handler: debug.noop, queue: Work}", "queue: the name 'Work' must be"),
@@ -201,7 +201,7 @@ def test_the_job_callback_and_clean_up_may_look_at_every_step() -> None:
     ("schema", "message"),
     [
         ("{required: [b], properties: {a: {type: string}}}", "the required parameter 'b' is not declared"),
-        ("{properties: {a: {type: strng}}}", "no JSON Schema"),
+        ("{properties: {a: {type: strings}}}", "no JSON Schema"),
         ("{properties: {a: {format: logical-pth}}}", "did you mean logical-path?"),
         ("{properties: {a: {type: integer, default: x}}}", "the default does not fit"),
         ("{properties: {a: {default: '${{ parameters.z }}'}}}", "there is no parameter 'z'"),

@@ -91,11 +91,11 @@ def test_every_fault_is_told_at_once() -> None:
 
 def test_an_unknown_parameter_is_a_warning_that_names_the_nearest_unless_strict() -> None:
     """Existing clients send such; they are left out of the arguments."""
-    checked = check({"cuont": 1, "clips": [{"source": "http://h/x", "strat": 1}]}, strict=False)
+    checked = check({"cuont": 1, "clips": [{"source": "http://h/x", "starts": 1}]}, strict=False)
     assert not checked.faults
     assert list(checked.warnings) == [
         "unknown parameter 'cuont'; did you mean count?",
-        "unknown parameter 'clips[0].strat'; did you mean start?",
+        "unknown parameter 'clips[0].starts'; did you mean start?",
     ]
     assert "cuont" not in checked.arguments
     assert "did you mean count?" in faults({"cuont": 1})["/parameters/cuont"]
