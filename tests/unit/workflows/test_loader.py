@@ -137,7 +137,10 @@ def test_all_faults_come_at_once_each_with_its_line() -> None:
         ("{handler: debug.noop, needs: [firsst]}", "which is no step of steps; did you mean first?"),
         ("{handler: debug.noop, needs: [second]}", "need each other: second → second"),
         ("{handler: debug.noop, with: {x: '${{ steps.lone.outputs }}'}}", "without needing it: add it to needs"),
-        ("{handler: debug.noop, with: {x: '${{ steps.firsst.outputs }}'}}", "unknown step 'firsst'; did you mean first?"),
+        (
+            "{handler: debug.noop, with: {x: '${{ steps.firsst.outputs }}'}}",
+            "unknown step 'firsst'; did you mean first?",
+        ),
         (
             "{handler: debug.noop, needs: [first], with: {x: '${{ steps.first.outputs.second }}'}}",
             "no output 'second'; did you mean seconds?",
@@ -156,7 +159,7 @@ def test_all_faults_come_at_once_each_with_its_line() -> None:
         ("{handler: debug.sleep, with: {seconds: 1, second: 2}}", "takes no input 'second'"),
         ("{handler: debug.sleep}", "with lacks 'seconds'"),
         ("{handler: debug.sleep, with: {seconds: soon}}", 'must be a number, not "soon"'),
-        ("{handler: debug.fail, with: {kind: internall}}", "did you mean internal?"),
+        ("{handler: debug.fail, with: {kind: interna}}", "did you mean internal?"),
         ("{handler: debug.noop, retry: {delay: 5x}}", "delay: '5x' is no duration"),
         ("{handler: debug.noop, retry: {limits: 5}}", "did you mean limit?"),
         ("{handler: debug.noop, queue: Work}", "queue: the name 'Work' must be"),
