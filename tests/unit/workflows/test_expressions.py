@@ -79,7 +79,7 @@ def test_has_tells_whether_a_member_is_there(evaluator: CelEvaluator) -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("${{ parameters.nam }}", "parameters.nam is missing"),
+        ("${{ parameters.heigth2 }}", "parameters.heigth2 is missing"),
         ("${{ 'x' + steps.probe.outputs.gone }}", "steps.probe.outputs.gone is missing"),
         ("${{ parameters.name.length }}", "parameters.name is a string and has no member 'length'"),
         ("${{ parameters.name.length == 1 }}", "parameters.name is a string and has no member 'length'"),
