@@ -1,0 +1,112 @@
+"""The runner of migrations: numbered plain SQL files, each applied once, in one transaction, and never changed after."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from taskengine.domain.errors import InvalidRequest, StoreUnavailable
+from taskengine.stores.connect import connect, sqlite_path, translated
+from taskengine.stores.queries import sql_files, sql_folder
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS migrations (
+    name TEXT PRIMARY KEY,
+    checksum TEXT NOT NULL
+) STRICT, WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema: its file's name without the suffix, and its SQL."""
+
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """Tells whether the file was changed after it was applied."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def known(dialect: str) -> list[Migration]:
+    """The migrations that this version of the code has, in order."""
+    folder = sql_folder(dialect) / "migrations"
+    return [Migration(file.name.removesuffix(".sql"), file.read_text("utf-8")) for file in sql_files(folder)]
+
+
+def missing(migrations: Sequence[Migration], applied: Mapping[str, str]) -> list[Migration]:
+    """What is to be applied; StoreUnavailable where the database does not fit this code."""
+    if newer := sorted(applied.keys() - {migration.name for migration in migrations}):
+        raise StoreUnavailable(
+            f"the database's schema is newer than this version of the engine: it has {', '.join(newer)}; upgrade the engine"
+        )
+    for migration in migrations:
+        if applied.get(migration.name, migration.checksum) != migration.checksum:
+            raise StoreUnavailable(
+                f"the migration {migration.name} was changed after it had been applied to this database"
+            )
+    return [migration for migration in migrations if migration.name not in applied]
+
+
+def statements(sql: str) -> Iterator[str]:
+    """The statements of a script, one by one."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if any(line.strip() and not line.lstrip().startswith("--") for line in statement.splitlines()):
+        raise ValueError(f"a statement has no end: {statement.strip()[:60]!r}")
+
+
+def applied(connection: sqlite3.Connection) -> dict[str, str]:
+    """Name → checksum of what a database has."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone():
+        return {}
+    return dict(connection.execute("SELECT name, checksum FROM migrations"))
+
+
+def apply(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> list[str]:
+    """Bring a database to the state of `migrations`; the names of those that were applied now."""
+    names = []
+    while True:
+        connection.execute("BEGIN IMMEDIATE")  # another process may be at it: what is missing is known under the lock
+        try:
+            todo = missing(migrations, applied(connection))
+            if todo:
+                _apply(connection, todo[0])
+                names.append(todo[0].name)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        if len(todo) <= 1:
+            return names
+
+
+def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
+    connection.execute(_TABLE)
+    for statement in statements(migration.sql):
+        connection.execute(statement)
+    connection.execute("INSERT INTO migrations (name, checksum) VALUES (?, ?)", (migration.name, migration.checksum))
+
+
+async def migrate(url: str) -> list[str]:
+    """Bring the database at `url` to this version's schema; the names of the migrations that were applied now."""
+    if not url.startswith("sqlite:"):
+        raise InvalidRequest(f"database: migrations of {url.partition(':')[0]!r} databases are not yet supported")
+    return await asyncio.to_thread(_migrate_sqlite, url)
+
+
+def _migrate_sqlite(url: str) -> list[str]:
+    path = sqlite_path(url)
+    with translated(path), closing(connect(path)) as connection:
+        return apply(connection, known("sqlite"))

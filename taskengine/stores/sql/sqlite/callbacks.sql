@@ -1,0 +1,105 @@
+-- Undelivered callbacks: a line per (job, endpoint, lane) with one clock.
+
+-- name: insert_callback --
+INSERT INTO callbacks (job_id, endpoint, lane, event, task_id, webhook_id, body, created_at, waiting_since, state)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 'pending')
+
+-- name: open_line --
+-- A job event stands back, for the time of patience, where task events of its endpoint are undelivered.
+INSERT INTO callback_lines (job_id, endpoint, lane, due_at)
+SELECT ?1, ?2, ?3, ?4 + ?5 * EXISTS (
+    SELECT 1 FROM callback_lines WHERE job_id = ?1 AND endpoint = ?2 AND lane < ?3
+)
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- name: due_heads --
+SELECT lines.id, head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
+    head.created_at, head.attempts, lines.failures, head.waiting_since
+FROM callback_lines AS lines
+JOIN callbacks AS head ON head.id = (
+    SELECT min(id) FROM callbacks
+    WHERE state = 'pending' AND job_id = lines.job_id AND endpoint = lines.endpoint AND lane = lines.lane
+)
+JOIN jobs ON jobs.id = lines.job_id
+WHERE lines.due_at <= :now AND lines.endpoint NOT IN (SELECT value FROM json_each(:busy))
+ORDER BY lines.due_at, lines.id LIMIT :limit
+
+-- name: claim_line --
+UPDATE callback_lines SET due_at = ?, claimed = 1 WHERE id = ?
+
+-- name: settle_try --
+-- Where it was given back untried, nothing is said of a try.
+UPDATE callbacks
+SET attempts = attempts + :tried,
+    last_status = CASE WHEN :tried THEN :status ELSE last_status END,
+    last_error = CASE WHEN :tried THEN :error ELSE last_error END
+WHERE id = :id AND state = 'pending' AND attempts = :attempts
+
+-- name: put_off_line --
+UPDATE callback_lines SET due_at = :due_at, failures = failures + :tried, claimed = 0
+WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
+
+-- name: settle_end --
+UPDATE callbacks
+SET state = :state, attempts = attempts + 1, last_status = :status, last_error = :error,
+    delivered_at = CASE WHEN :state = 'delivered' THEN :now END
+WHERE id = :id AND state = 'pending'
+
+-- name: advance_line --
+UPDATE callback_lines SET due_at = :due_at, failures = 0, claimed = 0
+WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
+
+-- name: close_empty_lines --
+DELETE FROM callback_lines
+WHERE job_id = :job_id AND endpoint = :endpoint AND NOT EXISTS (
+    SELECT 1 FROM callbacks
+    WHERE state = 'pending' AND job_id = callback_lines.job_id AND endpoint = callback_lines.endpoint
+        AND lane = callback_lines.lane
+)
+
+-- name: release_job_line --
+UPDATE callback_lines SET due_at = :now
+WHERE job_id = :job_id AND endpoint = :endpoint AND lane = 1 AND claimed = 0 AND failures = 0 AND due_at > :now
+    AND NOT EXISTS (
+        SELECT 1 FROM callback_lines AS tasks
+        WHERE tasks.job_id = :job_id AND tasks.endpoint = :endpoint AND tasks.lane = 0
+    )
+
+-- name: kill_callbacks --
+UPDATE callbacks SET state = 'dead', last_error = :reason
+WHERE state = 'pending' AND job_id = :job_id AND endpoint = :endpoint
+
+-- name: next_callback --
+SELECT due_at FROM callback_lines
+WHERE endpoint NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT 1
+
+-- name: callbacks --
+SELECT callbacks.id, callbacks.endpoint, event, task_id, webhook_id, state, attempts, last_status, last_error,
+    created_at, CASE WHEN state = 'pending' THEN due_at END, delivered_at
+FROM callbacks
+LEFT JOIN callback_lines AS lines
+    ON lines.job_id = callbacks.job_id AND lines.endpoint = callbacks.endpoint AND lines.lane = callbacks.lane
+WHERE callbacks.job_id = ? ORDER BY callbacks.id
+
+-- name: replay_one --
+UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now, delivered_at = NULL
+WHERE id = :callback_id AND state <> 'pending' AND (:job_id IS NULL OR job_id = :job_id)
+    AND (:since IS NULL OR created_at >= :since)
+    AND (:client IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client))
+RETURNING job_id, endpoint, lane
+
+-- name: replay_dead --
+UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now
+WHERE state = 'dead' AND (:job_id IS NULL OR job_id = :job_id)
+    AND (:since IS NULL OR created_at >= :since)
+    AND (:client IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client))
+RETURNING job_id, endpoint, lane
+
+-- name: restart_line --
+-- A line that has something in flight is left to its sender.
+UPDATE callback_lines SET due_at = ?, failures = 0
+WHERE job_id = ? AND endpoint = ? AND lane = ? AND claimed = 0 AND due_at > ?
+
+-- name: oldest_callback --
+SELECT min(created_at) FROM callbacks WHERE state = 'pending'

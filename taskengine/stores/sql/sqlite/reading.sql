@@ -1,0 +1,206 @@
+-- Reading jobs, tasks, timers and counters.
+
+-- name: definition --
+SELECT name, source FROM definitions WHERE digest = ?
+
+-- name: jobs_of_tasks --
+SELECT id, job_id FROM tasks WHERE id IN (SELECT value FROM json_each(?))
+
+-- name: expired --
+SELECT job_id, id, token FROM tasks
+WHERE state IN ('dispatched', 'running')
+    AND ((state = 'running' AND coalesce(seen_at, attempt_started_at, dispatched_at, 0) < :seen_before)
+        OR (state = 'dispatched' AND published = 0 AND coalesce(seen_at, dispatched_at, 0) < :published_before))
+ORDER BY job_id, id LIMIT :limit
+
+-- name: held --
+SELECT job_id, id, token FROM tasks WHERE state IN ('dispatched', 'running') ORDER BY job_id, id
+
+-- name: due --
+SELECT id FROM (
+    SELECT * FROM (
+        SELECT job_id AS id, ready_at AS at FROM tasks
+        WHERE state = 'retry_wait' AND ready_at <= :now ORDER BY ready_at LIMIT :limit
+    )
+    UNION ALL
+    SELECT * FROM (
+        SELECT id, coalesce(run_at, 0) AS at FROM jobs
+        WHERE state = 'scheduled' AND semaphore_url IS NULL AND coalesce(run_at, 0) <= :now
+        ORDER BY coalesce(run_at, 0) LIMIT :limit
+    )
+    UNION ALL
+    SELECT * FROM (
+        SELECT id, deadline_at AS at FROM jobs
+        WHERE state = 'started' AND deadline_at IS NOT NULL AND deadline_at <= :now ORDER BY deadline_at LIMIT :limit
+    )
+)
+GROUP BY id ORDER BY min(at), id LIMIT :limit
+
+-- name: next_due --
+SELECT min(at) FROM (
+    SELECT min(ready_at) AS at FROM tasks WHERE state = 'retry_wait'
+    UNION ALL
+    SELECT min(coalesce(run_at, 0)) FROM jobs WHERE state = 'scheduled' AND semaphore_url IS NULL
+    UNION ALL
+    SELECT min(deadline_at) FROM jobs WHERE state = 'started' AND deadline_at IS NOT NULL
+)
+
+-- name: gated --
+SELECT id, semaphore_url FROM jobs
+WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND coalesce(run_at, 0) <= ? ORDER BY coalesce(run_at, 0), id
+
+-- name: ready_queues --
+SELECT substr(scope, 7) FROM counters WHERE scope GLOB 'queue:*' AND name = 'ready' AND value > 0 ORDER BY scope
+
+-- name: pending_after --
+-- A job that is awaited and was cleaned away has ended.
+SELECT jobs.id, jobs.awaited FROM jobs
+LEFT JOIN json_each(jobs.awaited) AS one
+LEFT JOIN jobs AS other ON other.id = one.value
+WHERE jobs.state = 'pending'
+GROUP BY jobs.id
+HAVING coalesce(sum(other.state NOT IN ('completed', 'broken')), 0) = 0
+    OR max(other.state = 'broken' OR (other.state = 'completed' AND other.failed)) = 1
+ORDER BY jobs.id
+
+-- name: job --
+SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id WHERE jobs.id = ?
+
+-- name: jobs_from --
+SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
+
+-- name: where_client --
+client = :client
+
+-- name: where_state --
+state = :state
+
+-- name: where_states --
+state IN (SELECT value FROM json_each(:states))
+
+-- name: where_failed --
+failed = :failed
+
+-- name: where_created_from --
+created_at >= :created_from
+
+-- name: where_created_to --
+created_at <= :created_to
+
+-- name: where_search --
+(content_id LIKE :search ESCAPE '\' OR workflow LIKE :search ESCAPE '\' OR parameters LIKE :search ESCAPE '\')
+
+-- name: where_job_ids --
+jobs.id IN (SELECT value FROM json_each(:job_ids))
+
+-- name: where_persist --
+persist = :persist
+
+-- name: where_workflow --
+workflow = :workflow
+
+-- name: where_priority --
+priority = :priority
+
+-- name: where_tag --
+EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value = :tag)
+
+-- name: order_id --
+jobs.id
+
+-- name: order_created_at --
+created_at
+
+-- name: order_updated_at --
+updated_at
+
+-- name: order_priority --
+priority
+
+-- name: order_run_at --
+coalesce(run_at, -1)
+
+-- name: order_started_at --
+coalesce(started_at, -1)
+
+-- name: order_completed_at --
+coalesce(completed_at, -1)
+
+-- name: cursor_created_at --
+SELECT {order_created_at}, id FROM jobs WHERE id = :after_id
+
+-- name: cursor_updated_at --
+SELECT {order_updated_at}, id FROM jobs WHERE id = :after_id
+
+-- name: cursor_priority --
+SELECT {order_priority}, id FROM jobs WHERE id = :after_id
+
+-- name: cursor_run_at --
+SELECT {order_run_at}, id FROM jobs WHERE id = :after_id
+
+-- name: cursor_started_at --
+SELECT {order_started_at}, id FROM jobs WHERE id = :after_id
+
+-- name: cursor_completed_at --
+SELECT {order_completed_at}, id FROM jobs WHERE id = :after_id
+
+-- name: tasks_of_job --
+SELECT {task_columns} FROM tasks WHERE job_id = ? ORDER BY id
+
+-- name: task --
+SELECT {task_columns} FROM tasks WHERE id = ?
+
+-- name: attempts_of_tasks --
+SELECT task_id, attempt, token, worker, started_at, ended_at, outcome, error, error_kind, exit_code, process_s
+FROM attempts WHERE task_id IN (SELECT value FROM json_each(?)) ORDER BY task_id, attempt
+
+-- name: progress --
+SELECT job_id, avg(CASE WHEN ended_at IS NOT NULL THEN 1.0 ELSE progress END) FROM tasks
+WHERE job_id IN (SELECT value FROM json_each(?)) AND on_failure = 0 GROUP BY job_id
+
+-- name: queued_places --
+SELECT id, top_of_queue, priority FROM jobs WHERE id IN (SELECT value FROM json_each(?)) AND state = 'queued'
+
+-- name: queued_blocks --
+SELECT top_of_queue, priority, block, value FROM queued_blocks ORDER BY top_of_queue DESC, priority, block
+
+-- name: place_in_block --
+SELECT count(*) FROM jobs
+WHERE state = 'queued' AND top_of_queue = ? AND priority = ? AND id BETWEEN ? AND ?
+
+-- name: logs --
+SELECT id, job_id, task_id, severity, progname, message, created_at, visible FROM logs
+WHERE job_id = :job_id AND id > :after_id
+    AND (:show_all OR visible)
+    AND (:severity IS NULL OR severity = :severity)
+    AND (:task_id IS NULL OR task_id = :task_id)
+ORDER BY id LIMIT :limit
+
+-- name: job_counters --
+SELECT name, sum(value) FROM counters WHERE scope GLOB 'jobs:*' GROUP BY name
+
+-- name: job_counters_of_client --
+SELECT name, value FROM counters WHERE scope = 'jobs:' || ?
+
+-- name: task_counters --
+SELECT name, value FROM counters WHERE scope = 'tasks'
+
+-- name: queue_counters --
+SELECT substr(scope, 7), name, value FROM counters WHERE scope GLOB 'queue:*'
+
+-- name: workers --
+SELECT id, name, language, queues, seen_at FROM workers ORDER BY name, id
+
+-- name: held_by_worker --
+SELECT worker_id, count(*) FROM tasks
+WHERE state IN ('dispatched', 'running') AND state = 'running' AND worker_id IS NOT NULL GROUP BY worker_id
+
+-- name: meta --
+SELECT value FROM meta WHERE name = ?
+
+-- name: events_after --
+SELECT id, job_id, task_id, client, workflow, task_name, kind, name, seq, at, body FROM events
+WHERE id > ? ORDER BY id LIMIT ?
+
+-- name: migrations --
+SELECT name, checksum FROM migrations
