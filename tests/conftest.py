@@ -1,0 +1,56 @@
+"""What all tests have in common: a clean environment, and a loud word on what did not run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+import structlog
+
+from tests.support.services import MISSING
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine's configures what a test runs."""
+    for name in [name for name in os.environ if name.startswith("TASKENGINE_")]:
+        monkeypatch.delenv(name)
+    for name in ("DATABASE_URL", "AMQP_URL", "PORT", "LOG_LEVEL", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def clean_log_context() -> Generator[None]:
+    """What one test binds to the log's context is not the next one's."""
+    yield
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI says that all services are there, a missing one is a failure."""
+    report = yield
+    if os.environ.get("CI") == "true" and report.skipped and MISSING in _reason(report):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {_reason(report)} (with CI=true, this is a failure)"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what did not run, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    terminalreporter.section(f"NOT RUN: {len(skipped)}", sep="!", yellow=True, bold=True)
+    reasons: dict[str, int] = {}
+    for report in skipped:
+        reasons[_reason(report)] = reasons.get(_reason(report), 0) + 1
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} × {reason}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr).removeprefix("Skipped: ")
