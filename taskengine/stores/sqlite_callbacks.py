@@ -101,7 +101,7 @@ def _replay(db: Session, *, values: Mapping[str, Any]) -> int:
     again = db.all("replay_dead" if values["callback_id"] is None else "replay_one", values)
     now = values["now"]
     changes.open_lines(db, ((job_id, endpoint, lane, now) for job_id, endpoint, lane in again))
-    db.many("restart_line", [(now, *line, now) for line in again])
+    db.many("restart_line", [(now, *line) for line in again])
     tally = Tally()
     tally.callbacks(len(again))
     tally.write(db)

@@ -97,9 +97,10 @@ WHERE state = 'dead' AND (:job_id IS NULL OR job_id = :job_id)
 RETURNING job_id, endpoint, lane
 
 -- name: restart_line --
--- A line that has something in flight is left to its sender.
-UPDATE callback_lines SET due_at = ?, failures = 0
-WHERE job_id = ? AND endpoint = ? AND lane = ? AND claimed = 0 AND due_at > ?
+-- A line that has something in flight is left to its sender, a job event that stands back to its patience.
+UPDATE callback_lines SET due_at = ?1, failures = 0
+WHERE job_id = ?2 AND endpoint = ?3 AND lane = ?4 AND claimed = 0 AND due_at > ?1
+    AND NOT EXISTS (SELECT 1 FROM callback_lines WHERE job_id = ?2 AND endpoint = ?3 AND lane < ?4)
 
 -- name: oldest_callback --
 SELECT min(created_at) FROM callbacks WHERE state = 'pending'

@@ -1,0 +1,350 @@
+"""The contract of stores: undelivered callbacks stand in lines, one per job and endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from taskengine.domain.job import Callback, Changes
+from taskengine.domain.status import JobState
+from taskengine.ports import DueCallback, Store
+from tests.support.clock import START
+from tests.support.stores import Database, a_callback, a_job, a_task, submit
+
+MINUTE = 60_000
+ONE, TWO = "http://one/", "http://two/"
+
+
+async def job_with(store: Store, *callbacks: Callback, job_id: int = 1, client: str = "demo") -> None:
+    """A job of which these callbacks are due."""
+    await submit(store, Changes(a_job(job_id, client=client), callbacks=list(callbacks)))
+
+
+async def claim(store: Store, at: int = START, *, limit: int = 10, busy: Sequence[str] = ()) -> Sequence[DueCallback]:
+    """Claim for a minute."""
+    return await store.claim_callbacks(at, lease_until=at + MINUTE, limit=limit, busy=busy)
+
+
+async def settle(
+    store: Store, callback: DueCallback, state: str = "delivered", *, at: int = START, next_at: int | None = None
+) -> None:
+    """Settle with the answer that goes with the state."""
+    status, error = (200, None) if state == "delivered" else (500, "500 Internal Server Error")
+    await store.settle_callback(callback, state=state, now=at, status=status, error=error, next_at=next_at)
+
+
+def marks(callbacks: Sequence[DueCallback]) -> list[str]:
+    """What they carry."""
+    return [callback.body for callback in callbacks]
+
+
+async def states(store: Store, job_id: int = 1) -> list[str]:
+    """The states of a job's deliveries in order."""
+    return [callback["state"] for callback in await store.callbacks(job_id)]
+
+
+async def test_a_claimed_callback_carries_all_that_sending_needs(store: Store) -> None:
+    """Its body to the letter, its id, and what the rules of delivery ask for."""
+    body = '{"a": 1.10,  "b": "é"}'
+    task = a_task(1)
+    callback = Callback(ONE, "start", "msg_1", body, START - 5, task)
+    await submit(store, Changes(a_job(1), new_tasks=[task], callbacks=[callback]))
+    [due] = await claim(store)
+    assert due == DueCallback(due.id, 1, "demo", ONE, "start", "msg_1", body, START - 5, 0, 0, START - 5)
+    [listed] = await store.callbacks(1)
+    assert listed == {
+        "id": due.id, "endpoint": ONE, "event": "start", "task_id": task.id, "webhook_id": "msg_1", "state": "pending",
+        "attempts": 0, "last_status": None, "last_error": None, "created_at": START - 5, "next_at": START + MINUTE,
+        "delivered_at": None,
+    }  # fmt: skip
+
+
+async def test_a_line_is_delivered_in_order_one_at_a_time(store: Store) -> None:
+    """The next one is due when the one before is settled."""
+    await job_with(store, *(a_callback(mark=mark) for mark in "abc"))
+    got = []
+    for _ in range(3):
+        [due] = await claim(store)
+        assert await claim(store) == [], "one is in flight"
+        got.append(due.body)
+        await settle(store, due)
+    assert got == ["a", "b", "c"]
+    assert await claim(store, START + 10 * MINUTE) == []
+    assert await store.next_callback() is None
+    assert await states(store) == ["delivered"] * 3
+    [first, *_] = await store.callbacks(1)
+    assert (first["attempts"], first["last_status"], first["delivered_at"]) == (1, 200, START)
+    assert first["next_at"] is None
+
+
+async def test_lines_do_not_wait_for_one_another(store: Store) -> None:
+    """Each job and each endpoint has a line of its own; they come in order of their due times."""
+    await job_with(store, a_callback(ONE, mark="a1", at=START - 1), a_callback(TWO, mark="a2", at=START - 3))
+    await job_with(store, a_callback(ONE, mark="b1", at=START - 2), job_id=2, client="other")
+    await job_with(store, a_callback(ONE, mark="c1", at=START + 1), job_id=3)
+    assert marks(await claim(store, limit=2)) == ["a2", "b1"]
+    assert marks(await claim(store)) == ["a1"]
+    assert await store.next_callback() == START + 1
+
+
+async def test_busy_endpoints_are_passed_over(store: Store) -> None:
+    """Neither claimed, nor the reason to wake up."""
+    await job_with(store, a_callback(ONE, mark="a", at=START - 2), a_callback(TWO, mark="b", at=START - 1))
+    assert await store.next_callback() == START - 2
+    assert await store.next_callback(busy=[ONE]) == START - 1
+    assert await store.next_callback(busy=[ONE, TWO]) is None
+    assert marks(await claim(store, busy=[ONE])) == ["b"]
+
+
+async def test_a_failed_try_puts_the_whole_line_off(store: Store) -> None:
+    """The line's clock counts failures in a row; a delivery sets it back."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"))
+    for tries in range(3):
+        [due] = await claim(store, START + tries * 10)
+        assert (due.body, due.attempts, due.failures) == ("a", tries, tries)
+        await settle(store, due, "pending", at=START + tries * 10, next_at=START + tries * 10 + 10)
+        assert await claim(store, START + tries * 10 + 9) == []
+        assert await store.next_callback() == START + tries * 10 + 10
+    [listed, other] = await store.callbacks(1)
+    assert (listed["attempts"], listed["last_status"], listed["next_at"]) == (3, 500, START + 30)
+    assert listed["last_error"] == "500 Internal Server Error"
+    assert other["attempts"] == 0
+    [due] = await claim(store, START + 30)
+    await settle(store, due, at=START + 31)
+    [due] = await claim(store, START + 31)
+    assert (due.body, due.attempts, due.failures) == ("b", 0, 0)
+
+
+async def test_a_callback_that_was_given_back_untried_counts_no_try(store: Store) -> None:
+    """Attempts, failures and what the endpoint said last stay as they were."""
+    await job_with(store, a_callback())
+    [due] = await claim(store)
+    await settle(store, due, "pending", next_at=START + 5)
+    [due] = await claim(store, START + 5)
+    await store.settle_callback(due, state="pending", now=START + 5, status=None, error=None, next_at=START + 7)
+    assert await store.next_callback() == START + 7
+    [again] = await claim(store, START + 7)
+    assert (again.attempts, again.failures) == (1, 1)
+    assert (await store.callbacks(1))[0]["last_status"] == 500
+
+
+async def test_an_unsettled_claim_is_due_again_when_its_lease_is_over(store: Store) -> None:
+    """Whoever claimed it may have died; its late word is still heard, and once only."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"))
+    [first] = await claim(store)
+    assert await claim(store, START + MINUTE - 1) == []
+    assert await store.next_callback() == START + MINUTE
+    [second] = await claim(store, START + MINUTE)
+    assert second == first
+    await settle(store, first)
+    await settle(store, second)
+    await settle(store, second, "dead")
+    await settle(store, second, "pending", next_at=START)
+    assert await states(store) == ["delivered", "pending"]
+    assert (await store.callbacks(1))[0]["attempts"] == 1
+    assert (await store.callback_backlog())[0] == 1
+
+
+async def test_claims_outlive_a_restart(database: Database) -> None:
+    """A store that was closed in the middle gives the delivery again when the lease is over."""
+    async with database.open() as store:
+        await job_with(store, a_callback())
+        assert len(await claim(store)) == 1
+    async with database.open() as store:
+        assert await claim(store) == []
+        assert len(await claim(store, START + MINUTE)) == 1
+
+
+async def test_concurrent_claims_share_the_lines(store: Store) -> None:
+    """No line is claimed twice."""
+    for job_id in range(1, 21):
+        await job_with(store, a_callback(), job_id=job_id)
+    claimed = await asyncio.gather(*(claim(store, limit=5) for _ in range(6)))
+    ids = [due.id for batch in claimed for due in batch]
+    assert len(ids) == len(set(ids)) == 20
+
+
+async def test_a_dead_callback_lets_the_next_one_go(store: Store) -> None:
+    """It is kept, visible, and the line's failures begin anew."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"))
+    [due] = await claim(store)
+    await settle(store, due, "pending", next_at=START)
+    [due] = await claim(store)
+    await settle(store, due, "dead")
+    [due] = await claim(store)
+    assert (due.body, due.failures) == ("b", 0)
+    assert await states(store) == ["dead", "pending"]
+    assert (await store.callbacks(1))[0]["attempts"] == 2
+
+
+async def test_a_job_event_follows_the_task_events(store: Store) -> None:
+    """It goes at once when the last of them is settled, delivered or dead."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"), a_callback(event="job", mark="end"))
+    for mark, state in (("a", "delivered"), ("b", "dead")):
+        [due] = await claim(store, START + 1)
+        assert due.body == mark
+        await settle(store, due, state, at=START + 1)
+    assert await store.next_callback() == START + 1
+    assert marks(await claim(store, START + 1)) == ["end"]
+
+
+async def test_a_job_event_alone_goes_at_once(store: Store) -> None:
+    """Nothing is there to wait for."""
+    await job_with(store, a_callback(event="job", mark="end"))
+    assert marks(await claim(store)) == ["end"]
+
+
+async def test_a_job_event_overtakes_after_five_minutes(store: Store) -> None:
+    """It has a clock of its own then, and the task events are still tried on theirs."""
+    await job_with(store, a_callback(mark="a"), a_callback(event="job", mark="end"))
+    [due] = await claim(store)
+    await settle(store, due, "pending", next_at=START + 30 * MINUTE)
+    assert await store.next_callback() == START + 5 * MINUTE
+    assert await claim(store, START + 5 * MINUTE - 1) == []
+    [end] = await claim(store, START + 5 * MINUTE)
+    assert (end.body, end.failures, end.oldest_at) == ("end", 0, START)
+    await settle(store, end, "pending", at=START + 5 * MINUTE, next_at=START + 50 * MINUTE)
+    [due] = await claim(store, START + 30 * MINUTE)
+    assert (due.body, due.failures) == ("a", 1)
+    await settle(store, due, at=START + 30 * MINUTE)
+    assert await store.next_callback() == START + 50 * MINUTE, "its own clock goes on"
+    [end] = await claim(store, START + 50 * MINUTE)
+    assert (end.body, end.failures) == ("end", 1)
+    await settle(store, end, at=START + 50 * MINUTE)
+    assert await states(store) == ["delivered", "delivered"]
+
+
+async def test_a_job_event_in_flight_is_not_claimed_again_when_the_task_events_end(store: Store) -> None:
+    """One in flight per line holds for the line that has overtaken."""
+    await job_with(store, a_callback(mark="a"), a_callback(event="job", mark="end"))
+    late = START + 5 * MINUTE
+    first, end = sorted(await claim(store, late), key=lambda due: due.body)
+    await settle(store, first, at=late + 1)
+    assert end.body == "end"
+    assert await claim(store, late + 2) == []
+    await settle(store, end, at=late + 3)
+    assert await store.next_callback() is None
+
+
+async def test_events_that_come_later_join_their_line(store: Store) -> None:
+    """A line that is put off stays so; one that was empty is due at once."""
+    await job_with(store, a_callback(mark="a"))
+    [due] = await claim(store)
+    await settle(store, due, "pending", next_at=START + 100)
+    await store.decide(
+        [1],
+        lambda s: Changes(
+            s.job, s.job.state, callbacks=[a_callback(mark="b", at=START + 1), a_callback(TWO, mark="c")]
+        ),
+    )
+    assert marks(await claim(store, START + 99)) == ["c"]
+    [due] = await claim(store, START + 100)
+    await settle(store, due, at=START + 100)
+    assert marks(await claim(store, START + 100)) == ["b"]
+
+
+async def test_a_killed_line_is_dead_as_a_whole(store: Store) -> None:
+    """All that is left of it, with the reason; what was delivered and other lines are left alone."""
+    await job_with(
+        store,
+        a_callback(mark="a"),
+        a_callback(mark="b"),
+        a_callback(event="job", mark="end"),
+        a_callback(TWO, mark="c"),
+    )
+    [due, _] = await claim(store)
+    await settle(store, due)
+    await store.kill_line(1, ONE, "the endpoint answered 410 Gone", START)
+    listed = await store.callbacks(1)
+    assert [one["state"] for one in listed] == ["delivered", "dead", "dead", "pending"]
+    assert [one["last_error"] for one in listed] == [None, *["the endpoint answered 410 Gone"] * 2, None]
+    assert marks(await claim(store, START + 10 * MINUTE)) == ["c"]
+    assert (await store.callback_backlog())[0] == 1
+
+
+async def test_dead_callbacks_are_replayed(store: Store) -> None:
+    """They are due at once, in their order, with the same webhook ids, tries and 72 hours anew."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"), a_callback(event="job", mark="end"))
+    [due] = await claim(store)
+    await settle(store, due)
+    await store.kill_line(1, ONE, "gone", START)
+    later = START + 1000 * MINUTE
+    assert await store.replay_callbacks(later) == 2
+    assert (await store.callback_backlog()) == (2, START)
+    [due] = await claim(store, later)
+    assert (due.body, due.webhook_id, due.attempts, due.failures) == ("b", "msg_b", 0, 0)
+    assert (due.created_at, due.oldest_at) == (START, later)
+    await settle(store, due, at=later)
+    assert marks(await claim(store, later)) == ["end"]
+    assert await store.replay_callbacks(later) == 0
+
+
+async def test_a_delivered_callback_is_replayed_where_it_is_named(store: Store) -> None:
+    """By its id, within the job and client that are named with it."""
+    await job_with(store, a_callback(mark="a"))
+    [due] = await claim(store)
+    await settle(store, due)
+    assert await store.replay_callbacks(START + 1, job_id=1) == 0
+    assert await store.replay_callbacks(START + 1, job_id=2, callback_id=due.id) == 0
+    assert await store.replay_callbacks(START + 1, client="other", callback_id=due.id) == 0
+    assert await store.replay_callbacks(START + 1, job_id=1, callback_id=due.id) == 1
+    assert await store.replay_callbacks(START + 1, job_id=1, callback_id=due.id) == 0
+    assert marks(await claim(store, START + 1)) == ["a"]
+    assert (await store.callbacks(1))[0]["delivered_at"] is None
+
+
+@pytest.mark.parametrize(("condition", "replayed"), [
+    ({"job_id": 2}, [2]), ({"client": "demo"}, [1, 3]), ({"since": START + 5}, [3]), ({"since": START}, [1, 2, 3]),
+    ({"client": "demo", "since": START + 5}, [3]), ({}, [1, 2, 3]),
+])  # fmt: skip
+async def test_replay_is_limited_by_its_conditions(
+    store: Store, condition: dict[str, Any], replayed: list[int]
+) -> None:
+    """Job, client and creation time choose among the dead."""
+    for job_id, client, at in ((1, "demo", START), (2, "other", START), (3, "demo", START + 5)):
+        await job_with(store, a_callback(at=at), job_id=job_id, client=client)
+        await store.kill_line(job_id, ONE, "gone", START)
+    await store.replay_callbacks(START + 9, **condition)
+    assert sorted(due.job_id for due in await claim(store, START + 9)) == replayed
+
+
+async def test_a_replay_ends_the_wait_of_its_line(store: Store) -> None:
+    """A line that stood in its back-off starts at once with the replayed one; one in flight is left to its sender."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"))
+    [due] = await claim(store)
+    await settle(store, due, "dead")
+    [due] = await claim(store)
+    assert await store.replay_callbacks(START) == 1
+    assert await claim(store) == [], "b is in flight"
+    await settle(store, due, "pending", next_at=START + 100)
+    [due] = await claim(store, START + 100)
+    assert due.body == "a"
+    await settle(store, due, "dead", at=START + 100)
+    [due] = await claim(store, START + 100)
+    await settle(store, due, "pending", at=START + 100, next_at=START + 900)
+    assert await store.replay_callbacks(START + 101) == 1
+    assert marks(await claim(store, START + 101)) == ["a"]
+
+
+async def test_the_backlog_counts_what_is_undelivered(store: Store) -> None:
+    """And tells the age of the oldest."""
+    assert await store.callback_backlog() == (0, None)
+    await job_with(store, a_callback(mark="a", at=START + 5), a_callback(mark="b", at=START + 6))
+    assert await store.callback_backlog() == (2, START + 5)
+    [due] = await claim(store, START + 5)
+    await settle(store, due)
+    assert await store.callback_backlog() == (1, START + 6)
+
+
+async def test_jobs_with_undelivered_callbacks_are_not_cleaned_away(store: Store) -> None:
+    """What is due is delivered or visibly dead before its job may go."""
+    ended = a_job(1, state=JobState.COMPLETED, completed_at=START - 100)
+    await submit(store, Changes(ended, callbacks=[a_callback(event="job")]))
+    assert list(await store.clean(ended_before=START, limit=10)) == []
+    [due] = await claim(store)
+    await settle(store, due, "dead")
+    assert list(await store.clean(ended_before=START, limit=10)) == [1]
+    assert list(await store.callbacks(1)) == []

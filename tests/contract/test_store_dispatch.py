@@ -1,0 +1,136 @@
+"""The contract of stores: admission into slots, and dispatch within a window."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from taskengine.domain.job import Changes, Snapshot
+from taskengine.domain.status import JobState, TaskState
+from taskengine.ports import Candidates, Store
+from tests.support.clock import START
+from tests.support.stores import a_job, a_task, add_jobs, add_ready, move_job, move_task, submit, token_maker
+
+
+def start(snapshot: Snapshot) -> Changes:
+    """Start a job: its tasks become ready."""
+    changes = move_job(snapshot, JobState.STARTED, started_at=START)
+    for task in snapshot.tasks:
+        assert task.id is not None
+        changes.tasks[task.id] = (task, task.state)
+        task.move(TaskState.READY)
+    return changes
+
+
+async def test_admission_sees_the_slots_and_the_heads_of_each_queue(store: Store) -> None:
+    """Started jobs hold slots; queued ones come per client in their order."""
+    await submit(
+        store,
+        Changes(a_job(1, state=JobState.STARTED, priority=2)),
+        Changes(a_job(2, client="other", priority=9)),
+        Changes(a_job(3, priority=5)),
+        Changes(a_job(4, priority=1)),
+        Changes(a_job(5, priority=9, top_of_queue=True)),
+        Changes(a_job(6, state=JobState.PAUSED)),
+        Changes(a_job(7, state=JobState.SCHEDULED)),
+        Changes(a_job(8, priority=5)),
+    )
+    seen: list[Candidates] = []
+
+    def choose(candidates: Candidates) -> Sequence[int]:
+        seen.append(candidates)
+        return []
+
+    assert await store.admit(START, choose, start) == []
+    assert list(seen[0].started) == [("demo", 2, False)]
+    by_client: dict[str, list[int]] = {}
+    for job_id, client, _, _ in seen[0].queued:
+        by_client.setdefault(client, []).append(job_id)
+    assert by_client == {"demo": [5, 4, 3, 8], "other": [2]}
+    assert (5, "demo", 9, True) in seen[0].queued
+
+
+async def test_admission_starts_what_was_chosen(store: Store) -> None:
+    """`start` decides each chosen job, in the same transaction."""
+    ids = await add_jobs(store, 3, tasks=[a_task])
+    [changes] = await store.admit(START, lambda candidates: [candidates.queued[0][0]], start)
+    assert changes.job.id == ids[0]
+    job = await store.job(ids[0])
+    assert job is not None
+    assert (job.state, job.started_at) == (JobState.STARTED, START)
+    assert await store.ready_queues() == ["work"]
+    health = await store.health()
+    assert (health.jobs["queued"], health.jobs["started"]) == (2, 1)
+
+
+async def test_concurrent_admissions_never_exceed_the_slots(store: Store) -> None:
+    """Each admission sees what the one before started."""
+    await add_jobs(store, 20)
+
+    def choose(candidates: Candidates) -> Sequence[int]:
+        return [one[0] for one in candidates.queued][: 3 - len(candidates.started)]
+
+    admitted = await asyncio.gather(*(store.admit(START, choose, start) for _ in range(10)))
+    assert sum(len(one) for one in admitted) == 3
+    assert (await store.health()).jobs["started"] == 3
+
+
+async def test_dispatch_goes_by_top_of_queue_priority_job_and_task(store: Store) -> None:
+    """The order in which ready tasks are dispatched."""
+
+    def ready(job_id: int, task_id: int, priority: int, *, top: bool = False, queue: str = "work") -> Changes:
+        task = a_task(
+            job_id, state=TaskState.READY, id=task_id, priority=priority, top_of_queue=top, queue=queue
+        )  # fmt: skip
+        return Changes(a_job(job_id, state=JobState.STARTED, workflow=f"w{job_id}"), new_tasks=[task])
+
+    await submit(
+        store, ready(1, 11, 5), ready(2, 22, 1), ready(3, 3, 9, top=True), ready(4, 4, 5), ready(5, 5, 1, queue="other")
+    )
+    sent = await store.dispatch("work", window=10, now=START + 1, tokens=token_maker())
+    assert [one.task.id for one in sent] == [3, 22, 11, 4]
+    assert [(one.client, one.workflow) for one in sent[:2]] == [("demo", "w3"), ("demo", "w2")]
+
+
+async def test_a_dispatched_task_has_a_new_attempt_and_token(store: Store) -> None:
+    """What dispatch sets is what is stored, and nothing of the last attempt stays."""
+    [job_id] = await add_ready(
+        store, attempt=2, token="old", worker_id="w", worker="box", seen_at=START, published=True, inputs={"a": 1}
+    )
+    [sent] = await store.dispatch("work", window=1, now=START + 7, tokens=lambda: "fresh")
+    assert (sent.task.state, sent.task.attempt, sent.task.token) == (TaskState.DISPATCHED, 3, "fresh")
+    assert (sent.task.dispatched_at, sent.task.published, sent.task.inputs) == (START + 7, False, {"a": 1})
+    assert (sent.task.worker_id, sent.task.worker, sent.task.seen_at) == (None, None, None)
+    [stored] = await store.tasks(job_id)
+    assert stored.task == sent.task
+
+
+async def test_the_window_counts_what_is_out_and_not_running(store: Store) -> None:
+    """A queue is filled up to its window, and again as tasks start."""
+    ids = await add_ready(store, 6)
+    tokens = token_maker()
+    assert len(await store.dispatch("work", window=2, now=START, tokens=tokens)) == 2
+    assert await store.dispatch("work", window=2, now=START, tokens=tokens) == []
+    await store.decide([ids[0]], lambda s: move_task(s, 0, TaskState.RUNNING))
+    assert [one.task.job_id for one in await store.dispatch("work", window=2, now=START, tokens=tokens)] == [ids[2]]
+    assert await store.dispatch("nothing", window=2, now=START, tokens=tokens) == []
+
+
+async def test_concurrent_dispatches_never_give_a_task_twice(store: Store) -> None:
+    """Each task goes out once."""
+    await add_ready(store, 10, tasks=3)
+    tokens = token_maker()
+    sent = await asyncio.gather(*(store.dispatch("work", window=30, now=START, tokens=tokens) for _ in range(8)))
+    ids = [one.task.id for batch in sent for one in batch]
+    assert len(ids) == len(set(ids)) == 30
+    assert await store.ready_queues() == []
+
+
+async def test_queues_with_ready_tasks(store: Store) -> None:
+    """A queue is ready while something in it can be dispatched."""
+    assert await store.ready_queues() == []
+    await add_ready(store, 1, queue="b")
+    await add_ready(store, 1, queue="a")
+    assert await store.ready_queues() == ["a", "b"]
+    await store.dispatch("a", window=8, now=START, tokens=token_maker())
+    assert await store.ready_queues() == ["b"]
