@@ -2,3 +2,7 @@
 
 if __name__ != "taskengine.brokers":
     raise ImportError("import it as taskengine.brokers: a second copy of every class would follow")
+
+from taskengine.brokers.registry import open_broker
+
+__all__ = ["open_broker"]

@@ -1,0 +1,139 @@
+"""Storages by name, as the settings have them; a client's configuration may override their roots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from taskengine.domain.errors import Fault, InvalidRequest
+from taskengine.ports import Storage
+from taskengine.storage.local import LocalStorage
+
+SOURCE_ROOT = "source_root"
+OUTPUT_ROOT = "output_root"
+ENTRY_POINTS = "taskengine.storages"
+
+Overrides = Mapping[str, Mapping[str, Any]]
+Make = Callable[[Mapping[str, Any], str], Storage]
+"""Makes the storage of one root from the settings of its name; raises ValueError that says what is wrong with them."""
+
+_LATER = {"s3", "azure"}
+_ROOT_SETTINGS = {SOURCE_ROOT, OUTPUT_ROOT, "output_roots"}
+
+
+def local(settings: Mapping[str, Any], root: str) -> Storage:
+    """A directory: `path` (or `url`, also as `file:///…`) is what relative roots are relative to."""
+    if unknown := settings.keys() - {"kind", "path", "url", "credentials"} - _ROOT_SETTINGS:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    folder = Path(_base(settings)) / root
+    if not folder.is_absolute():
+        raise ValueError(f"the root {root!r} is not absolute, and there is no 'path' that it could be relative to")
+    return LocalStorage(folder)
+
+
+def _base(settings: Mapping[str, Any]) -> str:
+    place = str(settings.get("url") or settings.get("path") or "")
+    scheme, separator, rest = place.partition("://")
+    if not separator:
+        return str(Path(place).absolute()) if place else ""
+    if scheme != "file" or not rest.startswith("/"):
+        raise ValueError(f"the url of a local storage is a folder or file:///…, not {place!r}")
+    return unquote(rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """One storage: how it is made, its settings and its roots by key."""
+
+    make: Make
+    settings: Mapping[str, Any]
+    roots: Mapping[str, str]
+
+
+class Storages:
+    """The configured storages: `{name: {kind, path | url, source_root, output_root, output_roots: {key: path}}}`.
+
+    The roots default to `source` and `output`. Raises InvalidRequest with every fault of the settings at once.
+    """
+
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self._named: dict[str, _Named] = {}
+        faults: list[Fault] = []
+        for name, one in settings.items():
+            try:
+                self._named[name] = _named(one)
+            except ValueError as error:
+                faults.append(Fault(f"/storages/{name}", str(error)))
+        if faults:
+            raise InvalidRequest("; ".join(f"{fault.path}: {fault.message}" for fault in faults), faults)
+
+    def names(self) -> Sequence[str]:
+        """Every storage."""
+        return sorted(self._named)
+
+    def roots(self, name: str, client: Overrides | None = None) -> Sequence[str]:
+        """The keys of a storage's roots."""
+        return sorted(self._roots(name, client))
+
+    def open(self, name: str, root: str = OUTPUT_ROOT, client: Overrides | None = None) -> Storage:
+        """One root of one storage. `client`: the storages of a client's configuration, which override roots by name.
+
+        Raises InvalidRequest that names the known ones for an unknown name or root.
+        """
+        roots = self._roots(name, client)
+        if root not in roots:
+            raise _unknown(f"root of the storage {name!r}", root, roots, "/parameters/output_root")
+        named = self._named[name]
+        try:
+            return named.make(named.settings, roots[root])
+        except ValueError as error:
+            raise InvalidRequest(f"the storage {name!r}: {error}", [Fault(f"/storages/{name}", str(error))]) from error
+
+    def _roots(self, name: str, client: Overrides | None) -> Mapping[str, str]:
+        if name not in self._named:
+            raise _unknown("storage", name, self._named, "/storages")
+        return {**self._named[name].roots, **_roots((client or {}).get(name, {}))}
+
+
+def _named(settings: Mapping[str, Any]) -> _Named:
+    make = _kind(str(settings.get("kind", "local")))
+    roots = {SOURCE_ROOT: "source", OUTPUT_ROOT: "output", **_roots(settings)}
+    for root in roots.values():
+        make(settings, root)
+    return _Named(make, settings, roots)
+
+
+def _roots(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    single = {key: str(settings[key]) for key in (SOURCE_ROOT, OUTPUT_ROOT) if settings.get(key) is not None}
+    output_roots = settings.get("output_roots") or {}
+    if not isinstance(output_roots, Mapping):
+        raise ValueError(f"output_roots: {{key: path}} is expected, not {output_roots!r}")
+    several = {str(key): str(path) for key, path in output_roots.items()}
+    if SOURCE_ROOT in several:
+        raise ValueError(f"output_roots: {SOURCE_ROOT!r} is the name of the source root")
+    return single | several
+
+
+def _kind(kind: str) -> Make:
+    kinds: dict[str, Make] = {"local": local}
+    if kind in kinds:
+        return kinds[kind]
+    if kind in _LATER:
+        raise ValueError(f"kind: {kind!r} is not yet supported")
+    for found in entry_points(group=ENTRY_POINTS, name=kind):
+        make: Make = found.load()
+        return make
+    known = sorted({*kinds, *(found.name for found in entry_points(group=ENTRY_POINTS))})
+    raise ValueError(f"kind: {kind!r} is unknown; known are {', '.join(known)}")
+
+
+def _unknown(what: str, name: str, known: Mapping[str, Any], path: str) -> InvalidRequest:
+    near = get_close_matches(name, known, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    message = f"{name!r} is no {what}; known are {', '.join(sorted(known)) or 'none'}{hint}"
+    return InvalidRequest(message, [Fault(path, message)])

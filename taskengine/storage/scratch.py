@@ -1,0 +1,93 @@
+"""Scratch directories: private, held by a lock that dies with its process, removed after use or at the next start."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from taskengine.domain.errors import ResourceFault
+from taskengine.storage.copying import in_thread
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@asynccontextmanager
+async def scratch_dir(root: Path, name: str) -> AsyncIterator[Path]:
+    """A new empty directory `<root>/<name>-…` that only this user may enter; removed with all in it at the end."""
+    made: list[tuple[Path, int]] = []  # known here also where the caller is cancelled while it is made
+    try:
+        await in_thread(lambda _: made.append(_make(root, name)))
+        yield made[0][0]
+    finally:
+        if made:
+            await in_thread(lambda _: _remove(*made[0]))
+
+
+async def remove_stale(root: Path) -> int:
+    """Remove the scratch directories of processes that are gone; how many."""
+    return await in_thread(lambda _: sum(_remove_if_stale(folder) for folder in _folders(root)))
+
+
+async def free_bytes(path: Path) -> int:
+    """What is free for this user on the disk of `path` (which need not exist yet)."""
+    return await in_thread(lambda _: _free(path.absolute()))
+
+
+def _free(path: Path) -> int:
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _make(root: Path, name: str) -> tuple[Path, int]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = root / f"{name}-{uuid.uuid4().hex[:12]}"
+            folder.mkdir(mode=0o700)
+            lock = _lock(folder)
+            if lock is not None:
+                return folder, lock
+    except OSError as error:
+        raise ResourceFault(f"no scratch directory can be made: {error.strerror}") from error
+
+
+def _folders(root: Path) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return [entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    return []
+
+
+def _remove_if_stale(folder: Path) -> bool:
+    lock = None if sys.platform == "win32" else _lock(folder)  # without locks nobody knows who is gone
+    if lock is None:
+        return False
+    _remove(folder, lock)
+    return True
+
+
+def _remove(folder: Path, lock: int) -> None:
+    """What cannot be removed now is taken at the next start: the lock is gone with its process."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold a directory; None where another process holds it, or took it away in the meantime."""
+    if sys.platform == "win32":
+        return os.open(os.devnull, os.O_RDONLY)
+    with suppress(FileNotFoundError):
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), folder.lstat()):
+                return lock
+        os.close(lock)
+    return None
