@@ -1,0 +1,53 @@
+"""The workflow catalog as commands use it: without an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from taskengine.cli.local import read_settings
+from taskengine.cli.output import printable
+from taskengine.domain.errors import NotFound
+from taskengine.domain.words import nearest
+
+if TYPE_CHECKING:
+    from taskengine.ports import LoadedWorkflow
+    from taskengine.settings import Settings
+    from taskengine.workflows.catalog import Catalog
+
+SUFFIXES = frozenset({".yaml", ".yml"})
+
+
+def open_catalog(config: Path | None) -> Catalog:
+    """The workflows that an engine with this configuration would have; faulty files are told on stderr."""
+    catalog = catalog_of(read_settings({}, config))
+    for fault in catalog.faults:
+        click.echo(printable(f"Warning: {fault.path}: {fault.message}"), err=True)
+    return catalog
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The workflows of a configuration."""
+    from taskengine.handlers import load_handlers
+    from taskengine.workflows.catalog import Catalog
+    from taskengine.workflows.expressions import CelEvaluator
+
+    return Catalog(CelEvaluator(), load_handlers(shell=settings.debug_shell), settings.workflows_dirs)
+
+
+def find_workflow(catalog: Catalog, workflow: str, client: str) -> LoadedWorkflow:
+    """The workflow with this name, as `client` sees it, or that of the file with this path."""
+    if Path(workflow).suffix in SUFFIXES:
+        return catalog.judge(Path(workflow))
+    loaded = catalog.get(workflow, client)
+    if loaded is None:
+        raise NotFound(f"there is no workflow {workflow!r}{nearest(workflow, catalog.names(client))}")
+    return loaded
+
+
+def queues_of(catalog: Catalog) -> list[str]:
+    """Every queue that a workflow names."""
+    found = [loaded.workflow for name in catalog.names("") if (loaded := catalog.get(name, ""))]
+    return sorted({step.queue for w in found for step in [*w.steps.values(), *w.on_failure.values()]})

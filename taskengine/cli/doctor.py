@@ -1,0 +1,168 @@
+"""`doctor`: whether this machine can do the work."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from taskengine import __version__
+from taskengine.cli.connection import json_option
+from taskengine.cli.local import local_options, read_settings
+from taskengine.cli.outcome import ExitCode, run_async
+from taskengine.cli.output import Output
+from taskengine.domain.errors import InvalidRequest, TaskEngineError
+
+if TYPE_CHECKING:
+    from taskengine.settings import Settings
+
+LOW_DISK = 10 << 30
+LEAST_DISK = 1 << 30
+_LSM = Path("/sys/kernel/security/lsm")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `warning`: it works, with a restriction."""
+
+    check: str
+    state: Literal["ok", "warning", "fault"]
+    detail: str
+
+
+@click.command()
+@local_options("config", "data_dir", "database", "broker")
+@json_option
+def doctor(*, config: Path | None, as_json: bool, **flags: Any) -> int:
+    """Check the configuration, binaries, broker, store, storages, disk and sandbox. Exits 1 where something is at fault."""
+    findings = [Finding("version", "ok", f"taskengine {__version__}, Python {platform.python_version()}")]
+    try:
+        settings = read_settings(flags, config)
+    except InvalidRequest as error:
+        findings += [Finding("configuration", "fault", f"{fault.path}: {fault.message}") for fault in error.faults]
+    else:
+        findings.append(Finding("configuration", "ok", f"data directory {settings.data_dir}"))
+        findings += run_async(_collect(settings))
+    output = Output(json=as_json)
+    failed = any(finding.state == "fault" for finding in findings)
+    if as_json:
+        output.value({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
+    else:
+        output.table(["check", "state", "detail"], [[f.check, f.state, f.detail] for f in findings])
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+async def _collect(settings: Settings) -> list[Finding]:
+    findings = [finding async for finding in _binaries(settings)]
+    findings.append(await _broker(settings))
+    findings.append(_store(settings))
+    findings += _storages(settings)
+    findings += _disk(settings)
+    findings.append(_sandbox())
+    return findings
+
+
+async def _binaries(settings: Settings) -> AsyncIterator[Finding]:
+    from taskengine.media.tools import describe, find_tools
+    from taskengine.process import SubprocessRunner
+
+    tools = settings.tools
+    given = [None if path is None else str(path) for path in (tools.ffmpeg, tools.ffprobe, tools.packager)]
+    try:
+        reports = await describe(find_tools(*given), SubprocessRunner(), Path.cwd())
+    except TaskEngineError as error:
+        yield Finding("binaries", "fault", str(error))
+        return
+    for report in reports:
+        if report.fault:
+            yield Finding(report.name, "fault", f"{report.path}: {report.fault}")
+        elif report.missing:
+            yield Finding(
+                report.name, "warning", f"{report.version} at {report.path} lacks {', '.join(report.missing)}"
+            )
+        else:
+            yield Finding(report.name, "ok", f"{report.version} at {report.path}")
+
+
+async def _broker(settings: Settings) -> Finding:
+    from taskengine.brokers import open_broker
+
+    if settings.broker_url.startswith("memory:"):
+        return Finding("broker", "ok", "memory://, within one process: a worker of another process does not meet it")
+    try:
+        async with open_broker(settings.broker_url) as broker:
+            await broker.check()
+    except (TaskEngineError, OSError) as error:
+        return Finding("broker", "fault", str(error))
+    return Finding("broker", "ok", settings.redacted()["broker_url"])
+
+
+def _store(settings: Settings) -> Finding:
+    from taskengine.stores.connect import connect, sqlite_path, translated
+    from taskengine.stores.migrate import applied, known, missing
+
+    url = settings.redacted()["database_url"]
+    try:
+        path = sqlite_path(settings.database_url)
+        if not path.exists():
+            return Finding("store", *_writable(path.parent, f"{url} will be made"))
+        with translated(path):
+            connection = connect(path, read_only=True)
+            try:
+                todo = missing(known("sqlite"), applied(connection))
+            finally:
+                connection.close()
+    except TaskEngineError as error:
+        return Finding("store", "fault", str(error))
+    if todo:
+        return Finding("store", "warning", f"{url} lacks {len(todo)} migrations: `taskengine migrate`, or `serve`")
+    return Finding("store", "ok", f"{url}, its schema is current")
+
+
+def _storages(settings: Settings) -> Iterator[Finding]:
+    for name, storage in settings.storages.items():
+        if storage.kind != "local":
+            yield Finding(f"storage {name}", "fault", f"not yet supported: storages of kind {storage.kind}")
+            continue
+        folder = storage.folder(settings.data_dir)
+        for root in dict.fromkeys([storage.source_root, *storage.output_root.values()]):
+            yield Finding(f"storage {name}", *_writable(folder / root, str(folder / root)))
+
+
+def _writable(folder: Path, detail: str) -> tuple[Literal["ok", "fault"], str]:
+    there = _nearest_existing(folder)
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return "ok", detail if there == folder or "will be made" in detail else f"{detail} will be made"
+    return "fault", f"{detail}: {there} cannot be written to"
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    for name, place in (("data", settings.data_dir), ("scratch", settings.scratch)):
+        free = shutil.disk_usage(_nearest_existing(place)).free
+        detail = f"{free / (1 << 30):.1f} GB free for {place}"
+        state: Literal["ok", "warning", "fault"] = "ok" if free >= LOW_DISK else "warning"
+        yield Finding(f"disk {name}", state if free >= LEAST_DISK else "fault", detail)
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
+def _sandbox() -> Finding:
+    """What holds a subprocess in: it is not yet confined to its files, whatever the kernel could do."""
+    if sys.platform == "win32":
+        return Finding("sandbox", "warning", "subprocesses have no limits, and only the direct child is ended")
+    try:
+        has_landlock = "landlock" in _LSM.read_text(encoding="ascii").split(",")
+    except OSError:
+        has_landlock = False
+    kernel = "the kernel has Landlock" if has_landlock else "the kernel does not show Landlock"
+    held = "subprocesses end with their worker and have resource limits"
+    return Finding("sandbox", "warning", f"{held}; not yet confined to their files and off the network ({kernel})")

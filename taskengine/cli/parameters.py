@@ -1,0 +1,77 @@
+"""A job's parameters as they are given on the command line: `-p key=value` and `--params FILE`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+
+def parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `-p` and `--params` to a command; `read_parameters` makes a mapping of them."""
+    pairs = click.option(
+        "-p", "--param", "pairs", multiple=True, metavar="KEY=VALUE",
+        help="A parameter; the value is JSON where it parses, else a string. May be given several times.",
+    )  # fmt: skip
+    file = click.option(
+        "--params", "file", metavar="FILE", help="Parameters from a JSON or YAML file (- for stdin); -p overrides them."
+    )
+    return pairs(file(function))
+
+
+def read_parameters(pairs: Sequence[str], file: str | None) -> dict[str, Any]:
+    """The parameters of both sources; a usage error names what is wrong."""
+    return (_from_file(file) if file else {}) | _from_pairs(pairs)
+
+
+def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
+        if key in parameters:
+            raise click.BadParameter(f"{key!r} is given twice", param_hint="-p")
+        parameters[key] = parse_value(text)
+    return parameters
+
+
+def parse_value(text: str) -> Any:
+    """JSON where it parses (strictly: NaN is a word), else the string itself."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _from_file(file: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{file}: {error}", param_hint="--params") from error
+    parameters = _parse_file(file, text)
+    if not isinstance(parameters, dict) or not all(isinstance(key, str) for key in parameters):
+        raise click.BadParameter(f"{file} does not hold an object of named parameters", param_hint="--params")
+    return parameters
+
+
+def _parse_file(file: str, text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        pass
+    import yaml
+    from yamlcore import CoreLoader
+
+    try:
+        return yaml.load(text, Loader=CoreLoader)  # noqa: S506  # yamlcore's loader is a safe one
+    except (yaml.YAMLError, RecursionError) as error:
+        raise click.BadParameter(f"{file} is neither JSON nor YAML: {error}", param_hint="--params") from error

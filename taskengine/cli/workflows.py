@@ -1,0 +1,189 @@
+"""`workflows …`: the definitions, without an engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskengine.cli.connection import json_option
+from taskengine.cli.definitions import SUFFIXES, find_workflow, open_catalog
+from taskengine.cli.local import local_options
+from taskengine.cli.outcome import ExitCode
+from taskengine.cli.output import Output
+from taskengine.cli.parameters import parameter_options, read_parameters
+from taskengine.cli.progress import task_name
+from taskengine.domain.errors import InvalidRequest, WorkflowError
+
+if TYPE_CHECKING:
+    from taskengine.domain.workflow import Workflow
+    from taskengine.workflows.catalog import Catalog
+
+_client_option = click.option("--client", default="", metavar="CLIENT", help="As this client sees them, with its own.")
+
+
+@click.group()
+def workflows() -> None:
+    """Look at, check and try workflow definitions."""
+
+
+@workflows.command("list")
+@_client_option
+@local_options("config")
+@json_option
+def list_workflows(*, client: str, config: Path | None, as_json: bool) -> None:
+    """List the workflows."""
+    catalog = open_catalog(config)
+    found = [loaded.workflow for name in catalog.names(client) if (loaded := catalog.get(name, client))]
+    output = Output(json=as_json)
+    if as_json:
+        output.value([_summary(workflow) for workflow in found])
+        return
+    rows = [[w.name, w.version, w.supported, w.description] for w in found]
+    output.table(["name", "version", "supported", "description"], rows, empty="no workflows")
+
+
+def _summary(workflow: Workflow) -> dict[str, Any]:
+    return {
+        "name": workflow.name,
+        "version": workflow.version,
+        "description": workflow.description,
+        "supported": workflow.supported,
+    }
+
+
+@workflows.command()
+@click.argument("workflow")
+@_client_option
+@local_options("config")
+@json_option
+def show(workflow: str, *, client: str, config: Path | None, as_json: bool) -> None:
+    """Show a workflow: its parameters and its steps."""
+    found = find_workflow(open_catalog(config), workflow, client).workflow
+    output = Output(json=as_json)
+    if as_json:
+        output.value({**_summary(found), "digest": found.digest, "definition": json.loads(found.source)})
+        return
+    output.fields(_summary(found))
+    output.line()
+    output.table(["parameter", "type", "default", "description"], _parameter_rows(found.schema), empty="no parameters")
+    output.line()
+    steps = [*found.steps.values(), *found.on_failure.values()]
+    rows = [[s.name, s.handler, s.queue, ", ".join(s.needs), s.condition, s.on_failure] for s in steps]
+    output.table(["step", "handler", "queue", "needs", "if", "on failure"], rows, empty="no steps")
+
+
+def _parameter_rows(schema: Mapping[str, Any]) -> list[list[object]]:
+    required = schema.get("required") or ()
+    rows: list[list[object]] = []
+    for name, parameter in (schema.get("properties") or {}).items():
+        kind = parameter.get("type", "")
+        words = kind if isinstance(kind, str) else "|".join(kind)
+        default = "required" if name in required else parameter.get("default")
+        rows.append([name, words, default, parameter.get("description")])
+    return rows
+
+
+@workflows.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@local_options("config")
+@json_option
+def validate(files: Sequence[Path], *, config: Path | None, as_json: bool) -> int:
+    """Check workflow files (or all of a directory): every fault, with file and line. Exits 1 where there is one."""
+    catalog = open_catalog(config)
+    verdicts = {str(path): _faults(catalog, path) for path in _workflow_files(files)}
+    output = Output(json=as_json)
+    if as_json:
+        output.value([{"file": file, "valid": not faults, "faults": faults} for file, faults in verdicts.items()])
+    else:
+        for file, faults in verdicts.items():
+            output.line("\n".join(f"{fault['at']}: {fault['message']}" for fault in faults) or f"{file}: valid")
+    return ExitCode.FAILED if any(verdicts.values()) else ExitCode.OK
+
+
+def _workflow_files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES) if path.is_dir() else [path]
+        if not found:
+            raise click.BadParameter(f"there is no .yaml file in {path}", param_hint="FILE")
+        files += found
+    return files
+
+
+def _faults(catalog: Catalog, path: Path) -> list[dict[str, str]]:
+    try:
+        catalog.judge(path)
+    except WorkflowError as error:
+        return [{"at": fault.path, "message": fault.message} for fault in error.faults]
+    return []
+
+
+@workflows.command()
+@click.argument("workflow")
+@click.option("--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
+@_client_option
+@local_options("config")
+@json_option
+def graph(workflow: str, *, form: str, client: str, config: Path | None, as_json: bool) -> None:
+    """Print a workflow's steps and their needs as a picture's text. WORKFLOW is a name or a file."""
+    from taskengine.workflows.explain import graph as picture
+
+    found = find_workflow(open_catalog(config), workflow, client).workflow
+    if as_json:
+        steps = {**found.steps, **found.on_failure}
+        Output(json=True).value({name: list(step.needs) for name, step in steps.items()})
+    else:
+        click.echo(picture(found, "dot" if form == "dot" else "mermaid"), nl=False)
+
+
+@workflows.command()
+@click.argument("workflow", required=False)
+@_client_option
+@local_options("config")
+@json_option
+def schema(workflow: str | None, *, client: str, config: Path | None, as_json: bool) -> None:  # noqa: ARG001  # as ever
+    """Print the JSON Schema of the workflow file format; with WORKFLOW that of its parameters."""
+    if workflow is None:
+        from taskengine.workflows.file_schema import workflow_file_schema
+
+        Output(json=True).value(workflow_file_schema())
+    else:
+        Output(json=True).value(find_workflow(open_catalog(config), workflow, client).workflow.schema)
+
+
+@workflows.command()
+@click.argument("workflow")
+@parameter_options
+@_client_option
+@local_options("config")
+@json_option
+def explain(
+    workflow: str, *, pairs: Sequence[str], file: str | None, client: str, config: Path | None, as_json: bool
+) -> None:
+    """The dry run: the tasks that these parameters would give. WORKFLOW is a name or a file."""
+    from taskengine.workflows.explain import explain as planned
+    from taskengine.workflows.expressions import CelEvaluator
+
+    loaded = find_workflow(open_catalog(config), workflow, client)
+    checked = loaded.parameters.check(read_parameters(pairs, file), strict=not loaded.workflow.published)
+    if checked.faults:
+        raise InvalidRequest(f"{loaded.workflow.name} does not take these parameters", checked.faults)
+    for warning in checked.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if not loaded.workflow.supported:
+        click.echo(f"Warning: not yet supported: the workflow {loaded.workflow.name}", err=True)
+    tasks = planned(loaded.workflow, checked.arguments, CelEvaluator())
+    output = Output(json=as_json)
+    if as_json:
+        answer = {"workflow": loaded.workflow.name, "arguments": checked.arguments, "warnings": list(checked.warnings)}
+        output.value(answer | {"tasks": [asdict(task) for task in tasks]})
+        return
+    rows = [
+        [task_name(t.name, t.index), t.state, t.handler, t.queue, ", ".join(t.needs), t.timeout, t.note] for t in tasks
+    ]
+    output.table(["task", "state", "handler", "queue", "needs", "timeout", "note"], rows, empty="no tasks")
