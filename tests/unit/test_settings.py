@@ -161,7 +161,7 @@ def test_all_faults_are_told_at_once_each_with_its_source() -> None:
     """Unknown names and wrong values of every source come in one error."""
     found = faults(
         flags={"port": 70000},
-        yaml="log: {levle: debug}\nheartbeat_s: soon",
+        yaml="log: {colour: true}\nheartbeat_s: soon",
         env={"TASKENGINE_DATABASE_URL": "mysql://u:secret@db", "TASKENGINE_DATADIR": "x"},
     )
 
@@ -170,7 +170,7 @@ def test_all_faults_are_told_at_once_each_with_its_source() -> None:
         "TASKENGINE_DATABASE_URL: must be sqlite:///path or postgresql://…",
         "TASKENGINE_DATADIR: there is no such setting (did you mean TASKENGINE_DATA_DIR?)",
         "given.yaml: heartbeat_s: must be a valid number, unable to parse string as a number",
-        "given.yaml: log.levle: there is no such setting (did you mean level?)",
+        "given.yaml: log.colour: there is no such setting (did you mean color?)",
     ]
 
 
