@@ -173,7 +173,7 @@ async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
         return await _measured_audio(context, name, plain, found)
     track = found.video[0]
     timing = probe.check_whole(
-        name, track, scan.timing(track.nominal_rate, track.average_rate), answer.stderr_tail + packets.stderr_tail
+        name, found, scan.timing(track.nominal_rate, track.average_rate), answer.stderr_tail + packets.stderr_tail
     )
     return replace(found, video=_with_timing(found.video, timing))
 

@@ -61,12 +61,12 @@ async def _fetch(context: TaskContext, media: Media) -> Mapping[str, str]:
 
 
 def _finish(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
-    """Complete the master and check the set; the (init, segment) pairs to decode."""
-    from taskengine.media import hls, verify  # their parsers are not needed before
+    """Complete the manifests and check the set; the (init, segment) pairs to decode."""
+    from taskengine.media import dash, hls, verify  # their parsers are not needed before
 
-    master = folder / packager.MASTER
-    verify.whole_file(master, packager.MASTER)
-    master.write_text(hls.complete_groups(master.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, complete in ((packager.MASTER, hls.complete_groups), (packager.MPD, dash.aligned)):
+        verify.whole_file(folder / name, name)
+        (folder / name).write_text(complete((folder / name).read_text(encoding="utf-8")), encoding="utf-8")
     return verify.package(folder, media)
 
 

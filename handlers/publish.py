@@ -209,7 +209,10 @@ async def _remove(context: TaskContext, target: Target, old: Iterable[str]) -> N
 
 def _outputs(target: Target, package: Package, stem: str, storage: str) -> Mapping[str, Any]:
     hls, dash = (target.storage.full_path(target.path(f"{stem}.{kind}")) for kind in ("m3u8", "mpd"))
-    files = [target.storage.full_path(target.path(str(file["path"]))) for file in sorted(target.put, key=lambda file: str(file["path"]))]
+    files = [
+        target.storage.full_path(target.path(str(file["path"])))
+        for file in sorted(target.put, key=lambda file: str(file["path"]))
+    ]
     return {
         "message": hls,
         "files": asset.callback_files(files, _FILES_LIMIT),

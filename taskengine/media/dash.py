@@ -108,6 +108,37 @@ def _filled(identifier: str, values: Mapping[str, str]) -> str:
     return value.zfill(int(width.rstrip("d"))) if width else value
 
 
+def aligned(text: str) -> str:
+    """The manifest with one beginning for all tracks, the first video frame's (else the earliest track's).
+
+    Where tracks begin at different times, packager at times gives each its own beginning, which would pull them apart.
+    """
+    root = _root(text)
+    for period in root.iterfind(f"{_NS}Period"):
+        templates = list(period.iterfind(f".//{_NS}SegmentTemplate"))
+        begins = [(_is_video(template), _begin(template)) for template in templates]
+        base = min([begin for video, begin in begins if video] or [begin for _, begin in begins], default=0.0)
+        for template in templates:
+            offset = round(base * int(template.get("timescale", "1")))
+            template.attrib.pop("presentationTimeOffset", None)
+            if offset:
+                template.set("presentationTimeOffset", str(offset))
+    return _text(root)
+
+
+def _is_video(template: etree._Element) -> bool:
+    return any(ancestor.get("contentType") == "video" for ancestor in template.iterancestors(f"{_NS}AdaptationSet"))
+
+
+def _begin(template: etree._Element) -> float:
+    first = next(_timeline(template), (0, 0))
+    return first[0] / int(template.get("timescale", "1"))
+
+
+def _text(root: etree._Element) -> str:
+    return etree.tostring(root, xml_declaration=True, encoding="UTF-8").decode()
+
+
 def with_prefix(text: str, prefix: str) -> str:
     """The manifest with its segments found below `prefix` (`v/1-1/clear/`)."""
     root = _root(text)
@@ -116,4 +147,4 @@ def with_prefix(text: str, prefix: str) -> str:
     base.tail = "\n  "
     before = [child for child in root if child.tag == f"{_NS}ProgramInformation"]
     root.insert(len(before), base)
-    return etree.tostring(root, xml_declaration=True, encoding="UTF-8").decode()
+    return _text(root)

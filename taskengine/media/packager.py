@@ -14,7 +14,7 @@ INIT = "init.mp4"
 _SEGMENTS = "$Number%05d$.m4s"
 _CODECS = {
     TrackKind.VIDEO: {"h264", "hevc", "av1", "vp9"},
-    TrackKind.AUDIO: {"aac", "ac3", "eac3", "opus", "flac", "mp3"},
+    TrackKind.AUDIO: {"aac", "ac3", "eac3", "opus", "flac"},
 }
 _CHARACTERISTICS = {
     "description": "public.accessibility.describes-video",

@@ -95,7 +95,7 @@ def probe_argv(ffprobe: str, path: str) -> list[str]:
 
 def packets_argv(ffprobe: str, path: str, stream: str = "V:0") -> list[str]:
     """Ask for the times and flags of the packets of one stream (`V`: video that is no cover art)."""
-    entries = ["-select_streams", stream, "-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"]
+    entries = ["-select_streams", stream, "-show_entries", "packet=pts_time,dts_time,flags", "-of", "csv=p=0"]
     return [ffprobe, "-v", "error", *INPUT_LIMITS, *entries, path]
 
 
@@ -248,11 +248,12 @@ def _ratio(value: Any, separator: str) -> Fraction | None:
         return None
 
 
-def check_whole(name: str, track: VideoTrack, timing: Timing | None, stderr: str) -> Timing:
-    """Raise an InputFault where the video track of `name` has no frames, or fewer than it declares."""
+def check_whole(name: str, probe: Probe, timing: Timing | None, stderr: str) -> Timing:
+    """Raise an InputFault where the (first) video track of `name` has no frames, or fewer than it declares."""
+    track = probe.video[0]
     if timing is None:
         raise InputFault(f"{name}: its video track has no frames with times", stderr_tail=stderr)
-    declared = track.declared_frames
+    declared = track.declared_frames if "mp4" in probe.format else None  # others count otherwise
     if declared and timing.packets < declared:
         found = f"{timing.packets} of {declared} frames are there"
         raise InputFault(f"{name}: it is truncated: {found}", stderr_tail=stderr)

@@ -7,6 +7,7 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 STANDARD_RATES = tuple(
     Fraction(text) for text in (
@@ -16,6 +17,8 @@ STANDARD_RATES = tuple(
 )  # fmt: skip
 MAX_RATE = Fraction(121, 2)
 MAX_KEY_FRAMES = 64
+_PLAUSIBLE = 2.5  # times the mean rate
+_NEAR = 0.005
 _TOLERANCE_S = 0.0012  # containers that count milliseconds round to them
 
 
@@ -38,7 +41,7 @@ class Timing:
 
 
 class PacketScan:
-    """Takes ffprobe's lines `pts,flags` one by one."""
+    """Takes ffprobe's lines `pts,dts,flags` one by one; where a container knows decoding times alone, they count."""
 
     def __init__(self) -> None:
         self.packets = 0
@@ -46,18 +49,18 @@ class PacketScan:
         self._keys: list[float] = []
 
     def line(self, text: str) -> bool:
-        """One line of `-show_entries packet=pts_time,flags -of csv=p=0`."""
+        """One line of `-show_entries packet=pts_time,dts_time,flags -of csv=p=0`."""
         fields = text.split(",")
-        if len(fields) < 2:
+        if len(fields) < 3:
             return False
         self.packets += 1
         try:
-            time = float(fields[0])
-        except ValueError:  # N/A
+            time = float(fields[1] if fields[0] == "N/A" else fields[0])
+        except ValueError:
             return True
-        if "D" not in fields[1]:  # an edit list leaves these out
+        if "D" not in fields[2]:  # an edit list leaves these out
             self._times.append(time)
-            if "K" in fields[1] and len(self._keys) < MAX_KEY_FRAMES:
+            if "K" in fields[2] and len(self._keys) < MAX_KEY_FRAMES:
                 insort(self._keys, time)
         return True
 
@@ -96,7 +99,13 @@ def _normal_rate(times: Sequence[float], nominal: Fraction | None) -> Fraction:
     """The constant rate for frames that come as they like: the container's, where it is plausible, else a usual one."""
     span = times[-1] - times[0]
     mean = (len(times) - 1) / span if span > 0 else 25.0
-    if nominal and 1 <= nominal <= MAX_RATE and nominal <= 2.5 * mean:
+    if nominal and 1 <= nominal <= MAX_RATE and nominal <= _PLAUSIBLE * mean:
         return nominal
-    usual = [rate for rate in STANDARD_RATES if mean * 0.97 <= rate <= MAX_RATE]
-    return min(usual, default=Fraction(60))
+    steps = sorted(after - before for before, after in pairwise(times) if after > before)
+    fast = 1 / steps[len(steps) // 10] if steps else mean  # what a tenth of the frames keep up
+    wanted = fast if fast <= _PLAUSIBLE * mean else mean
+    usual = [rate for rate in STANDARD_RATES if rate <= MAX_RATE]
+    near = min(usual, key=lambda rate: abs(float(rate) / wanted - 1))
+    if abs(float(near) / wanted - 1) < _NEAR:
+        return near
+    return min((rate for rate in usual if rate >= mean * (1 - _NEAR)), default=Fraction(60))

@@ -126,7 +126,9 @@ class MediaContext:
         self.progress.append(fraction)
 
 
-def message(handler: str, inputs: Mapping[str, Any], *, job_id: int = 7, task_id: int = 1, attempt: int = 1) -> TaskMessage:
+def message(
+    handler: str, inputs: Mapping[str, Any], *, job_id: int = 7, task_id: int = 1, attempt: int = 1
+) -> TaskMessage:
     """A task as a worker gets it."""
     return TaskMessage(
         job_id=job_id, task_id=task_id, attempt=attempt, token=uuid.uuid4().hex, queue="work", handler=handler,
@@ -161,7 +163,9 @@ class Studio:
         """The folder of the asset."""
         return self.folder / "output" / "film"
 
-    def context(self, handler: str, inputs: Mapping[str, Any], *, job_id: int, task_id: int, attempt: int = 1) -> MediaContext:
+    def context(
+        self, handler: str, inputs: Mapping[str, Any], *, job_id: int, task_id: int, attempt: int = 1
+    ) -> MediaContext:
         """A context with a new scratch."""
         scratch = self.folder / "scratch" / uuid.uuid4().hex
         scratch.mkdir(parents=True)
@@ -265,7 +269,16 @@ class Asset:
     def stream(self, playlist: str) -> dict[str, str]:
         """What ffprobe says of a rendition's one stream."""
         entries = "stream=codec_name,width,height,sample_aspect_ratio,pix_fmt,field_order,channels,r_frame_rate,profile"
-        argv = [find_tools().ffprobe, "-v", "error", "-show_entries", entries, "-of", "default=nw=1", self._joined(playlist)]
+        argv = [
+            find_tools().ffprobe,
+            "-v",
+            "error",
+            "-show_entries",
+            entries,
+            "-of",
+            "default=nw=1",
+            self._joined(playlist),
+        ]
         output = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
@@ -284,7 +297,18 @@ class Asset:
 
 
 def _lines(path: str, stream: str, entries: str) -> list[str]:
-    argv = [find_tools().ffprobe, "-v", "error", "-select_streams", stream, "-show_entries", entries, "-of", "csv=p=0", path]
+    argv = [
+        find_tools().ffprobe,
+        "-v",
+        "error",
+        "-select_streams",
+        stream,
+        "-show_entries",
+        entries,
+        "-of",
+        "csv=p=0",
+        path,
+    ]
     output = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
     return [line.split(",")[0] for line in output.splitlines() if line.strip(",")]
 

@@ -1,0 +1,120 @@
+"""Publication: the manifests change last, old versions go, a failure leaves no trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskengine.domain.errors import InternalFault
+from taskengine.handlers.publish import Publish
+from taskengine.media.verify import VerificationFault
+from taskengine.ports import TaskContext
+from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    """A source of one second, and empty outputs."""
+    made = Studio(tmp_path)
+    video_source(made.source / "film.mp4", seconds=1)
+    return made
+
+
+def versions(studio: Studio) -> list[str]:
+    """The versions that are on the disk."""
+    return sorted(path.name for path in (studio.output / "v").iterdir())
+
+
+async def test_a_second_job_replaces_the_first(studio: Studio) -> None:
+    """The new manifests point into the new version; the old one is gone."""
+    await studio.stream()
+    await studio.stream()
+    assert versions(studio) == ["2-1"]
+    assert "v/2-1/clear/video_1.m3u8" in (studio.output / "film.m3u8").read_text()
+    assert "<BaseURL>v/2-1/clear/</BaseURL>" in (studio.output / "film.mpd").read_text()
+
+
+async def test_a_failed_job_leaves_the_old_asset_untouched(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had uploaded is removed by the clean-up step."""
+    await studio.stream()
+    before = {path: path.read_bytes() for path in studio.output.rglob("*") if path.is_file()}
+
+    async def fail(*_: Any) -> None:
+        raise InternalFault("the disk went away")
+
+    monkeypatch.setattr("taskengine.handlers.publish._switch", fail)
+    monkeypatch.setattr("taskengine.handlers.publish._write_metadata", fail)
+    with pytest.raises(InternalFault):
+        await studio.stream(create_thumbnail=False)
+    assert {path: path.read_bytes() for path in studio.output.rglob("*") if path.is_file()} == before
+    assert versions(studio) == ["1-1"]
+
+
+async def test_what_an_earlier_try_left_is_removed_by_the_next(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try that died after its upload leaves a version that nothing names; the second try removes it."""
+    published: list[TaskContext] = []
+    publish = Publish.__call__
+
+    async def twice(self: Publish, context: TaskContext) -> Any:
+        published.append(context)
+        await publish(self, context)
+        second = studio.context("publish", context.inputs, job_id=1, task_id=9, attempt=2)
+        return await publish(self, second)
+
+    monkeypatch.setattr(Publish, "__call__", twice)
+    await studio.stream()
+    assert versions(studio) == ["1-2"]
+
+
+async def test_the_manifests_are_written_last(studio: Studio) -> None:
+    """No file of the asset is newer than its manifests, and the MPD is the last."""
+    await studio.stream()
+    files = {path: path.stat().st_mtime_ns for path in studio.output.rglob("*") if path.is_file()}
+    master, manifest = studio.output / "film.m3u8", studio.output / "film.mpd"
+    assert all(time <= files[master] for path, time in files.items() if path != manifest)
+    assert files[master] <= files[manifest]
+
+
+async def test_the_source_is_deleted_when_asked_and_what_came_meanwhile_is_not(studio: Studio) -> None:
+    """The folder goes with its files."""
+    await studio.stream(delete_source=True)
+    assert not (studio.roots["source_root"] / "film").exists()
+
+
+async def test_a_package_that_is_not_whole_is_not_published(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that was cut is found before anything is uploaded."""
+    from taskengine.media import hls
+
+    complete = hls.complete_groups
+
+    def spoil(text: str) -> str:
+        segment = next((studio.folder / "scratch").rglob("video_1/00001.m4s"))
+        segment.write_bytes(segment.read_bytes()[:-100])
+        return complete(text)
+
+    monkeypatch.setattr(hls, "complete_groups", spoil)
+    with pytest.raises(VerificationFault, match="00001.m4s: expected a whole segment"):
+        await studio.stream()
+    assert not studio.output.exists()
+
+
+async def test_a_segment_that_does_not_decode_is_not_published(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage of the right size in the right boxes is found by decoding."""
+    from taskengine.media import hls
+
+    ffmpeg(studio.source, *picture(), *sound(), *H264, *AAC, "film.mp4")
+    complete = hls.complete_groups
+
+    def spoil(text: str) -> str:
+        segment = next((studio.folder / "scratch").rglob("video_1/00001.m4s"))
+        data = segment.read_bytes()
+        start = data.index(b"mdat") + 4
+        segment.write_bytes(data[:start] + bytes(255 for _ in data[start:]))
+        return complete(text)
+
+    monkeypatch.setattr(hls, "complete_groups", spoil)
+    with pytest.raises(InternalFault, match="first and last segments"):
+        await studio.stream(encode_source=True)
+    assert not studio.output.exists()

@@ -1,0 +1,119 @@
+"""`encode_source` false: each video file is a rendition and is packaged as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
+
+CLEAR = "v/1-1/clear"
+GRID = ("-g", "25", "-sc_threshold", "0")
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    """Empty source and output roots."""
+    return Studio(tmp_path)
+
+
+async def test_each_video_file_is_a_rendition(studio: Studio) -> None:
+    """Three sizes and two languages, the best first; nothing is encoded."""
+    for size in ("160x120", "640x480", "320x240"):
+        ffmpeg(studio.source, *picture(size, seconds=5), *H264, *GRID, f"film_{size}.mp4")
+    for language in ("eng", "deu"):
+        ffmpeg(studio.source, *sound(5, channels=2), "-c:a", "aac", f"sound_{language}.m4a")
+    answer = await studio.stream(preview_thumbnails=True, preview_thumbnails_interval=2)
+    asset = studio.asset()
+    assert [asset.stream(f"{CLEAR}/video_{number}.m3u8")["height"] for number in (1, 2, 3)] == ["480", "240", "120"]
+    assert asset.frames(f"{CLEAR}/video_1.m3u8") == 125
+    master = (studio.output / "film.m3u8").read_text()
+    assert 'LANGUAGE="de"' in master
+    assert 'LANGUAGE="en"' in master
+    assert answer["metadata"]["renditions"] == 3
+    assert (studio.output / "film.vtt").read_text().count("#xywh") == 3
+    assert (studio.output / "thumbnail.jpg").is_file()
+    assert {len(representation.segments) for representation in asset.manifest()} == {2}
+
+
+@pytest.mark.parametrize("name", ["film.mov", "film.mkv", "film.ts", "film.mp4", "film.m4v", "film.avi"])
+async def test_every_container_gives_the_same_asset(studio: Studio, name: str) -> None:
+    """All frames and all sound are there, whatever they came in."""
+    baseline = ["-bf", "0"] if name.endswith("avi") else []
+    codec = ["-c:a", "ac3"] if name.endswith("avi") else list(AAC)
+    ffmpeg(studio.source, *picture(seconds=5), *sound(5, channels=2), *H264, *GRID, *baseline, *codec, name)
+    answer = await studio.stream()
+    asset = studio.asset()
+    assert asset.frames(f"{CLEAR}/video_1.m3u8") == 125
+    assert asset.decoded(f"{CLEAR}/video_1.m3u8") == ""
+    assert asset.playlist(f"{CLEAR}/audio_1.m3u8").duration == pytest.approx(5, abs=0.1)
+    assert answer["metadata"]["duration"] == pytest.approx(5, abs=0.1)
+
+
+async def test_containers_may_be_mixed(studio: Studio) -> None:
+    """A rendition of each of three containers in one asset."""
+    for size, name in (("640x480", "a.mov"), ("320x240", "b.mkv"), ("160x120", "c.ts")):
+        ffmpeg(studio.source, *picture(size, seconds=3), *H264, *GRID, name)
+    await studio.stream()
+    assert len(studio.asset().master().variants) == 3
+    for number in (1, 2, 3):
+        assert studio.asset().frames(f"{CLEAR}/video_{number}.m3u8") == 75
+
+
+async def test_the_progressive_mp4_has_the_best_tracks_or_all(studio: Studio) -> None:
+    """With `mezzanine` every video track is in it; the index is first (it was verified)."""
+    for size in ("320x240", "160x120"):
+        ffmpeg(studio.source, *picture(size), *H264, f"film_{size}.mp4")
+    ffmpeg(studio.source, *sound(2), "-c:a", "aac", "sound_eng.m4a")
+    answer = await studio.stream(generate_mp4=True, mezzanine=True, mp4_filename="down load.mp4")
+    assert str(studio.output / "down load.mp4") in answer["files"]
+    data = (studio.output / "down load.mp4").read_bytes()
+    assert data.count(b"hdlr") >= 3
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+async def test_other_files_are_ignored_and_told(studio: Studio) -> None:
+    """Text and hidden files are left out; captions too, with a warning; unknown properties are named."""
+    video_source(studio.source / "film.mp4")
+    (studio.source / "notes.txt").write_text("hello")
+    (studio.source / "film_eng.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    await studio.stream(file_properties={"other.mp4": {"language": "eng"}})
+    assert "notes.txt: it is no media file: ignored" in studio.log.text
+    assert ("warning", "film_eng.srt: captions are not packaged yet: ignored") in studio.log.lines
+    assert "there is no source 'other.mp4'" in studio.log.text
+
+
+async def test_properties_of_files_win_over_their_names(studio: Studio) -> None:
+    """The language and the role come from file_properties."""
+    ffmpeg(studio.source, *picture(), *H264, "film.mp4")
+    ffmpeg(studio.source, *sound(), "-c:a", "aac", "sound_eng.m4a")
+    await studio.stream(file_properties={"sound_eng.m4a": {"language": "fra", "kind": "commentary"}})
+    assert 'LANGUAGE="fr",NAME="fra commentary"' in (studio.output / "film.m3u8").read_text()
+    assert 'value="commentary"' in (studio.output / "film.mpd").read_text()
+
+
+async def test_one_language_in_two_bit_rates_is_two_groups(studio: Studio) -> None:
+    """Names stay unique within a group."""
+    ffmpeg(studio.source, *picture(), *H264, "film.mp4")
+    for rate in ("32k", "96k"):
+        ffmpeg(studio.source, *sound(channels=2), "-c:a", "aac", "-b:a", rate, f"s{rate}_eng.m4a")
+    await studio.stream()
+    master = (studio.output / "film.m3u8").read_text()
+    assert master.count("#EXT-X-MEDIA:TYPE=AUDIO") == 2
+    assert 'GROUP-ID="audio_2"' in master
+
+
+async def test_different_lengths_are_noted(studio: Studio) -> None:
+    """Sound that is longer than the picture is packaged and told."""
+    ffmpeg(studio.source, *picture(seconds=2), *sound(4), *H264, *AAC, "film.mp4")
+    await studio.stream()
+    assert "audio_1 is 4." in studio.log.text
+
+
+async def test_sound_alone_can_be_packaged_as_it_is(studio: Studio) -> None:
+    """An m4a file becomes an asset of sound."""
+    ffmpeg(studio.source, *sound(5), "-c:a", "aac", "speech.m4a")
+    answer = await studio.stream()
+    assert answer["metadata"]["renditions"] == 0
+    assert answer["metadata"]["duration"] == pytest.approx(5, abs=0.05)

@@ -1,0 +1,95 @@
+"""Names of files, and which of them are sources."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskengine.domain.errors import InputFault
+from taskengine.media.names import SourceKind, file_name, file_stem, language_of, language_tag, source_kind
+from taskengine.media.sources import audio_choices, by_quality, check_together, properties_of, select
+from tests.support.media import audio_track, source_of, video_track
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("x_eng.m4a", "eng"), ("film_2_pt-BR.srt", "pt-BR"), ("film_DE.mp4", "de"), ("film.mp4", None),
+        ("film_1080.mp4", None), ("film_raw.mp4", None), ("film_und.mp4", None), ("film_hd.mp4", None), ("_eng", "eng"),
+    ],
+)  # fmt: skip
+def test_the_language_follows_the_last_underscore(name: str, language: str | None) -> None:
+    """Where it is one."""
+    assert language_of(name) == language
+
+
+def test_language_tags_are_checked() -> None:
+    """Nothing else passes."""
+    assert language_tag("eng,in=/etc/passwd") is None
+    assert language_tag(None) is None
+    assert language_tag("EN-us") == "en-us"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.MP4", SourceKind.VIDEO), ("a.wav", SourceKind.AUDIO), ("a.vtt", SourceKind.TEXT), ("a.txt", None),
+     (".a.mp4", None), ("mp4", None)],
+)  # fmt: skip
+def test_the_extension_says_what_a_file_is(name: str, kind: SourceKind | None) -> None:
+    """Hidden files are nothing."""
+    assert source_kind(name) is kind
+
+
+@pytest.mark.parametrize(
+    ("content_id", "stem"),
+    [("film", "film"), ("a/b\\c", "a_b_c"), ("..", "_.."), (".x", "_.x"), ("con", "_con"), ("é\0", "é_"), (" ", "_"),
+     ("x" * 500, "x" * 200)],
+)  # fmt: skip
+def test_every_content_id_makes_a_file_name(content_id: str, stem: str) -> None:
+    """What no file name may have is replaced."""
+    assert file_stem(content_id) == stem
+
+
+@pytest.mark.parametrize("name", ["a/b.mp4", "", "..", "con.mp4", "a\\b", "x" * 300])
+def test_a_file_name_that_cannot_be_one_is_refused(name: str) -> None:
+    """The fault names the parameter."""
+    with pytest.raises(InputFault, match="^mp4_filename: "):
+        file_name(name, "mp4_filename")
+
+
+def test_names_are_sorted_into_used_and_ignored() -> None:
+    """In the order of their names."""
+    found = select("film", ["b.mp4", "a.wav", "x.txt", "c.srt"])
+    assert (found.media, found.captions, found.ignored) == (["a.wav", "b.mp4"], ["c.srt"], ["x.txt"])
+    with pytest.raises(InputFault, match="no usable source among its 1 files"):
+        select("film", ["c.srt"])
+
+
+def test_properties_are_judged() -> None:
+    """Language and kind, for a file that is named."""
+    given = {"a.mp4": {"language": "fra", "kind": "dub"}, "b.mp4": "?", "c.mp4": {"language": "a,b"}}
+    assert properties_of("a.mp4", given) == ("fra", "dub")
+    assert properties_of("x_eng.mp4", None) == ("eng", None)
+    for name in ("b.mp4", "c.mp4"):
+        with pytest.raises(InputFault, match=f"file_properties: '{name}'"):
+            properties_of(name, given)
+
+
+def test_audio_of_each_language_once_where_all_are_not_wanted() -> None:
+    """The highest bit rate wins; audio of the video may be left out."""
+    low, high = audio_track(bitrate=1, language="eng"), audio_track(bitrate=2, language="eng")
+    video = source_of(video_track(), low, high, language="deu")
+    own = source_of(None, audio_track(), name="x_fra.m4a", plain="source_2.m4a", language="fra")
+    assert [choice.language for choice in audio_choices([video, own], all_tracks=True)] == ["eng", "eng", "fra"]
+    assert [choice.track.bitrate for choice in audio_choices([video, own], all_tracks=False)] == [2, 128_000]
+    assert [choice.language for choice in audio_choices([video, own], all_tracks=True, from_video=False)] == ["fra"]
+
+
+def test_the_best_video_comes_first() -> None:
+    """By its size, then its bit rate; only one may be encoded."""
+    small = source_of(video_track(width=640, height=360), name="small.mp4")
+    large = source_of(video_track(), name="large.mp4")
+    sound = source_of(None, audio_track(), name="sound.m4a")
+    assert [source.name for source in by_quality([small, sound, large])] == ["large.mp4", "small.mp4"]
+    check_together([small, large], encode=False)
+    with pytest.raises(InputFault, match="the folder has 2: small.mp4, large.mp4"):
+        check_together([small, large], encode=True)

@@ -1,0 +1,87 @@
+"""Number, rate and constancy of frames from packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+import pytest
+
+from taskengine.media.timing import PacketScan, Timing
+
+
+def scan(times: Iterable[float | None], *, flags: str = "K__", nominal: Fraction | None = None) -> Timing | None:
+    """What a scan of packets with these times says."""
+    packets = PacketScan()
+    for time in times:
+        packets.line("N/A,N/A,___" if time is None else f"{time:.6f},N/A,{flags}")
+    return packets.timing(nominal, nominal)
+
+
+@pytest.mark.parametrize("rate", ["30000/1001", "24000/1001", "25", "50", "60000/1001", "12"])
+@pytest.mark.parametrize("digits", [6, 3])
+def test_constant_rates_are_known_even_when_times_are_rounded_to_milliseconds(rate: str, digits: int) -> None:
+    """Matroska counts milliseconds; the container's own rate is not needed."""
+    exact = Fraction(rate)
+    found = scan(round(float(index / exact), digits) for index in range(500))
+    assert found is not None
+    assert (found.rate, found.constant, found.frames) == (exact, True, 500)
+    assert found.duration == pytest.approx(float(500 / exact), abs=0.002)
+
+
+def test_a_rate_that_no_one_uses_is_the_containers() -> None:
+    """17.3 frames per second."""
+    rate = Fraction(173, 10)
+    found = scan((float(index / rate) for index in range(100)), nominal=rate)
+    assert found is not None
+    assert (found.rate, found.constant) == (rate, True)
+
+
+def test_a_missing_frame_makes_the_rate_variable() -> None:
+    """The usual rate above the mean is taken."""
+    found = scan(index / 30 for index in range(100) if index not in {40, 41})
+    assert found is not None
+    assert (found.rate, found.constant, found.frames) == (30, False, 98)
+
+
+def test_an_absurd_nominal_rate_is_not_taken() -> None:
+    """Variable frame rates often say 90000."""
+    found = scan((0, 0.03, 0.08, 0.11, 0.2), nominal=Fraction(90000))
+    assert found is not None
+    assert found.rate <= 60
+    assert not found.constant
+
+
+def test_packets_that_an_edit_list_leaves_out_are_no_frames() -> None:
+    """They are flagged D; packets come in decoding order."""
+    packets = PacketScan()
+    for line in ("-0.04,-0.04,KD_", "0.080,0.0,___", "0.000,0.04,K__", "0.040,0.08,___"):
+        packets.line(line)
+    found = packets.timing(Fraction(25), None)
+    assert found is not None
+    assert (found.packets, found.frames, found.first, found.key_frames) == (4, 3, 0.0, (0.0,))
+
+
+def test_decoding_times_stand_in_where_there_are_no_others() -> None:
+    """AVI knows nothing else."""
+    packets = PacketScan()
+    for index in range(10):
+        packets.line(f"N/A,{index / 25},___")
+    found = packets.timing(None, None)
+    assert found is not None
+    assert (found.rate, found.frames) == (25, 10)
+    assert packets.span() == (0.0, 0.36)
+
+
+def test_no_times_no_timing() -> None:
+    """Nor a span."""
+    assert scan([None, None]) is None
+    assert PacketScan().span() is None
+    assert PacketScan().line("") is False
+
+
+def test_one_frame_is_a_still() -> None:
+    """A track of one frame has the container's rate."""
+    found = scan([0.0], nominal=Fraction(25))
+    assert found is not None
+    assert found.duration == pytest.approx(0.04)
