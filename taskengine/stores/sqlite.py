@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -32,8 +31,11 @@ async def open_sqlite(url: str, clock: Clock) -> AsyncIterator[Store]:
     try:
         yield SqliteStore(path, writer, readers, clock)
     finally:
-        writer.close()
-        await asyncio.to_thread(_wait, readers, thread)
+        try:
+            await asyncio.to_thread(readers.close)
+        finally:  # the writer's connection is the last one: it leaves the database as one whole file
+            writer.close()
+            await asyncio.to_thread(thread.join)
 
 
 def _open(path: Path, statements: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> tuple[Writer, Readers]:
@@ -43,8 +45,3 @@ def _open(path: Path, statements: Mapping[str, str], loop: asyncio.AbstractEvent
         readers = Readers(path, statements)
         opened.pop_all()  # from here on they are closed by those who have them
     return Writer(path, connection, Session(connection, statements), loop), readers
-
-
-def _wait(readers: Readers, thread: threading.Thread) -> None:
-    readers.close()
-    thread.join()

@@ -143,6 +143,8 @@ def _clean(db: Session, *, ended_before: int, limit: int, now: int) -> list[int]
         tally = Tally()
         for client, state, failed, count in db.all("count_ended", (ids,)):
             tally.ended_jobs_gone(client, JobState(state), failed=bool(failed), count=count)
+        for queue, state, count in db.all("count_open_tasks", (ids,)):
+            tally.open_tasks_gone(queue, TaskState(state), count)
         db.run("delete_jobs", (ids,))
         tally.write(db)
     return gone

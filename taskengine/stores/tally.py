@@ -70,6 +70,11 @@ class Tally:
             self.counters["tasks", "processed"] += 1
             self.counters["tasks", "failed"] += after is TaskState.FAILED
 
+    def open_tasks_gone(self, queue: str, state: TaskState, count: int) -> None:
+        """So many tasks were deleted with their jobs although they had not ended."""
+        if state in _BY_QUEUE:
+            self.counters[f"queue:{queue}", state.value] -= count
+
     def callbacks(self, by: int) -> None:
         """So many callbacks more are undelivered."""
         self.counters["callbacks", "pending"] += by

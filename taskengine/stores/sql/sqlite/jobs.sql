@@ -142,6 +142,10 @@ ORDER BY completed_at LIMIT ?
 -- name: count_ended --
 SELECT client, state, failed, count(*) FROM jobs WHERE id IN (SELECT value FROM json_each(?)) GROUP BY 1, 2, 3
 
+-- name: count_open_tasks --
+SELECT queue, state, count(*) FROM tasks
+WHERE job_id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL GROUP BY 1, 2
+
 -- name: delete_jobs --
 DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?))
 
