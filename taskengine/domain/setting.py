@@ -48,7 +48,7 @@ def _number(value: object) -> Number | None:
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting("max_jobs", "jobs started at one time, per client and over all, whichever is less", 1, 100_000, 2),
+        Setting("max_jobs", "jobs started at one time, per client and over all, whichever is less", 0, 100_000, 2),
         Setting("priority_slots", "of those, slots kept for priority jobs; never more than max_jobs", 0, 100_000, 0),
         Setting("priority_threshold", "a job with priority ≤ this may use the reserved slots", 1, 10, 5),
         Setting(

@@ -61,10 +61,10 @@ class Tenants:
         """A client's configuration; the defaults for one that is not known."""
         return (await self._directory.current()).config(client)
 
-    async def shows_result_when_unauthorized(self) -> bool:
+    @property
+    def unauthorized_result(self) -> bool:
         """Whether a 401 carries `result`: for all or for none, so that it does not tell which clients there are."""
-        tenants = (await self._directory.current()).tenants.values()
-        return any(tenant.config.unauthorized_result for tenant in tenants)
+        return any(tenant.config.unauthorized_result for tenant in self._directory.known.tenants.values())
 
     # ------------------------------------------------------------------------------------------------------- clients
 

@@ -1,0 +1,101 @@
+"""One call of the API: what its handler gets, and the table's row that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from aiohttp import web
+
+from taskengine.api.answers import Answer
+from taskengine.api.fields import read_id
+from taskengine.api.models import Fields
+from taskengine.api.services import Services
+from taskengine.domain.errors import Forbidden, NotFound
+from taskengine.domain.tenants import Caller, ClientConfig, Role
+
+ANONYMOUS = Caller("", Role.VIEWER)
+DEFAULTS = ClientConfig()
+
+
+class Access(Enum):
+    """Who may make a call."""
+
+    PUBLIC = auto()
+    LIST = auto()  # anyone where the list of jobs is open, else who has credentials
+    LOOK = auto()  # who has credentials
+    ACT = auto()  # all but viewers
+    ADMIN = auto()
+
+
+class Body(Enum):
+    """Whether a call has a body of its own."""
+
+    NONE = auto()
+    OPTIONAL = auto()
+    REQUIRED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request with what was found out of it. `header_client`: whether the client was named by the header."""
+
+    services: Services
+    request: web.Request
+    caller: Caller = ANONYMOUS
+    config: ClientConfig = DEFAULTS
+    body: Mapping[str, Any] | None = None
+    header_client: bool = False
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody in particular calls."""
+        return self.caller is ANONYMOUS
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The body's fields; none where there is no body."""
+        return self.body or {}
+
+    def id(self, what: str, name: str = "id") -> int:
+        """An id of the path; what can be no id is as unknown as one that does not exist."""
+        text = self.request.match_info[name]
+        found = read_id(text)
+        if found is None:
+            raise NotFound(f"there is no {what} {text[:40]}")
+        return found
+
+    def name(self, part: str = "name") -> str:
+        """A name of the path."""
+        return self.request.match_info[part]
+
+    def may(self, access: Access) -> None:
+        """Forbidden where the caller's role does not allow it."""
+        if access is Access.ADMIN and self.caller.role is not Role.ADMIN:
+            raise Forbidden("Only an admin may do this")
+        if access is Access.ACT and not self.caller.acts:
+            raise Forbidden(f"The role {self.caller.role} may look, not change")
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A row of the route table. `published`: the original has the call too, and its clients its status codes.
+
+    `takes` and `gives` are for the OpenAPI document: the model of the body, the type of the answer.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    access: Access = Access.LOOK
+    body: Body = Body.NONE
+    published: bool = False
+    names_client: bool = False  # the body's `client` is not the caller's name
+    takes: type[Fields] | None = None
+    gives: Any = None
+    query: Mapping[str, str] | None = None  # parameter → meaning

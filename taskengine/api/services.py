@@ -1,0 +1,72 @@
+"""What the API needs of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from taskengine.engine.jobs import Jobs
+from taskengine.engine.settings_book import SettingsBook
+from taskengine.engine.tenants import Tenants
+from taskengine.ports import Broker, Clock, Store, WorkflowCatalog
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds of a request."""
+
+    body_bytes: int = 1024 * 1024  # after decompression
+    body_s: float = 30.0  # for the whole body to arrive
+    depth: int = 64  # of nested objects and arrays
+    check_s: float = 5.0  # that `/health` waits for a component
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A recurring duty of the engine, as `GET /schedules` shows it."""
+
+    name: str
+    kind: str  # what runs it
+    every_s: float
+    description: str
+    first_in_s: float = 0.0
+    queue: str = "scheduler"
+    active: bool = True
+    last_run: int | None = None
+
+
+async def no_schedules() -> Sequence[Schedule]:
+    """For an engine without recurring duties."""
+    return ()
+
+
+def nothing() -> None:
+    """For a wake-up that nobody waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases, ports and settings that handlers use.
+
+    `ready` raises TaskEngineError where the engine should get no requests now; `queues` names every queue that a
+    workflow names; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
+    those of a component or a queue (`database` and `broker` stand for theirs).
+    """
+
+    jobs: Jobs
+    tenants: Tenants
+    settings: SettingsBook
+    store: Store
+    broker: Broker
+    catalog: WorkflowCatalog
+    clock: Clock
+    version: str
+    ready: Callable[[], Awaitable[None]]
+    queues: Callable[[], Sequence[str]]
+    schedules: Callable[[], Awaitable[Sequence[Schedule]]] = no_schedules
+    wake_callbacks: Callable[[], None] = nothing
+    database_name: str = "sqlite"
+    broker_name: str = "memory"
+    health_aliases: Mapping[str, str] = field(default_factory=dict)
+    open_jobs_list: bool = False
+    limits: HttpLimits = HttpLimits()

@@ -1,0 +1,32 @@
+"""The settings that can be changed while the engine runs."""
+
+from __future__ import annotations
+
+from taskengine.api.answers import Answer
+from taskengine.api.call import Call
+from taskengine.api.faults import invalid
+from taskengine.api.models import SettingFields, read
+from taskengine.api.views import setting_object
+from taskengine.domain.errors import Fault, Forbidden
+from taskengine.domain.tenants import Role
+from taskengine.engine.settings_book import SYSTEM
+
+
+async def list_settings(call: Call) -> Answer:
+    """The settings as they hold for the caller (an admin: the system's, or those of `client`)."""
+    asked = call.request.query.get("client")
+    if call.caller.role is not Role.ADMIN and asked not in {None, call.caller.client}:
+        raise Forbidden("Only an admin may see the settings of another client")
+    scope = asked or (SYSTEM if call.caller.role is Role.ADMIN else call.caller.client)
+    views = await call.services.settings.all(scope)
+    return Answer({"result": "ok", "settings": [setting_object(view) for view in views]})
+
+
+async def change_setting(call: Call) -> Answer:
+    """Set one setting; it holds at once."""
+    asked = read(SettingFields, call.fields)
+    if asked.setting is None:
+        raise invalid(Fault("/setting", "must be a number or a text"))
+    client = asked.client if call.header_client else None
+    created = await call.services.settings.set(call.caller, asked.name, asked.setting, client)
+    return Answer({"result": "ok", "message": f"{asked.name} setting {'created' if created else 'updated'}"})

@@ -1,0 +1,160 @@
+"""How the engine is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
+
+from taskengine.api.answers import Answer
+from taskengine.api.call import Call
+from taskengine.api.queries import read_page
+from taskengine.api.views import job_without_parameters, moment
+from taskengine.domain.errors import StoreUnavailable, TaskEngineError
+from taskengine.domain.status import JobState
+from taskengine.engine.jobs import JobView
+from taskengine.engine.settings_book import SYSTEM
+from taskengine.ports import Health, JobFilter
+
+_OK = "OK"
+_NO_COUNTS = Health(
+    {state.value: 0 for state in JobState} | {"failed": 0}, {"failed": 0, "pending": 0, "processed": 0}, {}
+)
+_JOB_COUNTS = ("completed", "failed", "pending", "broken", "queued", "started", "scheduled", "paused")
+_TASK_COUNTS = ("failed", "pending", "processed")
+_QUEUE_COUNTS = ("workers", "working", "pending")
+
+
+async def alive(_: Call) -> Answer:
+    """The published sign of life."""
+    return Answer({"result": "alive"})
+
+
+async def ready(call: Call) -> Answer:
+    """Whether the engine should get requests: the store is reachable and its schema current."""
+    try:
+        async with asyncio.timeout(call.services.limits.check_s):
+            await call.services.ready()
+    except TaskEngineError as error:
+        return Answer({"error": str(error)}, 503, {"Retry-After": "5"})
+    except TimeoutError:
+        return Answer({"error": "the store did not answer in time"}, 503, {"Retry-After": "5"})
+    return Answer({"result": "ready"})
+
+
+async def health(call: Call) -> Answer:
+    """The components, queues, tasks and jobs: counters that are kept, at constant cost."""
+    services = call.services
+    database, broker = await asyncio.gather(
+        _checked(services.store.check(), services.limits.check_s),
+        _checked(services.broker.check(), services.limits.check_s),
+    )
+    counts, backlog = await _counts(call) if database == _OK else (_NO_COUNTS, 0)
+    body: dict[str, Any] = {
+        "version": services.version,
+        "status": "ok" if database == broker == _OK else "degraded" if database == _OK else "down",
+        "databases": {services.database_name: database},
+        "brokers": {services.broker_name: broker},
+        "queues": _queues(call, counts, backlog),
+        "tasks": {name: counts.tasks.get(name, 0) for name in _TASK_COUNTS},
+        "jobs": {name: counts.jobs.get(name, 0) for name in _JOB_COUNTS} | await _slots(call),
+    }
+    _add_aliases(body, services.health_aliases, {"database": services.database_name, "broker": services.broker_name})
+    faults = [f"{name}: {state}" for name, state in (("database", database), ("broker", broker)) if state != _OK]
+    return Answer(body | {"error": "; ".join(faults)}, 500) if faults else Answer(body)
+
+
+async def _checked(check: Awaitable[None], seconds: float) -> str:
+    """What `/health` says of a component: OK, or the fault."""
+    try:
+        async with asyncio.timeout(seconds):
+            await check
+    except TaskEngineError as error:
+        return str(error)
+    except TimeoutError:
+        return f"did not answer within {seconds:g} seconds"
+    return _OK
+
+
+async def _counts(call: Call) -> tuple[Health, int]:
+    """(the caller's counters, undelivered callbacks)."""
+    try:
+        counts = await call.services.store.health(None if call.caller.sees_all else call.caller.client)
+        backlog, _ = await call.services.store.callback_backlog()
+    except StoreUnavailable:  # it went away in between
+        return _NO_COUNTS, 0
+    return counts, backlog
+
+
+async def _slots(call: Call) -> dict[str, Any]:
+    scope = SYSTEM if call.caller.sees_all else call.caller.client
+    return {name: await call.services.settings.get(scope, name) for name in ("max_jobs", "priority_slots")}
+
+
+def _queues(call: Call, counts: Health, backlog: int) -> dict[str, dict[str, int]]:
+    """Every queue that a workflow names or a worker serves, and the engine's own."""
+    names = {**dict.fromkeys(call.services.queues()), **dict.fromkeys(counts.queues)}
+    queues = {
+        name: {count: counts.queues.get(name, {}).get(count, 0) for count in _QUEUE_COUNTS} for name in sorted(names)
+    }
+    waiting = counts.jobs.get("scheduled", 0) + counts.jobs.get("pending", 0)
+    own = {"scheduler": waiting, "controller": 0, "callback": backlog}
+    return {name: {"workers": 1, "working": 0, "pending": pending} for name, pending in own.items()} | queues
+
+
+def _add_aliases(body: dict[str, Any], aliases: Mapping[str, str], generic: Mapping[str, str]) -> None:
+    """Further names, each beside the one that it stands for."""
+    for alias, name in aliases.items():
+        real = generic.get(name, name)
+        for group in ("databases", "brokers", "queues"):
+            if real in body[group]:
+                body[group].setdefault(alias, body[group][real])
+                break
+
+
+async def dashboard(call: Call) -> Answer:
+    """What runs, what waits for a slot and what waits for its time, each in the order in which it will run."""
+    limit = read_page(call.request)
+    started = await _in_state(call, JobState.STARTED, "started_at", limit)
+    queued = sorted(await _in_state(call, JobState.QUEUED, "priority", limit), key=lambda view: view.position)
+    scheduled = await _in_state(call, JobState.SCHEDULED, "run_at", limit)
+    scheduled = sorted(scheduled, key=lambda view: (view.job.run_at or 0, view.job.priority, view.job.id))
+    counts = await call.services.store.health(None if call.caller.sees_all else call.caller.client)
+    lists = {"started": started, "queued": queued, "scheduled": scheduled}
+    return Answer(
+        {"version": call.services.version}
+        | await _slots(call)
+        | {name: [job_without_parameters(view) for view in views] for name, views in lists.items()}
+        | {"totals": {name: counts.jobs.get(name, 0) for name in lists}}
+    )
+
+
+async def _in_state(call: Call, state: JobState, order_by: str, limit: int) -> Sequence[JobView]:
+    client = None if call.caller.sees_all else call.caller.client
+    query = JobFilter(client=client, states=[state], order_by=order_by, ascending=True, limit=limit)
+    return await call.services.jobs.list(query)
+
+
+async def workers(call: Call) -> Answer:
+    """Every worker that was heard of lately."""
+    rows = await call.services.store.workers()
+    return Answer([{**row, "seen_at": moment(row["seen_at"])} for row in rows])
+
+
+async def schedules(call: Call) -> Answer:
+    """The engine's recurring duties."""
+    found = await call.services.schedules()
+    every = call.request.query.get("all") in {"1", "true"}
+    shown = {
+        schedule.name: {
+            "class": schedule.kind,
+            "every": [schedule.every_s, {"first_in": schedule.first_in_s}],
+            "queue": schedule.queue,
+            "description": schedule.description,
+            "active": schedule.active,
+            "last_run": moment(schedule.last_run),
+        }
+        for schedule in found
+        if every or schedule.active
+    }
+    return Answer({"result": "ok", "schedules": shown})
