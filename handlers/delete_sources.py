@@ -11,7 +11,7 @@ from taskengine.ports import TaskContext
 
 
 class DeleteSources:
-    """Runs after publication; what came into the folder meanwhile stays."""
+    """Runs after publication; what came into the folder or was changed in it meanwhile stays."""
 
     name = "delete_sources"
     inputs: Mapping[str, Any] = schema({"sources": FILE, "storage": STRING})
@@ -22,10 +22,12 @@ class DeleteSources:
         found = await load(context, context.inputs["sources"], "sources.json", Sources)
         storage = context.storage(str(context.inputs["storage"]), "source_root")
         with storage_faults("delete_source"):
-            await storage.delete(list(found.listed))
+            present = {file.path: file for file in await storage.list(found.folder, recursive=False)}
+            unchanged = [file.path for file in found.listed if present.get(file.path) == file]
+            await storage.delete(unchanged)
             left = await storage.list(found.folder)
             if not left:
                 await storage.delete_folder(found.folder)
         if left:
-            tell(context, f"the source folder {found.folder!r} stays: {len(left)} other files are in it")
-        return {"deleted": len(found.listed), "folder_deleted": not left}
+            tell(context, f"the source folder {found.folder!r} stays: {len(left)} other or newer files are in it")
+        return {"deleted": len(unchanged), "folder_deleted": not left}

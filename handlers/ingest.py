@@ -25,7 +25,7 @@ from taskengine.handlers.support import (
     together,
     warn,
 )
-from taskengine.media import probe
+from taskengine.media import asset, probe
 from taskengine.media.names import extension, file_name, file_stem
 from taskengine.media.profiles import load_profile
 from taskengine.media.sources import (
@@ -74,7 +74,7 @@ class Ingest:
         folder = str(context.inputs["source_folder"])
         storage = context.storage(str(context.inputs["source_storage"]), "source_root")
         with storage_faults("source_folder"):
-            listed = {file.path.rpartition("/")[2]: file for file in await storage.list(folder, recursive=False)}
+            listed = await _listed(storage, folder)
         selection = select(folder, list(listed))
         _tell(context, selection)
         sources = await together(
@@ -83,7 +83,7 @@ class Ingest:
         )
         check_together(sources, encode=bool(context.inputs["encode_source"]))
         commands = [plain_command(probe.probe_argv("ffprobe", source.plain)) for source in sources]
-        found = Sources(sources, folder, [file.path for file in listed.values()], commands)
+        found = Sources(sources, folder, list(listed.values()), commands)
         return {
             "sources": await save(context, "sources.json", found, Sources),
             "has_video": any(source.video for source in sources),
@@ -124,6 +124,15 @@ def _tell(context: TaskContext, selection: Selection) -> None:
     for name in properties:
         if name not in {*selection.media, *selection.captions}:
             warn(context, f"file_properties: there is no source {name!r}")
+
+
+async def _listed(storage: Storage, folder: str) -> Mapping[str, StoredFile]:
+    """The files of the folder by name; those of an asset that was published into the same folder are no sources."""
+    files = {file.path.rpartition("/")[2]: file for file in await storage.list(folder, recursive=False)}
+    if asset.METADATA not in files:
+        return files
+    published = asset.published_names(await storage.read(files[asset.METADATA].path))
+    return {name: file for name, file in files.items() if name not in published}
 
 
 async def _source(context: TaskContext, storage: Storage, number: int, file: StoredFile) -> Source:

@@ -18,6 +18,7 @@ from taskengine.media.tracks import Command, Images, from_json, to_json
 from taskengine.ports import ProcessResult, TaskContext
 
 STALL_S = 60.0
+QUIET_STALL_S = 600.0  # where ffmpeg may be at work for long and say nothing: tiles, an index that is moved
 _LACKS = ("Unknown encoder", "No such filter", "Unknown decoder", "No space left on device", "Cannot allocate memory")
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ async def run_ffmpeg(
             context.report_progress(progress.fraction, speed=progress.speed, eta_s=progress.eta_s)
         return moved
 
-    result = await context.run(argv, on_line=on_line, stall_s=STALL_S)
+    result = await context.run(argv, on_line=on_line, stall_s=STALL_S if progress else QUIET_STALL_S)
     if result.exit_code != 0:
         raise process_fault(what, result)
     if not seen.ended:

@@ -32,6 +32,17 @@ def version_of(path: str, folder: str) -> str | None:
     return match[1] if match else None
 
 
+def published_names(metadata: bytes) -> frozenset[str]:
+    """The names of the files beside a `metadata.json` that belong to its asset; none where it is somebody else's."""
+    try:
+        body = json.loads(metadata)
+        active = body["active"]
+        names = {METADATA, str(active["hls"]), str(active["dash"]), *(str(file["path"]) for file in body["files"])}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return frozenset()
+    return frozenset(names)
+
+
 def callback_files(paths: Sequence[str], limit: int) -> Sequence[str]:
     """The files that a job callback lists: all, or where that is over `limit` bytes of JSON, all but segments.
 

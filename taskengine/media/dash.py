@@ -120,7 +120,7 @@ def aligned(text: str) -> str:
         base = min([begin for video, begin in begins if video] or [begin for _, begin in begins], default=0.0)
         for template in templates:
             offset = round(base * int(template.get("timescale", "1")))
-            template.attrib.pop("presentationTimeOffset", None)
+            template.attrib.pop("presentationTimeOffset", "")
             if offset:
                 template.set("presentationTimeOffset", str(offset))
     return _text(root)

@@ -178,9 +178,9 @@ def _fragment(data: bytes, boxes: Sequence[Box], defaults: Mapping[int, int]) ->
         elif box.kind == b"tfdt":
             (begin,) = struct.unpack_from(">Q" if data[box.start] else ">I", data, box.start + 4)
         elif box.kind == b"trun":
-            run = _run_durations(data, box.start, default)
-            duration += sum(run)
-            samples += len(run)
+            count, lasting = _run(data, box.start, default)
+            duration += lasting
+            samples += count
     return Fragment(track, begin, duration, samples)
 
 
@@ -193,12 +193,14 @@ def _fragment_header(data: bytes, start: int, defaults: Mapping[int, int]) -> tu
     return track, defaults.get(track, 0)
 
 
-def _run_durations(data: bytes, start: int, default: int) -> Sequence[int]:
+def _run(data: bytes, start: int, default: int) -> tuple[int, int]:
+    """(samples, their duration) of a run."""
     flags = int.from_bytes(data[start + 1 : start + 4], "big")
     (count,) = struct.unpack_from(">I", data, start + 4)
     if not flags & 0x100:
-        return [default] * count
+        return count, count * default
     offset = start + 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)
     fields = sum(1 for flag in (0x100, 0x200, 0x400, 0x800) if flags & flag)
-    values = struct.unpack_from(f">{count * fields}I", data, offset)
-    return values[::fields]
+    if offset + 4 * count * fields > len(data):
+        raise BoxFault("its run ends within a sample")
+    return count, sum(struct.unpack_from(f">{count * fields}I", data, offset)[::fields])

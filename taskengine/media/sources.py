@@ -9,6 +9,7 @@ from typing import Any
 from taskengine.domain.errors import InputFault
 from taskengine.media.names import UNDETERMINED, SourceKind, language_of, language_tag, source_kind
 from taskengine.media.probe import AudioTrack, Probe, VideoTrack
+from taskengine.ports import StoredFile
 
 ROLES = ("main", "alternate", "supplementary", "commentary", "dub", "description", "caption", "subtitle",
          "forced-subtitle")  # fmt: skip
@@ -38,7 +39,7 @@ class Sources:
 
     sources: Sequence[Source]
     folder: str = ""
-    listed: Sequence[str] = ()
+    listed: Sequence[StoredFile] = ()
     commands: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = field(default_factory=tuple)
 

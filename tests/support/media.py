@@ -21,7 +21,7 @@ from taskengine.media.probe import AudioTrack, Probe, VideoTrack
 from taskengine.media.sources import Source
 from taskengine.media.timing import Timing
 from taskengine.media.tools import find_tools
-from taskengine.ports import ProcessResult, Storage, Tools, Workspace
+from taskengine.ports import ProcessResult, Storage, TaskLog, Tools, Workspace
 from taskengine.process import SubprocessRunner
 from taskengine.storage.local import LocalStorage
 from taskengine.storage.workspace import LocalWorkspace
@@ -100,7 +100,7 @@ class MediaContext:
     scratch: Path
     workspace: Workspace
     roots: Mapping[str, Path]
-    log: RecordedLog
+    log: TaskLog
     tools: Tools = field(default_factory=find_tools)
     deadline: int = 0
     progress: list[float] = field(default_factory=list)
@@ -145,11 +145,13 @@ class Studio:
     log: RecordedLog = field(default_factory=RecordedLog)
     contexts: list[MediaContext] = field(default_factory=list)
     jobs: int = 0
+    shared: bool = False  # whether both roots are one
 
     @property
     def roots(self) -> Mapping[str, Path]:
         """The roots of the one storage."""
-        return {"source_root": self.folder / "source", "output_root": self.folder / "output"}
+        output = "source" if self.shared else "output"
+        return {"source_root": self.folder / "source", "output_root": self.folder / output}
 
     @property
     def source(self) -> Path:
@@ -161,7 +163,7 @@ class Studio:
     @property
     def output(self) -> Path:
         """The folder of the asset."""
-        return self.folder / "output" / "film"
+        return self.roots["output_root"] / "film"
 
     def context(
         self, handler: str, inputs: Mapping[str, Any], *, job_id: int, task_id: int, attempt: int = 1
@@ -287,10 +289,17 @@ class Asset:
         argv = [find_tools().ffmpeg, "-nostdin", "-v", "error", "-i", self._joined(playlist), "-f", "null", "-"]
         return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stderr
 
+    def sound_begins(self, playlist: str) -> float:
+        """When the first silence of a rendition ends."""
+        detect = ["-af", "silencedetect=n=-40dB:d=0.05", "-f", "null", "-"]
+        argv = [find_tools().ffmpeg, "-nostdin", "-hide_banner", "-i", self._joined(playlist), *detect]
+        said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stderr
+        return float(said.split("silence_end: ")[1].split()[0])
+
     def _joined(self, playlist: str) -> str:
         base = (self.folder / playlist).parent
         media = self.playlist(playlist)
-        target = self.folder.parent / f"joined-{uuid.uuid4().hex}.mp4"
+        target = self.folder.parent.parent / f"joined-{uuid.uuid4().hex}.mp4"
         parts = [str(media.init), *(uri for uri, _ in media.segments)]
         target.write_bytes(b"".join((base / part).read_bytes() for part in parts))
         return str(target)

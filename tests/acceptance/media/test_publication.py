@@ -83,6 +83,36 @@ async def test_the_source_is_deleted_when_asked_and_what_came_meanwhile_is_not(s
     assert not (studio.roots["source_root"] / "film").exists()
 
 
+async def test_what_came_into_the_source_folder_meanwhile_stays(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file and one that was replaced are not deleted."""
+    video_source(studio.source / "second.mp4", seconds=1)
+    publish = Publish.__call__
+
+    async def meanwhile(self: Publish, context: TaskContext) -> Any:
+        (studio.source / "new.mp4").write_text("new")
+        (studio.source / "second.mp4").unlink()
+        (studio.source / "second.mp4").write_text("replaced")
+        return await publish(self, context)
+
+    monkeypatch.setattr(Publish, "__call__", meanwhile)
+    await studio.stream(delete_source=True)
+    assert sorted(path.name for path in studio.source.iterdir()) == ["new.mp4", "second.mp4"]
+
+
+async def test_sources_and_asset_may_share_a_folder(tmp_path: Path) -> None:
+    """A second job takes the sources alone, and deletes them alone."""
+    studio = Studio(tmp_path, shared=True)
+    video_source(studio.source / "one.mp4", seconds=1)
+    await studio.stream(generate_mp4=True)
+    answer = await studio.stream(encode_source=True, generate_mp4=True, delete_source=True)
+    assert answer["metadata"]["renditions"] == 1
+    assert not (studio.source / "one.mp4").exists()
+    assert (studio.source / "film.mp4").is_file()
+    assert (studio.source / "film.m3u8").is_file()
+
+
 async def test_a_package_that_is_not_whole_is_not_published(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment that was cut is found before anything is uploaded."""
     from taskengine.media import hls
@@ -95,7 +125,7 @@ async def test_a_package_that_is_not_whole_is_not_published(studio: Studio, monk
         return complete(text)
 
     monkeypatch.setattr(hls, "complete_groups", spoil)
-    with pytest.raises(VerificationFault, match="00001.m4s: expected a whole segment"):
+    with pytest.raises(VerificationFault, match=r"00001\.m4s: expected a whole segment"):
         await studio.stream()
     assert not studio.output.exists()
 

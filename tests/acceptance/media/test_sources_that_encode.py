@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ async def test_a_variable_frame_rate_becomes_constant(studio: Studio) -> None:
     ffmpeg(studio.source, *picture(rate="30", seconds=3), "-vf", half, "-fps_mode", "vfr", *H264, "film.mp4")
     await studio.stream(encode_source=True)
     times = studio.asset().frame_times(f"{CLEAR}/video_1.m3u8")
-    steps = {round(after - before, 3) for before, after in zip(times, times[1:], strict=False)}
+    steps = {round(after - before, 3) for before, after in pairwise(times)}
     assert steps <= {0.033, 0.034}
     assert len(times) == pytest.approx(90, abs=1)
     assert "frame rate varies" in studio.log.text
@@ -205,3 +206,13 @@ async def test_the_asset_is_described_beside_it(studio: Studio) -> None:
     assert answer["message"] == str(studio.output / "film.m3u8")
     assert answer["manifests"] == {"hls": answer["message"], "dash": str(studio.output / "film.mpd")}
     assert answer["storage"] == "local"
+
+
+async def test_picture_and_sound_stay_together_when_they_begin_at_different_times(studio: Studio) -> None:
+    """A tone at 2 s is 1.5 s after the first frame of a video that begins at 0.5 s; in a TS that begins at 1.4 s."""
+    tone = ["-f", "lavfi", "-i", "aevalsrc='if(gte(t,2),0.5*sin(1000*2*PI*t),0)':s=48000:d=4"]
+    ffmpeg(studio.source, "-itsoffset", "0.5", *picture(seconds=4), *tone, *H264, *AAC, "film.ts")
+    await studio.stream(encode_source=True)
+    asset = studio.asset()
+    assert asset.frame_times(f"{CLEAR}/video_1.m3u8")[0] == 0
+    assert asset.sound_begins(f"{CLEAR}/audio_1.m3u8") == pytest.approx(1.5, abs=0.03)

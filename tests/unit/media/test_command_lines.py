@@ -13,7 +13,7 @@ from taskengine.media.tracks import Media, Track, TrackKind
 from tests.support.media import audio_track, source_of, video_track
 
 BASE = "ffmpeg -nostdin -y -hide_banner -loglevel level+warning -progress pipe:1 -nostats"
-LIMITS = "-protocol_whitelist file -format_whitelist mov,mp4,m4a,3gp,3g2,mj2,mpegts,mpeg,mpegvideo,matroska,webm,avi,mxf,aac,mp3,wav,w64,flac,ac3,eac3,ogg"  # fmt: skip  # noqa: E501
+LIMITS = "-protocol_whitelist file -format_whitelist mov,mp4,m4a,3gp,3g2,mj2,mpegts,mpeg,mpegvideo,matroska,webm,avi,mxf,aac,mp3,wav,w64,flac,ac3,eac3,ogg"  # fmt: skip
 PROFILE = Profile(
     name="T",
     video=VideoProfile(

@@ -52,7 +52,7 @@ def test_every_content_id_makes_a_file_name(content_id: str, stem: str) -> None:
 @pytest.mark.parametrize("name", ["a/b.mp4", "", "..", "con.mp4", "a\\b", "x" * 300])
 def test_a_file_name_that_cannot_be_one_is_refused(name: str) -> None:
     """The fault names the parameter."""
-    with pytest.raises(InputFault, match="^mp4_filename: "):
+    with pytest.raises(InputFault, match=r"^mp4_filename: "):
         file_name(name, "mp4_filename")
 
 
@@ -70,7 +70,7 @@ def test_properties_are_judged() -> None:
     assert properties_of("a.mp4", given) == ("fra", "dub")
     assert properties_of("x_eng.mp4", None) == ("eng", None)
     for name in ("b.mp4", "c.mp4"):
-        with pytest.raises(InputFault, match=f"file_properties: '{name}'"):
+        with pytest.raises(InputFault, match=rf"file_properties: '{name}'"):
             properties_of(name, given)
 
 
@@ -91,5 +91,5 @@ def test_the_best_video_comes_first() -> None:
     sound = source_of(None, audio_track(), name="sound.m4a")
     assert [source.name for source in by_quality([small, sound, large])] == ["large.mp4", "small.mp4"]
     check_together([small, large], encode=False)
-    with pytest.raises(InputFault, match="the folder has 2: small.mp4, large.mp4"):
+    with pytest.raises(InputFault, match=r"the folder has 2: small.mp4, large.mp4"):
         check_together([small, large], encode=True)

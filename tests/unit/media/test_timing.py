@@ -41,7 +41,7 @@ def test_a_missing_frame_makes_the_rate_variable() -> None:
     """The usual rate above the mean is taken."""
     found = scan(index / 30 for index in range(100) if index not in {40, 41})
     assert found is not None
-    assert (found.rate, found.constant, found.frames) == (30, False, 98)
+    assert (found.rate, found.constant, found.frames) == (Fraction(30), False, 98)
 
 
 def test_an_absurd_nominal_rate_is_not_taken() -> None:
@@ -69,7 +69,7 @@ def test_decoding_times_stand_in_where_there_are_no_others() -> None:
         packets.line(f"N/A,{index / 25},___")
     found = packets.timing(None, None)
     assert found is not None
-    assert (found.rate, found.frames) == (25, 10)
+    assert (found.rate, found.frames) == (Fraction(25), 10)
     assert packets.span() == (0.0, 0.36)
 
 
