@@ -39,7 +39,8 @@ class _Item(NamedTuple):
 
 
 class _Queue:
-    """Messages in order, and the consumers that wait for one. It wakes one waiter at a time: who takes, wakes the next."""
+    """Messages in order, and the consumers that wait for one: each message wakes one, and who does not take it, as it
+    was cancelled, paused or closed in the meantime, wakes the next."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.consumers = 0
@@ -60,10 +61,7 @@ class _Queue:
 
     def take(self, limit: int) -> list[_Item]:
         """The first messages, at most `limit`."""
-        taken = [heapq.heappop(self._items) for _ in range(min(limit, len(self._items)))]
-        if taken:
-            self.wake()
-        return taken
+        return [heapq.heappop(self._items) for _ in range(min(limit, len(self._items)))]
 
     def wake(self) -> None:
         """Wake one waiter, if there is something for it."""

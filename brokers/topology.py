@@ -81,10 +81,9 @@ def _matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
 
 def _past_hashes(pattern: Sequence[str], places: set[int]) -> set[int]:
     reached = set(places)
-    for place in sorted(places):
-        while place < len(pattern) and pattern[place] == "#":
-            place += 1
-            reached.add(place)
+    for place, word in enumerate(pattern):
+        if word == "#" and place in reached:
+            reached.add(place + 1)
     return reached
 
 

@@ -110,10 +110,7 @@ def _named(settings: Mapping[str, Any]) -> _Named:
 
 def _roots(settings: Mapping[str, Any]) -> Mapping[str, str]:
     single = {key: str(settings[key]) for key in (SOURCE_ROOT, OUTPUT_ROOT) if settings.get(key) is not None}
-    output_roots = settings.get("output_roots") or {}
-    if not isinstance(output_roots, Mapping):
-        raise ValueError(f"output_roots: {{key: path}} is expected, not {output_roots!r}")
-    several = {str(key): str(path) for key, path in output_roots.items()}
+    several = {str(key): str(path) for key, path in (settings.get("output_roots") or {}).items()}
     if SOURCE_ROOT in several:
         raise ValueError(f"output_roots: {SOURCE_ROOT!r} is the name of the source root")
     return single | several
