@@ -64,8 +64,12 @@ def _jobs(session: Session, decided: Sequence[Changes], before: Mapping[int, Sta
             session.many("update_job", [rows.job_update(job, state) for job, state in moved]),
             (f"job {job.id} in state {state}" for job, state in moved),
         )
-    for job in [*new, *(job for job, _ in moved)]:
-        tally.job(before.get(job.id), Standing.of(job))
+    after = {job.id: Standing.of(job) for job in [*new, *(job for job, _ in moved)]}
+    for job_id, standing in after.items():
+        tally.job(before.get(job_id), standing)
+    wishes = [after[job.id].wishes for job, _ in moved if after[job.id].wishes != before[job.id].wishes]
+    if wishes:
+        session.many("update_job_wishes", wishes)
 
 
 def _tasks(session: Session, decided: Sequence[Changes], tally: Tally) -> None:

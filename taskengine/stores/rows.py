@@ -93,11 +93,17 @@ def job_body(job: Job) -> Row:
 
 
 def job_update(job: Job, before: JobState) -> Row:
-    """The values of `update_job`: all but what never changes of a job (see `job_body`, its names and its origin)."""
+    """The values of `update_job`: how far the job is."""
     return (
-        job.state.value, job.updated_at, dump(list(job.endpoints)), job.priority, job.top_of_queue, job.run_at,
-        job.semaphore_url, job.persist, job.started_at, job.completed_at, job.deadline_at, job.failing, job.failed,
+        job.state.value, job.updated_at, job.started_at, job.completed_at, job.deadline_at, job.failing, job.failed,
         plain(job.error), None if job.result is None else dump(job.result), job.seq, job.id, before.value,
+    )  # fmt: skip
+
+
+def job_wishes(job: Job) -> Row:
+    """The values of `update_job_wishes`: what may be changed of a job by hand. All else of it never changes."""
+    return (
+        dump(list(job.endpoints)), job.priority, job.top_of_queue, job.run_at, job.semaphore_url, job.persist, job.id
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class ReadingUnits(Units):
         """See `ports.JobStore.jobs`."""
         if query.order_by not in _ORDERS:
             raise InvalidRequest(f"order_by: {query.order_by!r} is not one of {', '.join(sorted(_ORDERS))}")
-        return await self._read(partial(_jobs, query=query))
+        return await self._read(partial(page_of, query=query))
 
     async def tasks(self, job_id: int) -> Sequence[StoredTask]:
         """See `ports.JobStore.tasks`."""
@@ -134,7 +134,8 @@ def _ids(ids: Sequence[int]) -> tuple[str]:
     return (rows.dump(list(ids)),)
 
 
-def _jobs(db: Session, *, query: JobFilter) -> list[Job]:
+def page_of(db: Session, query: JobFilter) -> list[Job]:
+    """The jobs that a query asks for."""
     conditions, values = _conditions(query)
     order, way = db.part(f"order_{query.order_by}"), "ASC" if query.ascending else "DESC"
     where = [db.part(f"where_{name}") for name in conditions]

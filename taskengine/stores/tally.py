@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from taskengine.domain.job import Job
 from taskengine.domain.status import JobState, TaskState
+from taskengine.stores.rows import Row, job_wishes
 from taskengine.stores.units import Session
 
 BLOCK = 1024  # ids per row of `queued_blocks`
@@ -16,17 +17,19 @@ _PROCESSED = frozenset({TaskState.COMPLETED, TaskState.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the counters know of a job."""
+    """What is known of a job before and after a decision: what counts, and what may be changed by hand."""
 
     client: str
     state: JobState
     failed: bool
     place: tuple[int, int, int]  # top_of_queue, priority, block
+    wishes: Row  # of `rows.job_wishes`
 
     @classmethod
     def of(cls, job: Job) -> Standing:
         """As the job is now."""
-        return cls(job.client, job.state, job.failed, (int(job.top_of_queue), job.priority, job.id // BLOCK))
+        place = (int(job.top_of_queue), job.priority, job.id // BLOCK)
+        return cls(job.client, job.state, job.failed, place, job_wishes(job))
 
 
 @dataclass(slots=True)

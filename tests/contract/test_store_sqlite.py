@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,10 @@ from taskengine.domain.errors import InvalidRequest, StoreUnavailable
 from taskengine.ports import JobFilter
 from taskengine.stores import migrate, open_store, queries
 from taskengine.stores.connect import connect
+from taskengine.stores.sqlite_reading import page_of
 from taskengine.stores.units import Readers, Session, Writer, start_writer
 from tests.support.clock import MovedClock
-from tests.support.stores import add_jobs, add_ready
+from tests.support.stores import add_jobs
 
 STATEMENTS: Mapping[str, str] = {
     "create": "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
@@ -238,18 +240,19 @@ class _Anything(dict[str, None]):
         return None
 
 
-async def test_listing_by_id_uses_the_index_of_the_client(tmp_path: Path) -> None:
-    """The first page costs the same with ten jobs and with many."""
-    async with open_store(f"sqlite:///{tmp_path}/x.db", MovedClock()) as store:
-        await add_ready(store, 3)
-        await add_jobs(store, 3, client="other")
-        assert [job.client for job in await store.jobs(JobFilter(client="other"))] == ["other"] * 3
+@pytest.mark.parametrize("order_by", ["id", "created_at", "updated_at", "run_at", "priority"])
+@pytest.mark.parametrize("condition", [{}, {"client": "demo"}, {"client": "demo", "after_id": 2}, {"after_id": 2}])
+@pytest.mark.parametrize("ascending", [False, True])
+async def test_a_page_is_read_from_an_index_in_its_order(
+    tmp_path: Path, order_by: str, condition: dict[str, Any], *, ascending: bool
+) -> None:
+    """The first page and each one after it cost the same with ten jobs and with many."""
+    await migrate.migrate(f"sqlite:///{tmp_path}/x.db")
     connection = connect(tmp_path / "x.db")
-    statements = queries.load("sqlite")
-    plan = connection.execute(
-        f"EXPLAIN QUERY PLAN {statements['jobs_from']} WHERE client = 'demo' AND jobs.id < 9 ORDER BY jobs.id DESC LIMIT 9"
-    ).fetchall()
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    page_of(Session(connection, queries.load("sqlite")), JobFilter(order_by=order_by, ascending=ascending, **condition))
+    connection.set_trace_callback(None)
+    plan = " ".join(row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}"))
     connection.close()
-    details = " ".join(row[-1] for row in plan)
-    assert "jobs_by_client (client=? AND" in details
-    assert "TEMP B-TREE" not in details
+    assert "TEMP B-TREE" not in plan

@@ -36,10 +36,13 @@ INSERT INTO job_bodies (job_id, parameters, arguments, custom_data) VALUES (?, ?
 
 -- name: update_job --
 UPDATE jobs SET
-    state = ?, updated_at = ?, endpoints = ?, priority = ?, top_of_queue = ?, run_at = ?, semaphore_url = ?,
-    persist = ?, started_at = ?, completed_at = ?, deadline_at = ?, failing = ?, failed = ?, error = ?, result = ?,
-    seq = ?
+    state = ?, updated_at = ?, started_at = ?, completed_at = ?, deadline_at = ?, failing = ?, failed = ?, error = ?,
+    result = ?, seq = ?
 WHERE id = ? AND state = ?
+
+-- name: update_job_wishes --
+-- Apart from the rest: it happens by hand alone, and these columns have indexes.
+UPDATE jobs SET endpoints = ?, priority = ?, top_of_queue = ?, run_at = ?, semaphore_url = ?, persist = ? WHERE id = ?
 
 -- name: insert_task --
 INSERT INTO tasks (

@@ -46,10 +46,20 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_ended CHECK ((completed_at IS NOT NULL) = (state IN ('completed', 'broken')))
 ) STRICT;
 
+-- Pages in every order that a listing may ask for, of one client and of all.
 CREATE INDEX jobs_by_client ON jobs (client, id);
 CREATE INDEX jobs_by_client_state ON jobs (client, state, id);
 CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_client_creation ON jobs (client, created_at, id);
 CREATE INDEX jobs_by_creation ON jobs (created_at, id);
+CREATE INDEX jobs_by_client_update ON jobs (client, updated_at, id);
+CREATE INDEX jobs_by_update ON jobs (updated_at, id);
+CREATE INDEX jobs_by_client_priority ON jobs (client, priority, id);
+CREATE INDEX jobs_by_priority ON jobs (priority, id);
+CREATE INDEX jobs_by_client_time ON jobs (client, coalesce(run_at, -1), id);
+CREATE INDEX jobs_by_time ON jobs (coalesce(run_at, -1), id);
+
+-- What the engine asks for again and again: few rows, however many jobs there are.
 CREATE INDEX jobs_by_end ON jobs (completed_at) WHERE completed_at IS NOT NULL AND persist = 0;
 CREATE INDEX jobs_queued ON jobs (client, top_of_queue DESC, priority, id) WHERE state = 'queued';
 CREATE INDEX jobs_places ON jobs (top_of_queue, priority, id) WHERE state = 'queued';
