@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from taskengine.domain.errors import MessageError
+from taskengine.domain.errors import BrokerUnavailable, MessageError
 from taskengine.domain.execution import Run
 from taskengine.domain.job import Cancel, Changes
 from taskengine.domain.messages import Report, ReportEvent, WorkerMessage
@@ -52,6 +52,8 @@ class Coordinator:
         async with self._broker.consume(Address.REPORTS, prefetch=_BATCH * 2) as consumer:
             while deliveries := await self._next(consumer):
                 await self.take(deliveries)
+        if not self._stopping.is_set():
+            raise BrokerUnavailable("the consumer of reports was closed")
 
     async def _next(self, consumer: Consumer) -> list[Delivery]:
         """The next batch; [] once stopping and nothing is there."""

@@ -45,6 +45,8 @@ class Effects:
         if changes.job_changed and changes.job.state is not changes.job_before:
             signals.admission.set()
             signals.timers.set()
+        if changes.job.state is JobState.SCHEDULED:
+            signals.timers.set()
         if changes.job_changed and changes.job.ended:
             self._on_ended(changes)
         if changes.job.state is JobState.PENDING or changes.job.ended:

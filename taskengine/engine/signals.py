@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from taskengine.ports import Clock
 
@@ -33,10 +32,8 @@ async def _first(event: asyncio.Event, clock: Clock, seconds: float) -> None:
     try:
         await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (waiting, sleeping):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        waiting.cancel()
+        sleeping.cancel()
 
 
 class Signals:

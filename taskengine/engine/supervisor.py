@@ -17,12 +17,13 @@ _HEALTHY_MS = 60_000  # a loop that ran that long starts again with the first pa
 
 
 async def supervise(name: str, loop: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Run `loop` for ever; when it raises, say so, pause, and run it again."""
+    """Run `loop` until it returns; when it raises, say so, pause, and run it again."""
     pause = _FIRST_PAUSE_S
     while True:
         began = clock.now()
         try:
             await loop()
+            return
         except (StoreUnavailable, BrokerUnavailable) as error:
             log.warning("loop_waits", loop=name, error=str(error), pause_s=pause)
         except Exception:

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from taskengine.domain.errors import (
+    BrokerUnavailable,
     ErrorKind,
     InternalFault,
     MessageError,
@@ -161,6 +162,7 @@ class Worker:
                     with contextlib.suppress(MessageError):
                         self._obey(ControlMessage.from_json(delivery.message.body))
                     await delivery.ack()
+        raise BrokerUnavailable("the consumer of control was closed")
 
     def _obey(self, message: ControlMessage) -> None:
         if message.action is ControlAction.DRAIN:
@@ -188,7 +190,7 @@ class Worker:
                 await pool.free()
                 deliveries = await consumer.batch(1)
                 if not deliveries:
-                    return
+                    raise BrokerUnavailable(f"the consumer of {pool.queue} was closed")
                 pool.take()
                 attempts.create_task(self._deliver(deliveries[0], pool))
 

@@ -1,0 +1,77 @@
+"""A worker of this machine: its handlers, tools, scratch, workspace and storages."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from taskengine.domain.errors import InputFault, InvalidRequest
+from taskengine.domain.messages import TaskMessage, WorkerInfo
+from taskengine.engine.context import Facilities
+from taskengine.engine.worker import Worker
+from taskengine.handlers import load_handlers
+from taskengine.media.tools import find_tools
+from taskengine.ports import Broker, Clock, Storage, Tools, Workspace
+from taskengine.process import SubprocessRunner
+from taskengine.settings import Settings
+from taskengine.storage.registry import Storages
+from taskengine.storage.scratch import scratch_dir
+from taskengine.storage.workspace import LocalWorkspace
+
+
+def build_worker(settings: Settings, broker: Broker, clock: Clock, queues: Mapping[str, int]) -> Worker:
+    """A worker for these queues with their slots."""
+    info = WorkerInfo(uuid.uuid4().hex, f"{socket.gethostname()}-{os.getpid()}", queues=dict(queues))
+    return Worker(
+        info,
+        broker,
+        load_handlers(shell=settings.debug_shell),
+        _facilities(settings),
+        clock,
+        heartbeat_s=settings.heartbeat_s,
+        drain_grace_s=settings.drain_grace_s,
+    )
+
+
+def build_storages(settings: Settings) -> Storages:
+    """The storages that the configuration names; InvalidRequest with every fault."""
+    return Storages(
+        {
+            name: {
+                "kind": storage.kind,
+                **({"path": storage.folder(settings.data_dir)} if storage.kind == "local" else {"url": storage.url}),
+                "source_root": storage.source_root,
+                "output_roots": storage.output_root,
+            }
+            for name, storage in settings.storages.items()
+        }
+    )
+
+
+def _facilities(settings: Settings) -> Facilities:
+    storages = build_storages(settings)
+    root = Path(settings.workspace)
+    paths = settings.tools
+
+    @functools.cache
+    def tools() -> Tools:
+        return find_tools(
+            *(None if path is None else str(path) for path in (paths.ffmpeg, paths.ffprobe, paths.packager))
+        )
+
+    def workspace(task: TaskMessage, scratch: Path) -> Workspace:
+        return LocalWorkspace(
+            root, scratch, job_id=task.job_id, task_id=task.task_id, attempt=task.attempt, token=task.token
+        )
+
+    def storage(name: str, root: str) -> Storage:
+        try:
+            return storages.open(name, root)
+        except InvalidRequest as error:
+            raise InputFault(str(error)) from error
+
+    return Facilities(SubprocessRunner(), tools, lambda name: scratch_dir(settings.scratch, name), workspace, storage)
