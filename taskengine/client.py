@@ -5,6 +5,7 @@ The engine's answers come back as the JSON they are; its refusals as the errors 
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -115,6 +116,10 @@ class Client:
             raise EngineUnreachable(f"{self.url} did not answer in time") from error
         except aiohttp.InvalidURL as error:
             raise InvalidRequest(f"not a URL: {self.url}") from error
+        except aiohttp.ClientConnectorError as error:
+            number = error.os_error.errno or 0
+            reason = (os.strerror(number) if number > 0 else str(error.os_error.strerror)).lower()
+            raise EngineUnreachable(f"cannot reach an engine at {self.url}: {reason}") from error
         except aiohttp.ClientError as error:
             raise EngineUnreachable(f"cannot reach an engine at {self.url}: {error}") from error
 

@@ -16,7 +16,7 @@ import click
 from taskengine import __version__
 from taskengine.cli.connection import json_option
 from taskengine.cli.local import local_options, read_settings
-from taskengine.cli.outcome import ExitCode, run_async
+from taskengine.cli.outcome import ExitCode, fault_text, run_async
 from taskengine.cli.output import Output
 from taskengine.domain.errors import InvalidRequest, TaskEngineError
 
@@ -46,7 +46,7 @@ def doctor(*, config: Path | None, as_json: bool, **flags: Any) -> int:
     try:
         settings = read_settings(flags, config)
     except InvalidRequest as error:
-        findings += [Finding("configuration", "fault", f"{fault.path}: {fault.message}") for fault in error.faults]
+        findings += [Finding("configuration", "fault", fault_text(fault)) for fault in error.faults]
     else:
         findings.append(Finding("configuration", "ok", f"data directory {settings.data_dir}"))
         findings += run_async(_collect(settings))

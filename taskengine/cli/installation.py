@@ -10,7 +10,7 @@ import click
 from taskengine import __version__
 from taskengine.cli.connection import json_option
 from taskengine.cli.local import local_options, read_settings
-from taskengine.cli.outcome import ExitCode, run_async
+from taskengine.cli.outcome import ExitCode, fault_text, run_async
 from taskengine.cli.output import Output
 from taskengine.domain.errors import InvalidRequest
 
@@ -81,7 +81,7 @@ def check(*, config: Path | None, as_json: bool, **flags: Any) -> int:
             output.value({"valid": False, "faults": faults})
         else:
             for fault in error.faults:
-                click.echo(f"{fault.path}: {fault.message}", err=True)
+                click.echo(fault_text(fault), err=True)
         return ExitCode.FAILED
     if as_json:
         output.value({"valid": True, "faults": []})

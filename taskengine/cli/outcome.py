@@ -14,6 +14,7 @@ import click
 from taskengine.domain.errors import (
     BrokerUnavailable,
     EngineUnreachable,
+    Fault,
     InvalidRequest,
     NotFound,
     StoreUnavailable,
@@ -120,8 +121,13 @@ def _explain(error: TaskEngineError | OSError) -> int:
     click.echo(f"Error: {_text(error)}", err=True)
     if isinstance(error, InvalidRequest):
         for fault in error.faults:
-            click.echo(f"  {fault.path}: {fault.message}" if fault.path else f"  {fault.message}", err=True)
+            click.echo(f"  {fault_text(fault)}", err=True)
     return exit_code_of(error)
+
+
+def fault_text(fault: Fault) -> str:
+    """Where a fault is and what it is, in one line."""
+    return f"{fault.path}: {fault.message}" if fault.path else fault.message
 
 
 def _text(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,6 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-PLAIN_WIDTH = 10_000  # a pipe has no width: nothing is cut or wrapped for it
 
 
 class Output:
@@ -37,16 +36,11 @@ class Output:
         if not rows:
             self.line(empty)
             return
-        from rich.table import Table
-        from rich.text import Text
-
-        console = console_for_stdout()
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column in columns:
-            table.add_column(column, no_wrap=not console.is_terminal, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(_cell(value)) for value in row))
-        console.print(table)
+        cells = [[_cell(value).replace("\n", " ") for value in row] for row in rows]
+        if sys.stdout.isatty():
+            _rich_table(columns, cells)
+        else:
+            _plain_table(columns, cells)
 
     def fields(self, values: Mapping[str, object]) -> None:
         """Name and value, one a line; what is not set is left out."""
@@ -56,12 +50,29 @@ class Output:
             click.echo(f"{name:<{width}}  {text}")
 
 
+def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns for a pipe: nothing is cut or wrapped."""
+    lines = [columns, *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console_for_stdout().print(table)
+
+
 def console_for_stdout() -> Console:
-    """rich's console: colours on a terminal alone (and never with NO_COLOR), no wrapping where there is none."""
+    """rich's console: colours and movement on a terminal alone (and no colours with NO_COLOR)."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    return Console(highlight=False)
 
 
 def console_for_stderr() -> Console:
