@@ -52,6 +52,8 @@ def run(command: Callable[[], object]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else ExitCode.FAILED
     except BrokenPipeError:
         return _reader_is_gone()
     except BaseExceptionGroup as group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -122,8 +123,10 @@ def explain_local_path(settings: Settings, parameters: Mapping[str, Any]) -> Non
     folder = Path(given).absolute()
     inside = folder.relative_to(root) if folder.is_relative_to(root) else None
     if inside is not None and inside.parts:
-        raise click.UsageError(f"source_folder: paths are below the source root {root}: give source_folder={inside}")
+        raise click.UsageError(
+            f"source_folder: paths are below the source root {root}: give source_folder={shlex.quote(str(inside))}"
+        )
     raise click.UsageError(
         f"source_folder: {given} is a folder of this machine, not one below the source root {root}. Copy it there "
-        f"(cp -r {folder} {root / folder.name}) and give source_folder={folder.name}"
+        f"({shlex.join(['cp', '-r', str(folder), str(root / folder.name)])}) and give source_folder={shlex.quote(folder.name)}"
     )
