@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from taskengine.domain.admission import Budget as Budget
 from taskengine.domain.errors import Fault
 from taskengine.domain.job import Changes, Job, LogEntry, Snapshot, Task
 from taskengine.domain.messages import Running, TaskMessage, WorkerInfo
@@ -161,9 +160,7 @@ class Broker(Protocol):
         """Publish all, pipelined; return when every one is confirmed. Raises BrokerUnavailable (then some may be out)."""
         ...
 
-    def consume(
-        self, address: Address, key: str = "", *, prefetch: int = 1
-    ) -> AbstractAsyncContextManager[Consumer]:
+    def consume(self, address: Address, key: str = "", *, prefetch: int = 1) -> AbstractAsyncContextManager[Consumer]:
         """Consume a queue (JOBS, TASKS with its queue name, REPORTS, DEAD)."""
         ...
 
@@ -291,9 +288,7 @@ class JobStore(Protocol):
         """Under the admission lock: read the slots and the heads of the queue, `choose` the ids, `start` each of them."""
         ...
 
-    async def dispatch(
-        self, queue: str, *, window: int, now: int, tokens: Callable[[], str]
-    ) -> list[Dispatched]:
+    async def dispatch(self, queue: str, *, window: int, now: int, tokens: Callable[[], str]) -> list[Dispatched]:
         """Move ready tasks (order: top_of_queue, priority, job, task) to dispatched until `window` of the queue are out.
 
         Each gets `attempt` + 1, a new token, `dispatched_at` and `published` false.
@@ -548,6 +543,10 @@ class EventStore(Protocol):
 class Store(JobStore, ClientStore, CallbackStore, EventStore, Protocol):
     """All of it: one adapter per database."""
 
+    async def release_claims(self, now: int) -> None:
+        """Make every claimed line of callbacks due at once: whoever claimed them is known to be gone."""
+        ...
+
 
 # ---------------------------------------------------------------------------------------------------- callbacks
 
@@ -719,10 +718,21 @@ class Workspace(Protocol):
 class TaskLog(Protocol):
     """The log of the task as the job's owner sees it (severity by method)."""
 
-    def debug(self, message: str) -> None: ...
-    def info(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
-    def error(self, message: str) -> None: ...
+    def debug(self, message: str) -> None:
+        """Severity 0."""
+        ...
+
+    def info(self, message: str) -> None:
+        """Severity 1."""
+        ...
+
+    def warning(self, message: str) -> None:
+        """Severity 2."""
+        ...
+
+    def error(self, message: str) -> None:
+        """Severity 3."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -780,5 +790,3 @@ class Handler(Protocol):
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Do it; return the outputs (at most 64 KiB of JSON). Raises TaskFailed's leaves; anything else is internal."""
         ...
-
-

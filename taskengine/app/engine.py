@@ -227,6 +227,7 @@ async def _bootstrap(parts: _Parts) -> None:
     if key is not None and given is None:
         write_key(settings.data_dir, key)
     if str(settings.broker_url).startswith("memory:"):
+        await parts.store.release_claims(parts.clock.now())
         voided = await parts.reaper.void_all()
         if voided:
             log.info("attempts_voided", tasks=voided)

@@ -15,7 +15,7 @@ _CLOSE_S = 5.0  # for answers that are on their way at the end
 @asynccontextmanager
 async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Serve the application until the block ends; the URL, with the port that was taken where `port` is 0."""
-    runner = ApiRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
+    runner = ApiRunner(app, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -16,12 +16,16 @@ from taskengine.app.workers import build_worker
 from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
 from taskengine.settings import Settings
+from taskengine.storage.scratch import remove_stale
 
 log = structlog.get_logger(__name__)
+
+_SWITCH_S = 0.0005  # the store's thread gives the interpreter up at each statement; the usual 5 ms starve it
 
 
 async def serve(settings: Settings, *, workers: bool = True, ready: Callable[[str], None] | None = None) -> None:
     """Host the engine until SIGTERM or SIGINT, then drain. `ready` is called with the URL once it listens."""
+    sys.setswitchinterval(_SWITCH_S)
     with _signals() as stopping:
         async with engine(settings, workers=workers, http=True) as running:
             if ready is not None and running.url is not None:
@@ -32,6 +36,7 @@ async def serve(settings: Settings, *, workers: bool = True, ready: Callable[[st
 
 async def work(settings: Settings, queues: Mapping[str, int]) -> None:
     """Be a pool of workers until SIGTERM or SIGINT, then drain. It knows the broker and the storages alone."""
+    await remove_stale(settings.scratch)
     with _signals() as stopping:
         async with open_broker(str(settings.broker_url)) as broker, asyncio.TaskGroup() as group:
             worker = build_worker(settings, broker, SystemClock(), queues)

@@ -80,7 +80,7 @@ class Scheduler:
 
         written = await self._decisions.with_definitions(lambda: self._store.admit(self._clock.now(), pick, start))
         await self._effects.follow(written)
-        if any(changes.job.ended for changes in written):  # it had nothing to do: its slot is free again
+        if written:  # there may be more than one look shows, and one with nothing to do has left its slot already
             self._signals.admission.set()
 
     # --------------------------------------------------------------------------------------------------------- timers

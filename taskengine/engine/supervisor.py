@@ -23,11 +23,12 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], clock: Clock
         began = clock.now()
         try:
             await loop()
-            return
         except (StoreUnavailable, BrokerUnavailable) as error:
             log.warning("loop_waits", loop=name, error=str(error), pause_s=pause)
         except Exception:
             log.exception("loop_failed", loop=name, pause_s=pause)
+        else:
+            return
         if clock.now() - began > _HEALTHY_MS:
             pause = _FIRST_PAUSE_S
         await clock.sleep(pause)

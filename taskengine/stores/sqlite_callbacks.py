@@ -48,6 +48,10 @@ class CallbackUnits(Units):
         at: int | None = await self._read(lambda db: db.value("next_callback", (passed_over,)))
         return at
 
+    async def release_claims(self, now: int) -> None:
+        """See `ports.Store.release_claims`."""
+        await self._write(partial(_release, now=now))
+
     async def callbacks(self, job_id: int) -> Sequence[Mapping[str, Any]]:
         """See `ports.CallbackStore.callbacks`: in order; `next_at` is when its line is due."""
         found = await self._read(lambda db: db.all("callbacks", (job_id,)))
@@ -72,6 +76,10 @@ def _claim(db: Session, *, values: Mapping[str, Any], lease_until: int) -> list[
     found = db.all("due_heads", values)
     db.many("claim_line", [(lease_until, row[0]) for row in found])
     return [DueCallback(*row[1:]) for row in found]
+
+
+def _release(db: Session, *, now: int) -> None:
+    db.run("release_claims", (now,))
 
 
 def _put_off(db: Session, *, values: Mapping[str, Any]) -> None:

@@ -131,6 +131,15 @@ async def test_a_callback_that_was_given_back_untried_counts_no_try(store: Store
     assert (await store.callbacks(1))[0]["last_status"] == 500
 
 
+async def test_claims_of_a_process_that_is_gone_are_released(store: Store) -> None:
+    """They are due at once, and what nobody had claimed keeps its time."""
+    await job_with(store, a_callback(mark="a"))
+    [due] = await claim(store)
+    assert await claim(store, START + 1) == []
+    await store.release_claims(START + 1)
+    assert [again.id for again in await claim(store, START + 1)] == [due.id]
+
+
 async def test_an_unsettled_claim_is_due_again_when_its_lease_is_over(store: Store) -> None:
     """Whoever claimed it may have died; its late word is still heard, and once only."""
     await job_with(store, a_callback(mark="a"), a_callback(mark="b"))

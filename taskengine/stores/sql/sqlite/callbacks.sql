@@ -28,6 +28,9 @@ ORDER BY lines.due_at, lines.id LIMIT :limit
 -- name: claim_line --
 UPDATE callback_lines SET due_at = ?, claimed = 1 WHERE id = ?
 
+-- name: release_claims --
+UPDATE callback_lines SET due_at = ?1, claimed = 0 WHERE claimed = 1
+
 -- name: settle_try --
 -- Where it was given back untried, nothing is said of a try.
 UPDATE callbacks
