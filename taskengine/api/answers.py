@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 CONTENT_TYPE = "application/json; charset=utf-8"
-_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Server": "task-engine"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiohttp import web
@@ -42,6 +44,15 @@ name: sealed
 parameters: {type: object, properties: {content_key: {type: string}, x: {type: integer}}}
 steps: {a: {handler: debug.noop}}
 """
+
+
+@cache
+def shared_catalog() -> Catalog:
+    """The built-in workflows and those of tests, loaded once."""
+    with TemporaryDirectory() as made:
+        folder = write_workflows(Path(made))
+        (folder / "sealed.yaml").write_text(SEALED)
+        return Catalog(CelEvaluator(), HANDLERS, [folder])
 
 
 def fail(run: Run) -> None:
@@ -113,7 +124,7 @@ class World:
             text = await response.read()
             if method != "HEAD" and response.status != 204:
                 assert response.headers["Content-Type"] == "application/json; charset=utf-8"
-            return Reply(response.status, json.loads(text) if text else None, dict(response.headers))
+            return Reply(response.status, json.loads(text) if text else None, response.headers)
 
     async def submit(self, workflow: str = "chain", *, by: str = ADMIN, **job: Any) -> int:
         """A job's id."""
@@ -144,10 +155,11 @@ class ApiServer(TestServer):
 async def api_world(tmp_path: Path, **changes: Any) -> AsyncIterator[World]:
     """The API, served; `changes` replace fields of its services."""
     clock, signals, evaluator = MovedClock(), Signals(), CelEvaluator()
-    folder = write_workflows(tmp_path / "workflows")
-    (folder / "sealed.yaml").write_text(SEALED)
-    catalog = Catalog(evaluator, HANDLERS, [folder])
-    async with open_store(f"sqlite:///{tmp_path}/test.db", clock) as real_store, open_broker("memory://") as real_broker:
+    catalog = shared_catalog()
+    async with (
+        open_store(f"sqlite:///{tmp_path}/test.db", clock) as real_store,
+        open_broker("memory://") as real_broker,
+    ):
         store, broker = Faulty(real_store, StoreUnavailable), Faulty(real_broker, BrokerUnavailable)
         services, decisions = _services(store, broker, catalog, evaluator, clock, signals)
         await services.tenants.bootstrap(ADMIN, ADMIN_KEY)
@@ -171,6 +183,9 @@ def _services(
     )
     directory.on_change(signals.admission.set)
 
+    async def ready() -> None:
+        await typed_store.check()
+
     async def schedules() -> Sequence[Schedule]:
         return (Schedule("clean_up", "Janitor", 3600, "ended jobs"), Schedule("off", "None", 1, "", active=False))
 
@@ -183,7 +198,7 @@ def _services(
         catalog=catalog,
         clock=clock,
         version="1.2.3",
-        ready=typed_store.check,
+        ready=ready,
         queues=lambda: ["work", "transcode"],
         schedules=schedules,
     )
