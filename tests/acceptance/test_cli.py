@@ -45,7 +45,8 @@ class Place:
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Nothing of the machine's but the path."""
         plain = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TASKENGINE_WORKFLOWS_DIR": "workflows"}
-        return plain | ({"TASKENGINE_URL": self.url} if self.url else {}) | more
+        found = {"TASKENGINE_URL": self.url} if self.url else {}
+        return {**plain, **found, **more}
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         """Start a command; its output is read by pipes."""

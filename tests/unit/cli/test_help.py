@@ -72,3 +72,10 @@ def test_help_answers_at_once(arguments: tuple[str, ...]) -> None:
         seconds.append(time.monotonic() - begun)
 
     assert min(seconds) < BAR_S
+
+
+def test_the_reference_page_says_what_help_says() -> None:
+    """`scripts/generate_cli_reference.py` writes it."""
+    from scripts.generate_cli_reference import PAGE, page
+
+    assert PAGE.read_text(encoding="utf-8") == page()
