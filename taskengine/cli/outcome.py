@@ -123,7 +123,8 @@ def _explain(error: TaskEngineError | OSError) -> int:
     click.echo(f"Error: {_text(error)}", err=True)
     if isinstance(error, InvalidRequest):
         for fault in error.faults:
-            click.echo(f"  {fault_text(fault)}", err=True)
+            if fault_text(fault) != str(error):
+                click.echo(f"  {fault_text(fault)}", err=True)
     return exit_code_of(error)
 
 
