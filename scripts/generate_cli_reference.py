@@ -49,7 +49,10 @@ def _sections(command: click.Command, name: str) -> Iterator[str]:
         for inner in command.commands.values():
             yield from _sections(inner, f"{name} {inner.name}")
         return
-    context = click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH)
+    names = taskengine.context_settings["help_option_names"]
+    context = click.Context(
+        command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH, help_option_names=names
+    )
     yield f"## {name.removeprefix(f'{PROGRAM} ')}\n\n```text\n{command.get_help(context)}\n```\n"
 
 
