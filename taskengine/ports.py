@@ -329,8 +329,8 @@ class JobStore(Protocol):
         """When the next timer of `due` is over; None where there is none."""
         ...
 
-    async def gated(self, now: int) -> Sequence[tuple[int, str]]:
-        """(job id, semaphore_url) of scheduled jobs whose `run_at` has passed and that wait for a semaphore."""
+    async def gated(self, now: int) -> Sequence[tuple[int, str, str]]:
+        """(job id, client, semaphore_url) of scheduled jobs whose `run_at` has passed and that wait for a semaphore."""
         ...
 
     async def ready_queues(self) -> Sequence[str]:
@@ -360,7 +360,7 @@ class JobStore(Protocol):
         ...
 
     async def progress(self, job_ids: Sequence[int]) -> Mapping[int, float]:
-        """0–1 of each job: the mean over its tasks outside on_failure (ended ones count 1)."""
+        """0–1 of each job: the mean over its tasks by weight, outside on_failure; ended ones count 1, skipped ones not."""
         ...
 
     async def positions(self, job_ids: Sequence[int]) -> Mapping[int, int]:

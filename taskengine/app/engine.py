@@ -29,6 +29,7 @@ from taskengine.engine.dispatcher import Dispatcher, DispatchPolicy
 from taskengine.engine.effects import Effects
 from taskengine.engine.janitor import Janitor
 from taskengine.engine.jobs import Jobs
+from taskengine.engine.judging import Offer
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.reaper import Reaper
 from taskengine.engine.rules import Decisions
@@ -38,6 +39,7 @@ from taskengine.engine.signals import Signals
 from taskengine.engine.supervisor import supervise
 from taskengine.engine.tenants import Tenants
 from taskengine.handlers import load_handlers
+from taskengine.media.profiles import profile_names
 from taskengine.net import GuardedClients, Timeouts, networks
 from taskengine.ports import Broker, Clock, Store
 from taskengine.settings import Settings
@@ -113,7 +115,16 @@ class _Parts:
             store, decisions, effects, clock, heartbeat_s=settings.heartbeat_s, missed=settings.lease_missed
         )
         self.jobs = Jobs(
-            store, catalog, evaluator, decisions, effects, self.progress, self.book, clock, self._judge(clients)
+            store,
+            catalog,
+            evaluator,
+            decisions,
+            effects,
+            self.progress,
+            self.book,
+            clock,
+            self._judge(clients),
+            self._offer(),
         )
 
     def loops(self) -> Mapping[str, Loop]:
@@ -173,6 +184,11 @@ class _Parts:
         }
         allow = [str(network) for network in self.settings.outbound_allow]
         return DispatchPolicy(self.settings.heartbeat_s, lambda _client: named, lambda _client: allow)
+
+    def _offer(self) -> Offer:
+        storages = build_storages(self.settings)
+        roots = {name: storages.roots(name) for name in storages.names()}
+        return Offer(self.settings.default_storage, roots, profile_names())
 
     def _judge(self, clients: GuardedClients) -> Callable[[str, str], str | None]:
         def judge(client: str, url: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from taskengine.cli.definitions import catalog_of, queues_of
 from taskengine.cli.local import configure_log, local_options, read_settings
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from taskengine.settings import Settings
 
 ALL_QUEUES = "all"
@@ -45,8 +48,19 @@ def serve(config: Path | None, *, no_workers: bool, concurrencies: Sequence[str]
 
     from taskengine.app import serve as host
 
-    # asyncio's own loop: uvloop gives this server nothing measurable, and spawns subprocesses many times slower
-    asyncio.run(host(settings, workers=not no_workers, ready=lambda url: click.echo(ready_line(url, settings))))
+    with asyncio.Runner(loop_factory=_new_loop if no_workers else None) as runner:
+        runner.run(host(settings, workers=not no_workers, ready=lambda url: click.echo(ready_line(url, settings))))
+
+
+def _new_loop() -> AbstractEventLoop:
+    """uvloop, for a process that spawns nothing: where workers are, its forks would hold the loop."""
+    if sys.platform == "win32":
+        import asyncio
+
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
 
 
 def ready_line(url: str, settings: Settings) -> str:

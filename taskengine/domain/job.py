@@ -96,6 +96,7 @@ class Task:
     error: str | None = None
     error_kind: str | None = None
     exit_code: int | None = None
+    weight: float = 1.0  # its share of the job's progress
 
     @property
     def name(self) -> str:

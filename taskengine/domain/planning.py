@@ -73,4 +73,5 @@ def new_task(job: Job, step: Step, *, index: int | None = None, item: Any = None
         priority=job.priority,
         top_of_queue=job.top_of_queue,
         timeout_s=step.timeout_s,
+        weight=step.weight,
     )

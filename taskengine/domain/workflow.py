@@ -33,6 +33,7 @@ class Step:
     optional: bool = False
     callback: bool = True  # whether its tasks make callbacks (its own `callback` and the workflow's `callbacks.tasks`)
     on_failure: bool = False
+    weight: float = 1.0  # its share of the job's progress
 
 
 @dataclass(frozen=True, slots=True)

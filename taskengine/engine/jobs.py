@@ -18,6 +18,7 @@ from taskengine.domain.status import JobState
 from taskengine.domain.tenants import Caller
 from taskengine.domain.words import nearest
 from taskengine.engine.effects import Effects
+from taskengine.engine.judging import Offer, judge_names
 from taskengine.engine.progress import Progress, ProgressBook
 from taskengine.engine.rules import ClientRulesBook, Decisions
 from taskengine.ports import (
@@ -81,10 +82,11 @@ class Jobs:
         clients: ClientRulesBook,
         clock: Clock,
         judge_url: UrlJudge,
+        offer: Offer,
     ) -> None:
         self._store, self._catalog, self._evaluator = store, catalog, evaluator
         self._decisions, self._effects, self._progress = decisions, effects, progress
-        self._clients, self._clock, self._judge_url = clients, clock, judge_url
+        self._clients, self._clock, self._judge_url, self._offer = clients, clock, judge_url, offer
         self._kept: set[str] = set()  # digests of the definitions that are in the store
 
     # --------------------------------------------------------------------------------------------------------- submit
@@ -138,6 +140,7 @@ class Jobs:
             checked = loaded.parameters.check(submission.parameters, strict=strict)
             faults.extend(checked.faults)
             arguments, warnings = checked.arguments, checked.warnings
+            faults.extend(judge_names(loaded.workflow, arguments, self._offer))
         faults.extend(self._url_faults(submission, arguments))
         faults.extend([fault async for fault in self._after_faults(submission)])
         if faults or loaded is None:

@@ -114,13 +114,13 @@ class Scheduler:
         gated = await self._store.gated(self._clock.now())
         limit = asyncio.Semaphore(50)
 
-        async def ask(job_id: int, url: str) -> int | None:
+        async def ask(job_id: int, client: str, url: str) -> int | None:
             async with limit:
-                is_open, answer = await self._semaphores.open(url, "")
+                is_open, answer = await self._semaphores.open(url, client)
             log.debug("semaphore_asked", job_id=job_id, open=is_open, answer=answer)
             return job_id if is_open else None
 
-        asked = await asyncio.gather(*(ask(job_id, url) for job_id, url in gated))
+        asked = await asyncio.gather(*(ask(*gate) for gate in gated))
         await self._queue([job_id for job_id in asked if job_id is not None], JobState.SCHEDULED)
 
     async def _queue(self, job_ids: Sequence[int], state: JobState) -> None:

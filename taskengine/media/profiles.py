@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -70,12 +71,17 @@ def profiles_folder() -> Path:
     return Path(taskengine.__file__).parent / "config" / "profiles"
 
 
+def profile_names(folder: Path | None = None) -> Sequence[str]:
+    """Every profile there is."""
+    return sorted(file.stem for file in (folder or profiles_folder()).glob("*.yaml"))
+
+
 def load_profile(name: str, folder: Path | None = None) -> Profile:
     """A profile by name. InputFault where there is none of it, ResourceFault where the file is wrong."""
     folder = folder or profiles_folder()
     path = folder / f"{name}.yaml"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) or not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        known = ", ".join(profile_names(folder))
         raise InputFault(f"encoding_profile: there is no profile {name!r}; there are: {known}")
     return parse_profile(path.read_text(encoding="utf-8"), path.name)
 

@@ -116,12 +116,13 @@ def task_from(row: Row) -> Task:
         id_, job_id, step, index, handler, queue, state, created_at, on_failure, priority, top_of_queue, item, inputs,
         timeout_s, attempt, token, tries, timeouts, losses, ready_at, dispatched_at, published, worker_id, worker,
         seen_at, started_at, attempt_started_at, ended_at, progress, outputs, error, error_kind, exit_code,
+        weight,
     ) = row  # fmt: skip
     return Task(
         id_, job_id, step, index, handler, queue, TaskState(state), created_at, bool(on_failure), priority,
         bool(top_of_queue), None if item is None else load(item), load(inputs), timeout_s, attempt, token, tries,
         timeouts, losses, ready_at, dispatched_at, bool(published), worker_id, worker, seen_at, started_at,
-        attempt_started_at, ended_at, progress, load(outputs), error, error_kind, exit_code,
+        attempt_started_at, ended_at, progress, load(outputs), error, error_kind, exit_code, weight,
     )  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def task_values(task: Task) -> Row:
         dump(task.inputs), task.timeout_s, task.attempt, task.token, task.tries, task.timeouts, task.losses,
         task.ready_at, task.dispatched_at, task.published, task.worker_id, plain(task.worker), task.seen_at,
         task.started_at, task.attempt_started_at, task.ended_at, task.progress, dump(task.outputs), plain(task.error),
-        task.error_kind, task.exit_code,
+        task.error_kind, task.exit_code, task.weight,
     )  # fmt: skip
 
 

@@ -51,9 +51,9 @@ class ReadingUnits(Units):
         at: int | None = await self._read(lambda db: db.value("next_due"))
         return at
 
-    async def gated(self, now: int) -> Sequence[tuple[int, str]]:
+    async def gated(self, now: int) -> Sequence[tuple[int, str, str]]:
         """See `ports.JobStore.gated`."""
-        return [(row[0], row[1]) for row in await self._read(lambda db: db.all("gated", (now,)))]
+        return [(row[0], row[1], row[2]) for row in await self._read(lambda db: db.all("gated", (now,)))]
 
     async def ready_queues(self) -> Sequence[str]:
         """See `ports.JobStore.ready_queues`."""

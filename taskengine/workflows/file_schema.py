@@ -42,6 +42,10 @@ _STEP = {
         "retry": _RETRY,
         "optional": {"type": "boolean", "description": "Its failure does not fail the job."},
         "callback": {"type": "boolean", "description": "false: no task callbacks for it."},
+        "weight": {
+            "type": "number", "exclusiveMinimum": 0,
+            "description": "Its share of the job's progress; 1 where it is not given.",
+        },
     },
 }  # fmt: skip
 _STEPS = {"type": "object", "propertyNames": _NAME, "additionalProperties": {"$ref": "#/$defs/step"}}

@@ -147,6 +147,7 @@ def _step(
         optional=step.get("optional", False),
         callback=step.get("callback", True) and reports,
         on_failure=on_failure,
+        weight=float(step.get("weight", 1)),
     )
 
 

@@ -120,17 +120,19 @@ async def test_progress_is_taken_from_the_token_that_is_out(store: Store) -> Non
 
 
 async def test_a_jobs_progress_is_the_mean_of_its_tasks(store: Store) -> None:
-    """Ended tasks count 1, those of on_failure do not count."""
+    """By weight: ended tasks count 1; skipped ones and those of on_failure do not count."""
     tasks = [
         a_task(1, "a", state=TaskState.SKIPPED),
-        a_task(1, "b", state=TaskState.RUNNING, progress=0.5),
+        a_task(1, "b", state=TaskState.RUNNING, progress=0.5, weight=6.0),
         a_task(1, "c"),
         a_task(1, "d", state=TaskState.COMPLETED, progress=0.1),
         a_task(1, "e", on_failure=True),
     ]
-    await submit(store, Changes(a_job(1), new_tasks=tasks), Changes(a_job(2)))
+    skipped = [a_task(3, state=TaskState.SKIPPED)]
+    await submit(store, Changes(a_job(1), new_tasks=tasks), Changes(a_job(2)), Changes(a_job(3), new_tasks=skipped))
     progress = await store.progress([1, 2, 3])
-    assert progress.get(1) == pytest.approx(2.5 / 4)
+    assert progress.get(1) == pytest.approx((6 * 0.5 + 1) / 8)
+    assert progress.get(3) == 1.0
     assert progress.get(2, 0.0) == 0.0
 
 
@@ -176,7 +178,7 @@ async def test_gated_jobs_are_those_whose_time_has_come(store: Store) -> None:
     await submit(
         store, *(Changes(a_job(i, run_at=at, **gate)) for i, at in ((1, START + 5), (2, None), (3, START + 9)))
     )
-    assert list(await store.gated(START + 5)) == [(2, "http://gate/"), (1, "http://gate/")]
+    assert list(await store.gated(START + 5)) == [(2, "demo", "http://gate/"), (1, "demo", "http://gate/")]
     assert await store.next_due() is None
 
 

@@ -180,6 +180,15 @@ async def test_what_is_not_supported_is_refused_by_name(world: Bench) -> None:
         await world.engine.jobs.submit(Submission("demo", "chian", {}))
     with pytest.raises(InvalidRequest, match="not yet supported: the workflow vodcapture"):
         await world.engine.jobs.submit(Submission("demo", "vodcapture", {}))
+    vodstream = {"content_id": "x", "source_folder": "in"}
+    for given, text in (
+        ({"source_storage": "S3"}, "not yet supported: source_storage 'S3'"),
+        ({"source_storage": "s3"}, "'s3' is not known"),
+        ({"output_root": "elsewhere"}, "'elsewhere' is not known; there are: output_root"),
+        ({"encoding_profile": "H265"}, "not yet supported: encoding_profile 'H265'"),
+    ):
+        with pytest.raises(InvalidRequest, match=text):
+            await world.engine.jobs.submit(Submission("demo", "vodstream", {**vodstream, **given}))
     with pytest.raises(InvalidRequest) as caught:
         await world.engine.jobs.submit(Submission("demo", "vodstream", {"drm": ["widevine"], "cpix": True}))
     assert {fault.path for fault in caught.value.faults} >= {

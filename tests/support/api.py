@@ -21,6 +21,7 @@ from taskengine.domain.execution import Run
 from taskengine.engine.directory import Directory
 from taskengine.engine.effects import Effects
 from taskengine.engine.jobs import Jobs
+from taskengine.engine.judging import Offer
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.rules import Decisions
 from taskengine.engine.settings_book import SettingsBook
@@ -178,8 +179,9 @@ def _services(
     decisions = Decisions(typed_store, catalog, evaluator, book, clock, {})
     effects = Effects(typed_broker, signals, lambda _: None, lambda: None)
     progress = ProgressBook(typed_store, clock)
+    offer = Offer("local", {"local": ["output_root", "source_root"]}, ["H264"])
     jobs = Jobs(
-        typed_store, catalog, evaluator, decisions, effects, progress, book, clock, lambda _, url: judge_url(url)
+        typed_store, catalog, evaluator, decisions, effects, progress, book, clock, lambda _, url: judge_url(url), offer
     )
     directory.on_change(signals.admission.set)
 

@@ -10,7 +10,7 @@ tasks.id, tasks.job_id, tasks.step, tasks.item_index, tasks.handler, tasks.queue
 tasks.on_failure, tasks.priority, tasks.top_of_queue, tasks.item, tasks.inputs, tasks.timeout_s, tasks.attempt,
 tasks.token, tasks.tries, tasks.timeouts, tasks.losses, tasks.ready_at, tasks.dispatched_at, tasks.published,
 tasks.worker_id, tasks.worker, tasks.seen_at, tasks.started_at, tasks.attempt_started_at, tasks.ended_at,
-tasks.progress, tasks.outputs, tasks.error, tasks.error_kind, tasks.exit_code
+tasks.progress, tasks.outputs, tasks.error, tasks.error_kind, tasks.exit_code, tasks.weight
 
 -- name: take_ids --
 UPDATE sequences SET value = max(value, ?) + ? WHERE name = ? RETURNING value
@@ -48,8 +48,8 @@ UPDATE jobs SET endpoints = ?, priority = ?, top_of_queue = ?, run_at = ?, semap
 INSERT INTO tasks (
     id, job_id, step, item_index, handler, queue, state, created_at, on_failure, priority, top_of_queue, item, inputs,
     timeout_s, attempt, token, tries, timeouts, losses, ready_at, dispatched_at, published, worker_id, worker,
-    seen_at, started_at, attempt_started_at, ended_at, progress, outputs, error, error_kind, exit_code
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    seen_at, started_at, attempt_started_at, ended_at, progress, outputs, error, error_kind, exit_code, weight
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: update_task --
 UPDATE tasks SET

@@ -46,7 +46,7 @@ SELECT min(at) FROM (
 )
 
 -- name: gated --
-SELECT id, semaphore_url FROM jobs
+SELECT id, client, semaphore_url FROM jobs
 WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND coalesce(run_at, 0) <= ? ORDER BY coalesce(run_at, 0), id
 
 -- name: ready_queues --
@@ -155,7 +155,12 @@ SELECT task_id, attempt, token, worker, started_at, ended_at, outcome, error, er
 FROM attempts WHERE task_id IN (SELECT value FROM json_each(?)) ORDER BY task_id, attempt
 
 -- name: progress --
-SELECT job_id, avg(CASE WHEN ended_at IS NOT NULL THEN 1.0 ELSE progress END) FROM tasks
+-- What was skipped is no work; where nothing else is, all of it is done.
+SELECT job_id, coalesce(
+    sum(weight * CASE WHEN ended_at IS NOT NULL THEN 1.0 ELSE progress END) FILTER (WHERE state <> 'skipped')
+        / sum(weight) FILTER (WHERE state <> 'skipped'),
+    1.0
+) FROM tasks
 WHERE job_id IN (SELECT value FROM json_each(?)) AND on_failure = 0 GROUP BY job_id
 
 -- name: queued_places --

@@ -112,6 +112,7 @@ CREATE TABLE tasks (
     error TEXT,
     error_kind TEXT,
     exit_code INTEGER,
+    weight REAL NOT NULL,
     CONSTRAINT tasks_ended
         CHECK ((ended_at IS NOT NULL) = (state IN ('completed', 'failed', 'skipped', 'cancelled'))),
     CONSTRAINT tasks_fenced CHECK (token IS NOT NULL OR state NOT IN ('dispatched', 'running')),

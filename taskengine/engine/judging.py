@@ -1,0 +1,52 @@
+"""Judges, at submission, what the parameters name of the installation: storages, their roots, encoding profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskengine.domain.errors import Fault
+from taskengine.domain.words import nearest
+from taskengine.domain.workflow import Workflow
+
+PUBLISHED_STORAGES = frozenset({"local", "S3", "azure_blob"})
+PUBLISHED_PROFILES = frozenset({"H264", "H265", "AV1"})
+SOURCE_ROOT = "source_root"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the installation has: storages with the keys of their roots, and the ladders of `config/profiles`."""
+
+    default_storage: str
+    storages: Mapping[str, Sequence[str]]
+    profiles: Sequence[str]
+
+
+def judge_names(workflow: Workflow, arguments: Mapping[str, Any], offer: Offer) -> list[Fault]:
+    """A fault for each name that the installation does not know. Only published workflows' parameters are known to
+    mean storages and profiles; `output_root` is every workflow's."""
+    faults: list[Fault] = []
+    if workflow.published:
+        for name in ("source_storage", "destination_storage"):
+            faults += _unknown(name, arguments.get(name), offer.storages, PUBLISHED_STORAGES)
+        if "encoding_profile" in arguments:
+            faults += _unknown("encoding_profile", arguments["encoding_profile"], offer.profiles, PUBLISHED_PROFILES)
+    storage = arguments.get("destination_storage") or arguments.get("source_storage") or offer.default_storage
+    roots = [root for root in offer.storages.get(storage, ()) if root != SOURCE_ROOT]
+    if roots:
+        faults += _unknown("output_root", arguments.get("output_root"), roots, frozenset())
+    return faults
+
+
+def _unknown(name: str, value: Any, known: Sequence[str] | Mapping[str, Any], later: frozenset[str]) -> list[Fault]:
+    """[] where the value is known (or not given)."""
+    if value is None or value in known:
+        return []
+    listed = ", ".join(sorted(known))
+    if value in later:
+        text = f"not yet supported: {name} {value!r}; here there are: {listed}"
+    else:
+        text = f"{name}: {str(value)[:100]!r} is not known; there are: {listed}{nearest(str(value)[:100], known)}"
+    return [Fault(f"/parameters/{name}", text)]
