@@ -51,6 +51,8 @@ from taskengine.workflows.expressions import CelEvaluator
 
 log = structlog.get_logger(__name__)
 
+_BEGINNERS = ("admissions", "dispatcher")  # the loops that begin something new
+
 Loop = Callable[[], Awaitable[None]]
 
 
@@ -94,6 +96,7 @@ class _Parts:
         self.book = SettingsBook(store, self.directory, settings.engine.model_dump())
         self.tenants = Tenants(store, clock, self.directory)
         self.signals = Signals()
+        self.draining = asyncio.Event()  # nothing new is begun
         self.directory.on_change(self.signals.admission.set)
         self.callbacks = CallbackDelivery(store, self._sender(clients), clock, _callback_policy(settings))
         self.janitor = Janitor(
@@ -216,15 +219,20 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         parts = _Parts(settings, store, broker, clients, _catalog(settings), clock)
         await _bootstrap(parts)
         async with asyncio.TaskGroup() as group:
-            loops = [group.create_task(supervise(name, loop, clock)) for name, loop in parts.loops().items()]
+            loops = {name: group.create_task(supervise(name, loop, clock)) for name, loop in parts.loops().items()}
             try:
                 async with _serving(parts, http=http) as url, _working(parts, workers=workers):
-                    yield Engine(settings, store, broker, parts.catalog, parts.tenants, parts.jobs, url)
+                    try:
+                        yield Engine(settings, store, broker, parts.catalog, parts.tenants, parts.jobs, url)
+                    finally:
+                        parts.draining.set()
+                        for name in _BEGINNERS:
+                            loops[name].cancel()
                 parts.coordinator.stop()
-                await asyncio.wait(loops[:1], timeout=settings.drain_grace_s)
+                await asyncio.wait([loops["coordinator"]], timeout=settings.drain_grace_s)
                 await parts.progress.flush()
             finally:
-                for loop in loops:
+                for loop in loops.values():
                     loop.cancel()
 
 
@@ -271,18 +279,14 @@ async def _serving(parts: _Parts, *, http: bool) -> AsyncIterator[str | None]:
     if not http:
         yield None
         return
-    draining = asyncio.Event()
 
     async def ready() -> None:
-        if draining.is_set():
+        if parts.draining.is_set():
             raise StoreUnavailable("the engine is draining")
         await parts.store.check()
 
     async with listening(create_app(_services(parts, ready)), parts.settings.host, parts.settings.port) as url:
-        try:
-            yield url
-        finally:
-            draining.set()
+        yield url
 
 
 def _services(parts: _Parts, ready: Callable[[], Awaitable[None]]) -> Services:
