@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskengine.domain.callbacks import job_body, task_body
 from taskengine.domain.job import Callback, Event, LogEntry, Task
+from taskengine.domain.messages import MAX_TEXT
 from taskengine.domain.status import JobState
 from taskengine.domain.times import format_utc as utc
 
@@ -16,13 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["job_ended", "job_event", "log", "task_event", "utc", "worker_log"]
 
-MAX_LOG_MESSAGE = 16 * 1024  # characters of one entry
 _SEVERITIES = range(5)
 
 
 def log(run: Run, progname: str, message: str, task: Task | None = None, *, severity: int = 1) -> None:
     """One line of the job's log."""
-    run.changes.logs.append(LogEntry(severity, progname, message[:MAX_LOG_MESSAGE], run.now, task))
+    run.changes.logs.append(LogEntry(severity, progname, message[:MAX_TEXT], run.now, task))
 
 
 def worker_log(run: Run, task: Task, entries: Sequence[Any]) -> None:
@@ -36,7 +36,7 @@ def worker_log(run: Run, task: Task, entries: Sequence[Any]) -> None:
             LogEntry(
                 severity=severity if severity in _SEVERITIES else 1,
                 progname="worker",
-                message=str(entry.get("message", ""))[:MAX_LOG_MESSAGE],
+                message=str(entry.get("message", ""))[:MAX_TEXT],
                 created_at=at if isinstance(at, int) and 0 < at <= run.now else run.now,
                 task=task,
                 visible=bool(entry.get("visible", True)),

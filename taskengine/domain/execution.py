@@ -14,7 +14,7 @@ from typing import Any
 from taskengine.domain import emission
 from taskengine.domain.errors import ErrorKind, ExpressionError
 from taskengine.domain.job import Attempt, Cancel, Changes, Job, Snapshot, Task
-from taskengine.domain.messages import Report, ReportEvent
+from taskengine.domain.messages import MAX_INPUT_BYTES, Report, ReportEvent, encode
 from taskengine.domain.planning import Evaluate, items_of, new_task
 from taskengine.domain.retry import RetryDefaults, retry_delay
 from taskengine.domain.scope import scope_of
@@ -36,6 +36,7 @@ class Rules:
     retry: RetryDefaults = RetryDefaults()
     callback_ids: str = "number"
     extra_fields: bool = True
+    unusable: str | None = None  # why the definition cannot be gone by (any more): the job is given up
 
 
 class Run:
@@ -144,7 +145,7 @@ class Run:
             self.enqueue()
         if job.state is not JobState.STARTED:
             return
-        if job.deadline_at is not None and job.deadline_at <= self.now and not job.failing:
+        if job.deadline_at is not None and job.deadline_at <= self.now:
             self._give_up(f"the job's time limit of {job.timeout_s:g} s is over")
         for task in self.tasks:
             if task.state is TaskState.RETRY_WAIT and (task.ready_at or 0) <= self.now:
@@ -179,6 +180,15 @@ class Run:
             emission.log(self, "controller", f"worker {task.worker} is lost", task, severity=2)
             self._fail_attempt(task, ErrorKind.LOST, f"the worker {task.worker} was lost", outcome="lost")
         self._advance()
+
+    def abandon(self, reason: str) -> None:
+        """The engine cannot decide about this job: end it with what is certain."""
+        if not self.job.ended:
+            self._cancel_open(reason)
+            self._move_job(JobState.BROKEN, tell=False)
+            self.job.error, self.job.failed, self.job.completed_at = reason, True, self.now
+            emission.log(self, "controller", f"job has failed: {reason}", severity=4)
+            emission.job_ended(self)
 
     def void(self) -> None:
         """The process that ran the attempts is gone with them: dispatch them again, at no try's cost."""
@@ -266,10 +276,25 @@ class Run:
         """Free what has waited for what ended, and end the job when nothing is left."""
         if self.job.state is not JobState.STARTED:
             return
+        if self.rules.unusable is not None:
+            self._leave(self.rules.unusable)
         while self._unblock():
             pass
-        if all(task.ended for task in self.tasks):
+        if any(not task.ended and task.state is not TaskState.BLOCKED for task in self.tasks):
+            return
+        if not self.job.failing and any(not task.ended for task in self.tasks):
+            self._give_up("no task of the job can start")
+            self._advance()
+        else:
+            self._cancel_open("what it needs was given up")  # clean-up behind a clean-up step that failed
             self._finish()
+
+    def _leave(self, reason: str) -> None:
+        """There is no definition to go by: neither to go on nor to clean up."""
+        if self.job.failing:
+            self._cancel_open(reason)
+        else:
+            self._give_up(reason)
 
     def _unblock(self) -> bool:
         """Judge every blocked task whose needs are satisfied; whether any task ended by it (then others may be free)."""
@@ -333,12 +358,22 @@ class Run:
     def _inputs(self, task: Task, step: Step, scope: Mapping[str, Any]) -> Mapping[str, Any]:
         if task.index is not None:
             scope = {**scope, "item": task.item, "index": task.index}
-        return dict(self.rules.evaluate(step.inputs, scope))
+        inputs = dict(self.rules.evaluate(step.inputs, scope))
+        try:
+            size = len(encode(inputs))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ExpressionError(f"with: the inputs are no JSON: {error}") from error
+        if size > MAX_INPUT_BYTES:
+            raise ExpressionError(f"with: the inputs are {size} bytes of JSON; at most {MAX_INPUT_BYTES} are allowed")
+        return inputs
 
     def _give_up(self, reason: str) -> None:
-        """The job fails: end what is left of it, then run its on_failure steps."""
-        self.job.failing, self.job.error = True, reason
+        """The job fails: end what is left of it, then run its on_failure steps. Its deadline has had its say."""
         self.changes.job_changed = True
+        self.job.deadline_at = None
+        if self.job.failing:
+            return
+        self.job.failing, self.job.error = True, reason
         self._cancel_open(f"cancelled: {reason}")
         for step in self.rules.workflow.on_failure.values():
             task = new_task(self.job, step)

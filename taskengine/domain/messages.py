@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +14,9 @@ from taskengine.domain.errors import ErrorKind, MessageError
 VERSION = 1
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024
+MAX_INPUT_BYTES = 240 * 1024  # of `with`: the rest of a task message finds room beside it
+MAX_TEXT = 16 * 1024  # characters of one log entry or error message
+_MAX_SLOTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +115,30 @@ class Report:
             return cls(
                 int(body["task_id"]), int(body["attempt"]), str(body["token"]), event, int(body.get("at") or 0), details
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise MessageError(f"not a report: {error!r}") from error
 
 
 def _check_details(event: ReportEvent, details: Mapping[str, Any]) -> None:
+    """What a store could not take, or a decision not read, is refused here: it would stop every report beside it."""
     if event is ReportEvent.COMPLETED:
         outputs = details.get("outputs") or {}
         if not isinstance(outputs, dict):
             raise TypeError("outputs is not an object")
     elif event is ReportEvent.FAILED:
-        ErrorKind(details["error"]["kind"])
-        str(details["error"]["message"])
-    elif event is ReportEvent.PROGRESS:
-        float(details["progress"])
+        error = details["error"]
+        ErrorKind(error["kind"])
+        str(error["message"])
+        exit_code = error.get("exit_code")
+        if exit_code is not None and not (isinstance(exit_code, int) and abs(exit_code) < 2**63):
+            raise TypeError("exit_code is not an integer")
+    elif event is ReportEvent.PROGRESS and not math.isfinite(float(details["progress"])):
+        raise ValueError("progress is not a finite number")
     elif event is ReportEvent.LOG and not isinstance(details["entries"], list):
         raise TypeError("entries is not a list")
+    process_s = details.get("process_s")
+    if process_s is not None and not (isinstance(process_s, int | float) and math.isfinite(process_s)):
+        raise TypeError("process_s is not a finite number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +184,16 @@ class WorkerMessage:
         body = decode(data)
         try:
             who = body["worker"]
-            queues = {str(queue): int(slots) for queue, slots in (who.get("queues") or {}).items()}
+            queues = {
+                str(queue): min(max(int(slots), 0), _MAX_SLOTS) for queue, slots in (who.get("queues") or {}).items()
+            }
             worker = WorkerInfo(str(who["id"]), str(who.get("name") or who["id"]), str(who.get("language", "")), queues)
+            f"{worker.id}{worker.language}".encode()  # half a surrogate pair cannot be kept
             running = [
                 Running(int(r["task_id"]), int(r["attempt"]), str(r["token"])) for r in body.get("running") or ()
             ]
             return cls(worker, running, [Report.from_dict(report) for report in body.get("reports") or ()])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise MessageError(f"not a worker message: {error!r}") from error
 
 
@@ -217,14 +232,18 @@ class ControlMessage:
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """JSON as it goes over the wire: UTF-8, compact."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    """JSON as it goes over the wire: UTF-8, compact. ValueError or TypeError for what JSON does not know."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair (a file name that is not UTF-8) goes as an escape
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def decode(data: bytes) -> dict[str, Any]:
     """Parse an object of the known version; raise MessageError."""
     try:
-        body = json.loads(data)
+        body = json.loads(data, parse_constant=_no_number)
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError(f"not JSON: {error}") from error
     if not isinstance(body, dict):
@@ -232,3 +251,7 @@ def decode(data: bytes) -> dict[str, Any]:
     if body.get("v") != VERSION:
         raise MessageError(f"version {body.get('v')!r} is not known; this reader knows {VERSION}")
     return body
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")

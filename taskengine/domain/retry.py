@@ -39,5 +39,8 @@ def retry_delay(
     if task.tries >= limit or (kind is ErrorKind.TIMEOUT and task.timeouts >= MAX_TIMEOUTS):
         return None
     first = defaults.delay_s if policy.delay_s is None else policy.delay_s
-    delay = min(first * policy.backoff ** min(task.tries, 64), policy.max_delay_s, _MAX_DELAY_S * 6)
+    try:
+        delay = min(first * policy.backoff**task.tries, policy.max_delay_s, _MAX_DELAY_S * 6)
+    except OverflowError:
+        delay = min(policy.max_delay_s, _MAX_DELAY_S * 6) if first else 0.0
     return delay * (1 + _JITTER * (2 * chance - 1))

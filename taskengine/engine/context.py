@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
-from taskengine.domain.messages import TaskMessage
+from taskengine.domain.messages import MAX_TEXT, TaskMessage
 from taskengine.engine.reporter import Reporter
 from taskengine.ports import Clock, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
 
@@ -103,8 +104,15 @@ class Context:
     def report_progress(
         self, fraction: float, *, message: str = "", speed: float | None = None, eta_s: float | None = None
     ) -> None:
-        """The attempt's latest progress."""
-        details = {"progress": round(fraction, 4), "message": message, "speed": speed, "eta_s": eta_s}
+        """The attempt's latest progress; numbers that are none (a duration of zero somewhere) are not told."""
+        if not math.isfinite(fraction):
+            return
+        details = {
+            "progress": round(fraction, 4),
+            "message": str(message)[:MAX_TEXT],
+            "speed": _finite(speed),
+            "eta_s": _finite(eta_s),
+        }
         self._reporter.progress(self.task, details)
 
     def _enter(self) -> None:
@@ -116,6 +124,10 @@ class Context:
         self._active -= 1
         if self._active == 0:
             self.process_s += time.monotonic() - self._busy_since
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ class Coordinator:
         self._effects, self._progress, self._clock = effects, progress, clock
         self._job_of: dict[int, int] = {}
         self._stopping = asyncio.Event()
+        self.listening = False  # whether workers can be heard now
 
     def stop(self) -> None:
         """`run` returns once everything that is there already was taken."""
@@ -50,8 +51,12 @@ class Coordinator:
     async def run(self) -> None:
         """Consume for ever. What was not acknowledged when this raises is delivered again."""
         async with self._broker.consume(Address.REPORTS, prefetch=_BATCH * 2) as consumer:
-            while deliveries := await self._next(consumer):
-                await self.take(deliveries)
+            self.listening = True
+            try:
+                while deliveries := await self._next(consumer):
+                    await self.take(deliveries)
+            finally:
+                self.listening = False
         if not self._stopping.is_set():
             raise BrokerUnavailable("the consumer of reports was closed")
 
@@ -109,7 +114,7 @@ class Coordinator:
             for worker_id, worker, report in by_job[run.job.id]:
                 run.report(worker_id, worker, report)
 
-        written = await self._decisions.decide(sorted(by_job), apply)
+        written = await self._decisions.decide_each(sorted(by_job), apply)
         self._log_attempts(written)
         await self._effects.follow(written)
 

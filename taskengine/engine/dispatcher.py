@@ -10,13 +10,15 @@ from typing import Any
 import structlog
 
 from taskengine.domain.messages import TaskMessage
-from taskengine.engine.signals import Signals
+from taskengine.engine.signals import SWEEP_S, Signals
 from taskengine.ports import Address, Broker, Clock, Dispatched, JobStore, Message, Outgoing
 
 log = structlog.get_logger(__name__)
 
 MIN_WINDOW = 8
 _WORKERS_FRESH_MS = 2_000
+_WORKERS_LIVE_MS = 60_000  # one that was silent for longer has no slots
+_SWEEP_MS = round(SWEEP_S * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,15 @@ class Dispatcher:
         self._slots_at = 0
 
     async def run(self) -> None:
-        """Dispatch whenever a queue has something to do; at the start, every queue."""
-        self._signals.ready_queues.update(await self._store.ready_queues())
-        self._signals.dispatch.set()
+        """Dispatch whenever a queue has something to do; at the start and now and then, look at every queue."""
+        swept = self._clock.now() - _SWEEP_MS
         while True:
-            await self._signals.dispatch.wait(self._clock)
+            now = self._clock.now()
+            if not 0 <= now - swept < _SWEEP_MS:
+                self._signals.ready_queues.update(await self._store.ready_queues())
+                swept = now
+            if not self._signals.ready_queues:
+                await self._signals.dispatch.wait(self._clock, SWEEP_S)
             queues, self._signals.ready_queues = self._signals.ready_queues, set()
             try:
                 await self.dispatch(sorted(queues))
@@ -64,10 +70,12 @@ class Dispatcher:
 
     async def _refresh_slots(self) -> None:
         now = self._clock.now()
-        if now - self._slots_at < _WORKERS_FRESH_MS:
+        if 0 <= now - self._slots_at < _WORKERS_FRESH_MS:
             return
         slots: dict[str, int] = {}
         for worker in await self._store.workers():
+            if worker["seen_at"] < now - _WORKERS_LIVE_MS:
+                continue
             for queue, count in worker["queues"].items():
                 slots[queue] = slots.get(queue, 0) + count
         self._slots, self._slots_at = slots, now

@@ -9,7 +9,7 @@ import structlog
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.domain.job import Cancel, Changes
 from taskengine.domain.messages import ControlAction, ControlMessage
-from taskengine.domain.status import JobState, TaskState
+from taskengine.domain.status import TASK_HELD, JobState, TaskState
 from taskengine.engine.signals import Signals
 from taskengine.ports import Address, Broker, Message, Outgoing
 
@@ -42,7 +42,8 @@ class Effects:
         signals = self._signals
         if changes.callbacks:
             self._wake_callbacks()
-        if changes.job_changed and changes.job.state is not changes.job_before:
+        moved = changes.job.state is not changes.job_before
+        if changes.job_changed and (moved or changes.job.state is JobState.QUEUED):
             signals.admission.set()
             signals.timers.set()
         if changes.job.state is JobState.SCHEDULED:
@@ -51,13 +52,20 @@ class Effects:
             self._on_ended(changes)
         if changes.job.state is JobState.PENDING or changes.job.ended:
             signals.awaited.set()
-        for task in [*(task for task, _ in changes.tasks.values()), *changes.new_tasks]:
-            if task.state in {TaskState.READY, TaskState.RUNNING} or task.ended:
-                signals.dispatch_queue(task.queue)
-            elif task.state is TaskState.RETRY_WAIT:
-                signals.timers.set()
+        self._wake_for_tasks(changes)
         if changes.job.state is JobState.STARTED and changes.job.deadline_at is not None:
             signals.timers.set()
+
+    def _wake_for_tasks(self, changes: Changes) -> None:
+        signals = self._signals
+        for task, before in changes.tasks.values():
+            if task.state is TaskState.READY or before in TASK_HELD:  # whatever became of it, it makes room
+                signals.dispatch_queue(task.queue)
+            if task.state is TaskState.RETRY_WAIT:
+                signals.timers.set()
+        for task in changes.new_tasks:
+            if task.state is TaskState.READY:
+                signals.dispatch_queue(task.queue)
 
     async def tell(self, cancels: Sequence[Cancel]) -> None:
         """Tell workers to end attempts; one that does not hear of it is refused at its next report."""

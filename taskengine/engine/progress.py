@@ -12,6 +12,7 @@ from taskengine.ports import Clock, JobStore
 
 _FLUSH_S = 1.0
 _KEPT = 10_000
+_GREATEST = 1e15  # beyond it a speed or a time left is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +77,4 @@ class ProgressBook:
 
 def _number(details: Mapping[str, Any], name: str) -> float | None:
     value = details.get(name)
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and abs(value) < _GREATEST else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -23,10 +23,21 @@ class Reaper:
     listening does not count: workers could not be heard then."""
 
     def __init__(
-        self, store: JobStore, decisions: Decisions, effects: Effects, clock: Clock, *, heartbeat_s: float, missed: int
+        self,
+        store: JobStore,
+        decisions: Decisions,
+        effects: Effects,
+        clock: Clock,
+        *,
+        heartbeat_s: float,
+        missed: int,
+        listening: Callable[[], bool],
     ) -> None:
         self._store, self._decisions, self._effects, self._clock = store, decisions, effects, clock
         self._heartbeat_s, self._lease_ms = heartbeat_s, round(heartbeat_s * missed * 1000)
+        # A gap that, with the heartbeat before it, could be taken for a lease that ran out.
+        self._gap_ms = round(heartbeat_s * max(missed - 1, 1.5) * 1000)
+        self._listening = listening
 
     async def run(self) -> None:
         """Look once per heartbeat."""
@@ -52,7 +63,7 @@ class Reaper:
         """The workers died with the process before this one (embedded broker): dispatch what they held again."""
         held = await self._store.held()
         job_ids = sorted({job_id for job_id, _, _ in held})
-        await self._effects.follow(await self._decisions.decide(job_ids, Run.void))
+        await self._effects.follow(await self._decisions.decide_each(job_ids, Run.void))
         return len(held)
 
     async def _take_back(self, expired: Sequence[tuple[int, int, str]]) -> bool:
@@ -64,13 +75,15 @@ class Reaper:
             for task_id, token in by_job[run.job.id]:
                 run.lose(task_id, token)
 
-        written = await self._decisions.decide(sorted(by_job), apply)
+        written = await self._decisions.decide_each(sorted(by_job), apply)
         await self._effects.follow(written)
         return bool(written)
 
     async def _listening_since(self, now: int) -> int:
+        if not self._listening():
+            return now
         since, until = (int(part) for part in (await self._store.meta(_LISTENING) or "0 0").split())
-        if now - until > self._lease_ms:
+        if not 0 <= now - until <= self._gap_ms:  # nobody listened, or the clock was set
             since = now
         await self._store.set_meta(_LISTENING, f"{since} {now}")
         return since

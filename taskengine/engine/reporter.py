@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.domain.messages import (
     MAX_MESSAGE_BYTES,
+    MAX_TEXT,
     Report,
     ReportEvent,
     Running,
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 _MAX_BATCH = 100
 _QUIET_S = 0.5  # how long progress and log entries may wait for company
 _RETRY_S = 0.5
+_ENTRIES_CHARS = 32 * 1024  # of entries in one report: also escaped, it is smaller than a message may be
 _MAX_LOG_ENTRIES = 2_000  # kept while the broker is away; the oldest of one task go first
 
 
@@ -35,6 +37,7 @@ class Reporter:
     def __init__(self, worker: WorkerInfo, broker: Broker, clock: Clock, heartbeat_s: float) -> None:
         self.worker = worker
         self._broker, self._clock, self._heartbeat_s = broker, clock, heartbeat_s
+        self._quiet_s = min(_QUIET_S, heartbeat_s)
         self._running: dict[str, Running] = {}
         self._urgent: list[tuple[Report, asyncio.Future[None]]] = []
         self._progress: dict[str, Report] = {}
@@ -69,7 +72,7 @@ class Reporter:
     def entry(self, task: TaskMessage, severity: int, message: str) -> None:
         """An entry for the task's log."""
         entries = self._entries.setdefault(task.token, (task, []))[1]
-        entries.append({"severity": severity, "message": message, "at": self._clock.now()})
+        entries.append({"severity": severity, "message": str(message)[:MAX_TEXT], "at": self._clock.now()})
         del entries[:-_MAX_LOG_ENTRIES]
         self._signal.set()
 
@@ -96,7 +99,7 @@ class Reporter:
             await self._signal.wait(self._clock, wait)
             while not self._urgent and (wait := (self._quiet_until - self._clock.now()) / 1000) > 0:
                 await self._signal.wait(self._clock, wait)
-        self._quiet_until = self._clock.now() + round(_QUIET_S * 1000)
+        self._quiet_until = self._clock.now() + round(self._quiet_s * 1000)
 
     async def _send_all(self) -> None:
         """At least one message (the heartbeat), as many as the reports need."""
@@ -129,14 +132,36 @@ class Reporter:
         kept = self._entries.pop(token, None)
         if kept is not None:
             task, entries = kept
-            report = self._report(task, ReportEvent.LOG, {"entries": entries})
-            self._urgent.append((report, asyncio.get_running_loop().create_future()))
+            for some in _portions(entries):
+                report = self._report(task, ReportEvent.LOG, {"entries": some})
+                self._urgent.append((report, asyncio.get_running_loop().create_future()))
+
+
+def _portions(entries: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The entries in their order, so many at a time that a report of them is no larger than a message may be."""
+    portion: list[Mapping[str, Any]] = []
+    chars = 0
+    for entry in entries:
+        more = len(entry["message"]) + 64
+        if portion and chars + more > _ENTRIES_CHARS:
+            yield portion
+            portion, chars = [], 0
+        portion.append(entry)
+        chars += more
+    yield portion
 
 
 def _parts(worker: WorkerInfo, running: list[Running], reports: list[Report]) -> list[bytes]:
-    """One message, or several where it would be larger than the contract allows."""
-    body = WorkerMessage(worker, running, reports).to_json()
-    if len(body) <= MAX_MESSAGE_BYTES or len(reports) < 2:
+    """One message, or several where it would be larger than the contract allows. A report that is no JSON is left out:
+    it must not keep the others, nor the heartbeat, from being sent."""
+    try:
+        body = WorkerMessage(worker, running, reports).to_json()
+    except (TypeError, ValueError, RecursionError):
+        if len(reports) == 1:
+            log.exception("report_left_out", task_id=reports[0].task_id, what=reports[0].event.value)
+            return _parts(worker, running, [])
+        body = None
+    if body is not None and (len(body) <= MAX_MESSAGE_BYTES or len(reports) < 2):
         return [body]
     half = len(reports) // 2
     return _parts(worker, running, reports[:half]) + _parts(worker, running, reports[half:])

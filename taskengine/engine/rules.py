@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from taskengine.domain.errors import NotFound, TaskEngineError
+import structlog
+
+from taskengine.domain.errors import ExpressionError, NotFound, StoreUnavailable, TaskEngineError, WorkflowError
 from taskengine.domain.execution import Rules, Run
 from taskengine.domain.job import Changes, Job, Snapshot
 from taskengine.domain.retry import RetryDefaults
-from taskengine.domain.workflow import Workflow
+from taskengine.domain.workflow import Step, Workflow
 from taskengine.ports import Clock, Evaluator, JobStore, WorkflowCatalog
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Decisions:
         self._clients, self._clock, self._chance = clients, clock, chance
         self._installation = installation  # what expressions see of every client, unless it has its own
         self._definitions: dict[str, Workflow] = {}
+        self._unusable: dict[str, str] = {}  # digest → why it cannot be gone by
 
     def remember(self, workflow: Workflow) -> None:
         """Keep a definition at hand."""
@@ -70,21 +75,61 @@ class Decisions:
         workflow = self._definitions.get(job.workflow_digest)
         if workflow is None:
             raise _DefinitionNeeded(job.workflow_digest)
+        return self._rules(job, workflow)
+
+    def _rules(self, job: Job, workflow: Workflow, unusable: str | None = None) -> Rules:
         client = self._clients.rules_of(job.client)
         return Rules(
             workflow=workflow,
-            evaluate=self._evaluator.evaluate,
+            evaluate=self._evaluate,
             chance=self._chance,
             new_id=lambda: uuid.uuid4().hex,
             client={**self._installation, **client.public},
             retry=client.retry,
             callback_ids=client.callback_ids,
             extra_fields=client.extra_fields,
+            unusable=unusable,
         )
+
+    def _evaluate(self, template: Any, scope: Mapping[str, Any]) -> Any:
+        """Whatever an expression raises is a fault of the expression."""
+        try:
+            return self._evaluator.evaluate(template, scope)
+        except ExpressionError:
+            raise
+        except Exception as error:
+            raise ExpressionError(f"an expression cannot be evaluated: {type(error).__name__}: {error}") from error
 
     def run(self, snapshot: Snapshot) -> Run:
         """A decision about a job, now."""
-        return Run(snapshot, self.rules(snapshot.job), self._clock.now())
+        reason = self._unusable.get(snapshot.job.workflow_digest)
+        return self._left(snapshot, reason) if reason else Run(snapshot, self.rules(snapshot.job), self._clock.now())
+
+    def _left(self, snapshot: Snapshot, reason: str) -> Run:
+        """A decision about a job that has no definition to go by."""
+        return Run(snapshot, self._rules(snapshot.job, _remains(snapshot), reason), self._clock.now())
+
+    async def decide_each(self, job_ids: Sequence[int], apply: Callable[[Run], None]) -> list[Changes]:
+        """As `decide`, where a job that cannot be decided must not keep the others from it: that job is ended."""
+        try:
+            return await self.decide(job_ids, apply)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(job_ids) == 1:
+                log.exception("decision_failed", job_id=job_ids[0])
+                return await self.abandon(job_ids, f"the engine failed: {type(error).__name__}: {error}")
+        return [changes for job_id in job_ids for changes in await self.decide_each([job_id], apply)]
+
+    async def abandon(self, job_ids: Sequence[int], reason: str) -> list[Changes]:
+        """End jobs about which no decision can be made."""
+
+        def leave(snapshot: Snapshot) -> Changes:
+            run = self._left(snapshot, reason)
+            run.abandon(reason)
+            return run.changes
+
+        return await self._store.decide(job_ids, leave)
 
     async def decide(self, job_ids: Sequence[int], apply: Callable[[Run], None]) -> list[Changes]:
         """Lock the jobs, let `apply` tell each run what happened, write what follows; the changes as written."""
@@ -102,9 +147,17 @@ class Decisions:
             try:
                 changes: list[Changes] = await call()
             except _DefinitionNeeded as needed:
-                await self.load(needed.digest)
+                await self._make_usable(needed.digest)
             else:
                 return changes
+
+    async def _make_usable(self, digest: str) -> None:
+        """Load a definition; where that cannot be, its jobs are told why."""
+        try:
+            await self.load(digest)
+        except (NotFound, WorkflowError) as error:
+            log.error("definition_unusable", digest=digest, error=str(error))  # noqa: TRY400 - it says enough
+            self._unusable[digest] = f"the workflow's definition cannot be used any more: {error}"
 
     async def load(self, digest: str) -> Workflow:
         """A definition by its digest, from memory or from the store."""
@@ -114,3 +167,13 @@ class Decisions:
                 raise NotFound(f"the definition {digest} is not in the store")
             self._definitions[digest] = self._catalog.compile(kept[1])
         return self._definitions[digest]
+
+
+def _remains(snapshot: Snapshot) -> Workflow:
+    """What is known of a definition by a job's tasks alone: their names."""
+    steps = {task.step: Step(task.step, task.handler, task.queue) for task in snapshot.tasks}
+    job = snapshot.job
+    return Workflow(
+        name=job.workflow, version="", description="", digest=job.workflow_digest, source="", supported=True,
+        schema={}, steps=steps, on_failure={}, job_callback={},
+    )  # fmt: skip

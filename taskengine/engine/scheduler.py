@@ -14,13 +14,13 @@ from taskengine.domain.job import Changes, Snapshot
 from taskengine.domain.status import JobState
 from taskengine.engine.effects import Effects
 from taskengine.engine.rules import Decisions
-from taskengine.engine.signals import Signals
+from taskengine.engine.signals import SWEEP_S, Signals
 from taskengine.ports import Candidates, Clock, JobStore, SemaphoreProbe
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 200
-_LONGEST_SLEEP_S = 3600.0
+_STUCK_S = 1.0  # a timer that is over and moved nothing (the clock was set back) is not rung again at once
 
 
 class Budgets(Protocol):
@@ -61,24 +61,33 @@ class Scheduler:
         """Give slots whenever one may be free."""
         while True:
             await self.admit()
-            await self._signals.admission.wait(self._clock)
+            await self._signals.admission.wait(self._clock, SWEEP_S)
 
     async def admit(self) -> None:
         """Start the jobs that fit now."""
         overall, budgets = await self._budgets.budgets()
+        failed: dict[int, str] = {}
 
         def pick(candidates: Candidates) -> list[int]:
+            failed.clear()
             queued = [Queued(*row) for row in candidates.queued]
             weights = {job.client: self._budgets.weight(job.client) for job in queued}
             started = [InSlot(client, priority) for client, priority, _ in candidates.started]
             return choose(started, queued, overall, budgets, weights)
 
-        def start(snapshot: Snapshot) -> Changes:
+        def start(snapshot: Snapshot) -> Changes | None:
             run = self._decisions.run(snapshot)
-            run.start()
+            try:
+                run.start()
+            except Exception as error:  # noqa: BLE001 - one that cannot be started must not hold up all others
+                failed[snapshot.job.id] = f"the engine failed: {type(error).__name__}: {error}"
+                return None
             return run.changes
 
         written = await self._decisions.with_definitions(lambda: self._store.admit(self._clock.now(), pick, start))
+        for job_id, reason in failed.items():
+            log.error("start_failed", job_id=job_id, error=reason)
+            written += await self._decisions.abandon([job_id], reason)
         await self._effects.follow(written)
         if written:  # there may be more than one look shows, and one with nothing to do has left its slot already
             self._signals.admission.set()
@@ -88,18 +97,19 @@ class Scheduler:
     async def timers(self) -> None:
         """Sleep until the next timer is over; a new one wakes the loop."""
         while True:
-            await self.ring()
+            least = 0.0 if await self.ring() else _STUCK_S
             due = await self._store.next_due()
-            wait = _LONGEST_SLEEP_S if due is None else min((due - self._clock.now()) / 1000, _LONGEST_SLEEP_S)
-            await self._signals.timers.wait(self._clock, max(wait, 0.0))
+            wait = SWEEP_S if due is None else min((due - self._clock.now()) / 1000, SWEEP_S)
+            await self._signals.timers.wait(self._clock, max(wait, least))
 
-    async def ring(self) -> None:
-        """Act on every timer that is over."""
+    async def ring(self) -> bool:
+        """Act on every timer that is over; whether none is left of those."""
         while job_ids := await self._store.due(self._clock.now(), _BATCH):
-            written = await self._decisions.decide(job_ids, Run.timers)
+            written = await self._decisions.decide_each(job_ids, Run.timers)
             await self._effects.follow(written)
             if not written:  # someone else was faster
-                return
+                return False
+        return True
 
     # ----------------------------------------------------------------------------------------------------- semaphores
 
@@ -125,10 +135,10 @@ class Scheduler:
 
     async def _queue(self, job_ids: Sequence[int], state: JobState) -> None:
         def apply(run: Run) -> None:
-            if run.job.state is state:
+            if run.job.state is state and (run.job.run_at or 0) <= run.now:  # it may have been changed meanwhile
                 run.enqueue()
 
-        await self._effects.follow(await self._decisions.decide(job_ids, apply))
+        await self._effects.follow(await self._decisions.decide_each(job_ids, apply))
 
     # --------------------------------------------------------------------------------------------------- awaited jobs
 
@@ -136,7 +146,7 @@ class Scheduler:
         """Look after each job that ended whether others have waited for it."""
         while True:
             await self.release_awaiting()
-            await self._signals.awaited.wait(self._clock)
+            await self._signals.awaited.wait(self._clock, SWEEP_S)
 
     async def release_awaiting(self) -> None:
         """Open the gate of jobs whose awaited jobs have completed; fail those that wait for one that did not."""
@@ -156,4 +166,4 @@ class Scheduler:
                 else:
                     run.open_gate()
 
-            await self._effects.follow(await self._decisions.decide([job_id], apply))
+            await self._effects.follow(await self._decisions.decide_each([job_id], apply))

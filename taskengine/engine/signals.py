@@ -6,6 +6,8 @@ import asyncio
 
 from taskengine.ports import Clock
 
+SWEEP_S = 10.0  # what no signal told of (a commit whose answer was lost, another engine's) is found by then
+
 
 class Signal:
     """A wake-up that is kept until somebody waits for it; many become one."""

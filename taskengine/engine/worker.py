@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -25,11 +24,13 @@ from taskengine.domain.errors import (
 )
 from taskengine.domain.messages import (
     MAX_OUTPUT_BYTES,
+    MAX_TEXT,
     ControlAction,
     ControlMessage,
     ReportEvent,
     TaskMessage,
     WorkerInfo,
+    encode,
 )
 from taskengine.engine.context import Facilities, open_context
 from taskengine.engine.reporter import Reporter
@@ -53,10 +54,13 @@ class _Attempt:
         self.work: asyncio.Task[Outcome] | None = None
         self.withdrawn = False  # cancelled or fenced: nothing more is reported of it
         self.process_s = 0.0
+        self._ended = False
 
     def end(self, *, withdrawn: bool) -> None:
+        """Cancel it, once: what cleans up after it must not be cancelled by the second word of the same."""
         self.withdrawn = self.withdrawn or withdrawn
-        if self.work is not None:
+        if self.work is not None and not self._ended:
+            self._ended = True
             self.work.cancel()
 
 
@@ -85,16 +89,18 @@ class _Pool:
         """A slot is free again."""
         async with self._changed:
             self._busy -= 1
+            self._changed.notify()
             if self._paused and self.consumer is not None:
                 self._paused = False
-                await self.consumer.resume()
-            self._changed.notify()
+                with contextlib.suppress(BrokerUnavailable):  # the next consumer is not paused
+                    await self.consumer.resume()
 
     async def hold_off(self) -> None:
         """Before an early acknowledgement: take nothing more where no slot is free."""
-        if self._busy >= self.slots and self.consumer is not None:
-            self._paused = True
-            await self.consumer.pause()
+        async with self._changed:
+            if self._busy >= self.slots and self.consumer is not None:
+                self._paused = True
+                await self.consumer.pause()
 
 
 class Worker:
@@ -207,6 +213,8 @@ class Worker:
         except MessageError as error:
             log.warning("task_message_rejected", queue=pool.queue, error=str(error))
             await delivery.reject(str(error))
+        except BrokerUnavailable as error:  # what is not settled is delivered again, marked so, and not run
+            log.warning("delivery_not_settled", queue=pool.queue, error=str(error))
         finally:
             await pool.give_back()
 
@@ -236,24 +244,36 @@ class Worker:
         await self._reporter.tell(attempt.task, ReportEvent.STARTED)
         done, _ = await asyncio.wait({work}, timeout=self._early_ack_s)
         if not done:
-            await pool.hold_off()
-            await delivery.ack()
+            with contextlib.suppress(BrokerUnavailable):  # no reason to end what runs
+                await pool.hold_off()
+                await delivery.ack()
 
     async def _execute(self, attempt: _Attempt) -> Outcome:
-        """Run the handler; whatever it raises becomes a report."""
+        """Run the handler; whatever it raises becomes a report, but for the cancellation that was asked for."""
         try:
-            outputs = await self._handle(attempt)
-            size = len(json.dumps(outputs, ensure_ascii=False, allow_nan=False).encode())
-            if size > MAX_OUTPUT_BYTES:
-                raise InternalFault(f"the outputs are {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} are allowed")
-        except Exception as error:
-            fault = _fault(error)
-            if type(fault) is InternalFault and not isinstance(error, TaskFailed):
-                log.exception("handler_failed", handler=attempt.task.handler, task_id=attempt.task.task_id)
-            details: dict[str, Any] = {"kind": fault.kind.value, "message": str(fault), "exit_code": fault.exit_code}
-            details["stderr_tail"] = fault.stderr_tail
-            return ReportEvent.FAILED, {"error": details, "process_s": round(attempt.process_s, 3)}
+            outputs = _checked(await self._handle(attempt))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            current = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling():
+                raise
+            return ReportEvent.FAILED, self._failure(attempt, error)
         return ReportEvent.COMPLETED, {"outputs": outputs, "process_s": round(attempt.process_s, 3)}
+
+    def _failure(self, attempt: _Attempt, error: BaseException) -> dict[str, Any]:
+        fault = _fault(error)
+        if type(fault) is InternalFault and not isinstance(error, TaskFailed):
+            task = attempt.task
+            log.error("handler_failed", handler=task.handler, task_id=task.task_id, exc_info=error)
+        code = fault.exit_code
+        details: dict[str, Any] = {
+            "kind": fault.kind.value,
+            "message": str(fault)[:MAX_TEXT],
+            "exit_code": code if isinstance(code, int) else None,
+            "stderr_tail": str(fault.stderr_tail)[-MAX_TEXT:],
+        }
+        return {"error": details, "process_s": round(attempt.process_s, 3)}
 
     async def _handle(self, attempt: _Attempt) -> Mapping[str, Any]:
         task = attempt.task
@@ -265,8 +285,8 @@ class Worker:
             try:
                 async with limit:
                     return await handler(context)
-            except TimeoutError as error:
-                if limit.expired():
+            except Exception as error:
+                if limit.expired():  # also where the end of it went wrong
                     raise TimeoutFault(f"the task did not end within its {task.timeout_s:g} s") from error
                 raise
             finally:
@@ -282,7 +302,20 @@ def _outcome(attempt: _Attempt, work: asyncio.Task[Outcome]) -> Outcome | None:
     return work.result()
 
 
-def _fault(error: Exception) -> TaskFailed:
+def _checked(outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a handler returned, where it can be told; InternalFault where it cannot."""
+    if not isinstance(outputs, Mapping):
+        raise InternalFault(f"the outputs are no object but {type(outputs).__name__}")
+    try:
+        size = len(encode(outputs))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InternalFault(f"the outputs are no JSON: {error}") from error
+    if size > MAX_OUTPUT_BYTES:
+        raise InternalFault(f"the outputs are {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} are allowed")
+    return dict(outputs)
+
+
+def _fault(error: BaseException) -> TaskFailed:
     """An error of a handler as a fault with its kind."""
     if isinstance(error, TaskFailed):
         return error
