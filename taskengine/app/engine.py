@@ -12,6 +12,8 @@ import structlog
 
 from taskengine import __version__
 from taskengine.api import HttpLimits, Services, create_app
+from taskengine.api.services import Schedule
+from taskengine.app.duties import duties
 from taskengine.app.http import listening
 from taskengine.app.workers import build_storages, build_worker
 from taskengine.brokers import open_broker
@@ -98,7 +100,9 @@ class _Parts:
         self.signals = Signals()
         self.draining = asyncio.Event()  # nothing new is begun
         self.directory.on_change(self.signals.admission.set)
-        self.callbacks = CallbackDelivery(store, self._sender(clients), clock, _callback_policy(settings))
+        self.callbacks = CallbackDelivery(
+            store, self._sender(clients), clock, _callback_policy(settings), retry_limit=self._retry_limit
+        )
         self.janitor = Janitor(
             store,
             LocalWorkspaces(Path(settings.workspace)),
@@ -154,6 +158,10 @@ class _Parts:
             "retention": self.janitor.retention,
         }
 
+    async def schedules(self) -> Sequence[Schedule]:
+        """The recurring duties, as `GET /schedules` shows them."""
+        return duties(await self.book.schedule_interval(), self.settings.heartbeat_s)
+
     def queues(self) -> Sequence[str]:
         """Every queue that a workflow names."""
         named = {"transcode", "package", "work"}
@@ -184,6 +192,10 @@ class _Parts:
             verify_tls=config.callback_verify_tls and self.settings.callbacks.verify_tls,
             allow=networks(config.outbound_allow),
         )
+
+    def _retry_limit(self, client: str) -> int:
+        """Tries of a task callback that the client does not want, as the settings say now."""
+        return self.book.rules_of(client).retry.limit
 
     def _dispatch_policy(self) -> DispatchPolicy:
         storages = build_storages(self.settings)
@@ -308,7 +320,8 @@ def _services(parts: _Parts, ready: Callable[[], Awaitable[None]]) -> Services:
         version=__version__,
         ready=ready,
         queues=parts.queues,
-        wake_callbacks=parts.callbacks.wake,
+        schedules=parts.schedules,
+        wake_callbacks=parts.callbacks.replayed,
         database_name=str(settings.database_url).partition(":")[0],
         broker_name=str(settings.broker_url).partition(":")[0],
         health_aliases=settings.health.aliases,

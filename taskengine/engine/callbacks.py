@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -16,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from taskengine.domain.job import LogEntry
 from taskengine.domain.urls import redacted_url
-from taskengine.engine.callback_policy import CallbackPolicy, Verdict, judge, wait_listed
+from taskengine.engine.callback_policy import GONE, CallbackPolicy, Verdict, judge, wait_listed
 from taskengine.engine.endpoints import Endpoints, Limits
 from taskengine.ports import CallbackSender, CallbackStore, Clock, DueCallback, SendResult
 
@@ -25,6 +27,9 @@ __all__ = ["CallbackDelivery", "CallbackPolicy", "DeliveryStore"]
 _WARNING, _ERROR = 2, 3
 _LEAST_REST_MS = 50  # the least rest before a store that says "due" and gives nothing is asked again
 _SETTLE_MS = 120_000  # how long a verdict is tried to be written
+_REMEMBERED = (
+    10_000  # lines that 410 stopped; one that is forgotten, or was stopped before a restart, is tried once more
+)
 T = TypeVar("T")
 log = structlog.get_logger("callbacks")
 
@@ -48,6 +53,7 @@ class CallbackDelivery:
         policy: CallbackPolicy,
         *,
         draw: Callable[[], float] = random.random,
+        retry_limit: Callable[[str], int] | None = None,  # of a client, as its settings say now; else the policy's
     ) -> None:
         self._store = store
         self._sender = sender
@@ -65,11 +71,18 @@ class CallbackDelivery:
         )
         self._sending: set[int] = set()
         self._interrupted: list[DueCallback] = []
+        self._retry_limit = retry_limit
+        self._gone: dict[tuple[int, str], str] = {}  # (job, endpoint) → why no callback goes there any more
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
         """There may be new callbacks: look at once."""
         self._woken.set()
+
+    def replayed(self) -> None:
+        """Callbacks became due by hand: endpoints that were gone are tried anew."""
+        self._gone.clear()
+        self.wake()
 
     async def run(self) -> None:
         """Deliver until cancelled; what is claimed then is given back to the store."""
@@ -142,6 +155,9 @@ class CallbackDelivery:
             if self._clock.now() + round(self._policy.timeout_s * 1000) >= lease_until:
                 await self._give_back(callback, self._clock.now())
                 return
+            if (reason := self._gone.get((callback.job_id, callback.endpoint))) is not None:
+                await self._kill_line(callback, reason)
+                return
             result = await self._try(callback)
             answered = result.status is not None
             await self._settle(callback, result)
@@ -164,7 +180,7 @@ class CallbackDelivery:
         """Write the verdict. Where that fails for long the claim runs out, and the delivery is due again by itself."""
         now = self._clock.now()
         until = now + _SETTLE_MS
-        verdict = judge(callback, result, now, self._policy, self._wait)
+        verdict = judge(callback, result, now, self._policy_of(callback.client), self._wait)
         _tell(callback, result, verdict)
         try:
             await self._persist("settle", lambda: self._write(callback, result, verdict, now), until=until)
@@ -180,6 +196,24 @@ class CallbackDelivery:
         )
         if verdict.line:
             await self._store.kill_line(callback.job_id, callback.endpoint, verdict.reason, now)
+        if result.status == GONE:  # for what the job has yet to tell, too
+            while len(self._gone) >= _REMEMBERED:
+                del self._gone[next(iter(self._gone))]
+            self._gone[callback.job_id, callback.endpoint] = verdict.reason
+
+    async def _kill_line(self, callback: DueCallback, reason: str) -> None:
+        """Give up what is due to an endpoint that wants nothing more of this job."""
+        now = self._clock.now()
+        kill = partial(self._store.kill_line, callback.job_id, callback.endpoint, reason, now)
+        try:
+            await self._persist("kill", kill, until=now + _SETTLE_MS)
+        except Exception:  # the claim runs out by itself
+            log.exception("callback_line_not_ended", job=callback.job_id, callback=callback.id)
+
+    def _policy_of(self, client: str) -> CallbackPolicy:
+        if self._retry_limit is None:
+            return self._policy
+        return replace(self._policy, retry_limit=self._retry_limit(client))
 
     async def _give_back(self, callback: DueCallback, next_at: int) -> None:
         """Return a claim untried."""

@@ -13,7 +13,7 @@ from taskengine.ports import Clock, JobStore
 
 log = structlog.get_logger(__name__)
 
-_HOUR_S = 3600.0
+ROUND_S = 3600.0
 _DAY_MS = 86_400_000
 _BATCH = 500
 
@@ -58,7 +58,7 @@ class Janitor:
         """Remove workspaces as their jobs end; all that are left over at the start and every hour."""
         while True:
             await self.round()
-            next_round = self._clock.now() + round(_HOUR_S * 1000)
+            next_round = self._clock.now() + round(ROUND_S * 1000)
             while (left := (next_round - self._clock.now()) / 1000) > 0:
                 await self._signal.wait(self._clock, left)
                 ended, self._ended = self._ended, set()
@@ -76,11 +76,11 @@ class Janitor:
         """Delete ended jobs beyond the retention, in batches, every hour; one engine at a time."""
         while True:
             now = self._clock.now()
-            if await self._store.claim_duty("clean_up", now=now, every_ms=round(_HOUR_S * 1000)):
+            if await self._store.claim_duty("clean_up", now=now, every_ms=round(ROUND_S * 1000)):
                 before = now - round(await self._retention_days() * _DAY_MS)
                 while deleted := await self._store.clean(ended_before=before, limit=_BATCH):
                     log.info("jobs_deleted", jobs=len(deleted))
-            await self._clock.sleep(_HOUR_S)
+            await self._clock.sleep(ROUND_S)
 
     def _may_go(self, job: Job) -> bool:
         if not job.ended:

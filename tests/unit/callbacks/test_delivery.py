@@ -194,6 +194,39 @@ async def test_410_ends_the_line_of_that_job_alone() -> None:
         assert [row.state for row in (*rows, later)] == ["dead", "dead", "delivered", "delivered"]
 
 
+async def test_what_a_job_tells_an_endpoint_after_its_410_is_not_sent_unless_it_is_replayed() -> None:
+    """The endpoint is stopped for the job, not for what was due by then alone."""
+    async with running() as world:
+        world.sender.answers[A] = [SendResult(410, "answered 410 Gone"), SendResult(200)]
+        first = world.store.add(A, "start", now=START)
+        await world.wake()
+        later = [world.store.add(A, "complete", now=START), world.store.add(A, "job", now=START)]
+        await world.wake()
+        assert (world.sender.ids(A), [row.state for row in later]) == ([first.webhook_id], ["dead", "dead"])
+        assert {row.last_error for row in later} == {"the endpoint answered 410 Gone"}
+        await world.store.replay_callbacks(START)
+        world.delivery.replayed()
+        await world.clock.settle()
+        assert world.store.states() == ["delivered"] * 3
+
+
+async def test_a_client_s_retry_limit_holds_for_its_callbacks_at_once() -> None:
+    """The setting that is in force when the answer comes decides."""
+    clock, store = MovedClock(), MemoryCallbackStore()
+    sender, limits = Sender(clock, store), {"demo": 9, "other": 1}
+    delivery = CallbackDelivery(store, sender, clock, POLICY, retry_limit=lambda client: limits[client])
+    sender.answers[A] = sender.answers[B] = [SendResult(404, "answered 404 Not Found")]
+    rows = [store.add(A, now=START), store.add(B, now=START, client="other", job_id=2)]
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(delivery.run())
+        await clock.settle()
+        assert [row.state for row in rows] == ["pending", "dead"]
+        limits["demo"] = 2
+        await clock.advance(10)
+        assert [row.state for row in rows] == ["dead", "dead"]
+        task.cancel()
+
+
 async def test_retry_after_sets_the_next_try() -> None:
     """At most an hour later."""
     async with running() as world:
