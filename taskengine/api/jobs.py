@@ -42,8 +42,8 @@ async def submit(call: Call) -> Answer:
     if _strict(call, workflow):
         faults += unknown
     submission = _submission(call, workflow, parameters or {}, job, key)
-    answer = await call.services.jobs.submit(submission, faults)
-    return Answer(_with_warnings(answer, unknown))
+    warnings = [f"{fault.path}: {fault.message}" for fault in unknown]
+    return Answer(await call.services.jobs.submit(replace(submission, warnings=warnings), faults))
 
 
 def _job_fields(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
@@ -105,15 +105,6 @@ def _origin(call: Call) -> dict[str, Any]:
     request = call.request
     headers = {name: value.encode("utf-8", "replace").decode() for name, value in request.headers.items()}
     return {"path": request.path, "remote_addr": request.remote or "", "headers": mask_tail(headers)}
-
-
-def _with_warnings(answer: Mapping[str, Any], unknown: Sequence[Fault]) -> Mapping[str, Any]:
-    if not unknown:
-        return answer
-    return {
-        **answer,
-        "warnings": [*answer.get("warnings", ()), *(f"{fault.path}: {fault.message}" for fault in unknown)],
-    }
 
 
 async def list_jobs(call: Call) -> Answer:

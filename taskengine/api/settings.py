@@ -7,7 +7,7 @@ from taskengine.api.call import Call
 from taskengine.api.faults import invalid
 from taskengine.api.models import SettingFields, read
 from taskengine.api.views import setting_object
-from taskengine.domain.errors import Fault, Forbidden
+from taskengine.domain.errors import Fault, Forbidden, NotFound
 from taskengine.domain.tenants import Role
 from taskengine.engine.settings_book import SYSTEM
 
@@ -18,6 +18,8 @@ async def list_settings(call: Call) -> Answer:
     if call.caller.role is not Role.ADMIN and asked not in {None, call.caller.client}:
         raise Forbidden("Only an admin may see the settings of another client")
     scope = asked or (SYSTEM if call.caller.role is Role.ADMIN else call.caller.client)
+    if asked is not None and asked not in {view.client.name for view in await call.services.tenants.clients()}:
+        raise NotFound(f"there is no client {asked[:100]!r}")
     views = await call.services.settings.all(scope)
     return Answer({"result": "ok", "settings": [setting_object(view) for view in views]})
 

@@ -54,6 +54,7 @@ class Submission:
     fingerprint: str = ""  # digest of the body, for the idempotency key
     origin: Mapping[str, Any] = field(default_factory=dict)  # path, remote_addr, headers: for the first log entry
     rerun_of: int | None = None
+    warnings: Sequence[str] = ()  # what was odd about the envelope: for the answer and the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +140,18 @@ class Jobs:
             strict = rules.strict_parameters or not loaded.workflow.published
             checked = loaded.parameters.check(submission.parameters, strict=strict)
             faults.extend(checked.faults)
-            arguments, warnings = checked.arguments, checked.warnings
+            arguments, warnings = checked.arguments, [*checked.warnings, *submission.warnings]
             faults.extend(judge_names(loaded.workflow, arguments, self._offer))
-        faults.extend(self._url_faults(submission, arguments))
+        named = {fault.path for fault in faults}  # one fault per place is enough
+        faults.extend(fault for fault in self._url_faults(submission, arguments) if fault.path not in named)
         faults.extend([fault async for fault in self._after_faults(submission)])
         if faults or loaded is None:
             raise InvalidRequest(_sentence(faults), faults)
         return loaded, arguments, warnings
 
     def _url_faults(self, submission: Submission, arguments: Mapping[str, Any]) -> list[Fault]:
-        endpoints = arguments.get("rest_endpoints") or []
+        endpoints = arguments.get("rest_endpoints")
+        endpoints = endpoints if isinstance(endpoints, list) else []
         urls = [(f"/parameters/rest_endpoints/{index}", url) for index, url in enumerate(endpoints)]
         if submission.semaphore_url:
             urls.append(("/job/semaphore_url", submission.semaphore_url))

@@ -157,6 +157,11 @@ async def test_a_setting_is_created_then_updated_and_holds_at_once(world: World)
     assert (await world.call("GET", "/health")).body["jobs"]["max_jobs"] == 5
 
 
+async def test_the_settings_of_a_client_that_does_not_exist_are_not_made_up(world: World) -> None:
+    """An admin's typing error is told."""
+    assert (await world.call("GET", "/settings?client=nobody")).status == 404
+
+
 async def test_a_clients_settings_are_its_own(world: World) -> None:
     """An admin's are the system's, or those of the client in the body."""
     await world.add_client("other")

@@ -165,7 +165,21 @@ async def test_published_workflows_warn_of_unknown_names(world: World) -> None:
     assert reply.status == 200, reply.body
     assert any("creat_thumbnail" in text and "create_thumbnail" in text for text in reply.body["warnings"])
     assert any("/job/nmae" in text for text in reply.body["warnings"])
+    logged = [entry["message"] for entry in (await world.call("GET", f"/logs/{reply.body['id']}")).body]
+    assert logged[1:3] == reply.body["warnings"]
     assert (await world.call("POST", "/job", body, by="strict")).status == 400
+
+
+async def test_endpoints_that_are_no_list_or_no_urls_are_one_fault_each(world: World) -> None:
+    """A text is not taken for a list of its characters."""
+    body = submission()
+    for endpoints, paths in (("http://e.example/x", [""]), (["ftp://e.example", 5], ["/0", "/1"])):
+        body["parameters"]["rest_endpoints"] = endpoints
+        reply = await world.call("POST", "/job", body)
+        assert reply.status == 400
+        assert [fault["path"] for fault in reply.body["details"]] == [
+            f"/parameters/rest_endpoints{path}" for path in paths
+        ]
 
 
 async def test_the_same_key_and_body_make_one_job(world: World) -> None:
