@@ -16,6 +16,8 @@ from taskengine.handlers.support import (
     FILE,
     NUMBER,
     STRING,
+    beside,
+    keep_version,
     plain_command,
     save,
     schema,
@@ -77,13 +79,18 @@ class Ingest:
             listed = await _listed(storage, folder)
         selection = select(folder, list(listed))
         _tell(context, selection)
-        sources = await together(
-            [_source(context, storage, number, listed[name]) for number, name in enumerate(selection.media, start=1)],
-            _AT_ONCE,
-        )
+        versions: dict[str, str] = {}
+        async with beside(keep_version(context, "ffprobe", context.tools.ffprobe, versions)):
+            sources = await together(
+                [
+                    _source(context, storage, number, listed[name])
+                    for number, name in enumerate(selection.media, start=1)
+                ],
+                _AT_ONCE,
+            )
         check_together(sources, encode=bool(context.inputs["encode_source"]))
         commands = [plain_command(probe.probe_argv("ffprobe", source.plain)) for source in sources]
-        found = Sources(sources, folder, list(listed.values()), commands)
+        found = Sources(sources, folder, list(listed.values()), commands, versions=versions)
         return {
             "sources": await save(context, "sources.json", found, Sources),
             "has_video": any(source.video for source in sources),
@@ -155,7 +162,7 @@ async def _fetch(context: TaskContext, storage: Storage, path: str, plain: str) 
     """Fetch with the job's `retries`."""
     tries = 1 + max(0, int(context.inputs.get("retries") or 0))
     target = context.scratch / plain
-    with storage_faults(f"source_folder: {path}"):
+    with storage_faults(f"source_folder: {path!r}"):
         async for attempt in AsyncRetrying(
             stop=stop_after_attempt(tries),
             wait=wait_exponential_jitter(multiplier=0.5, max=30),

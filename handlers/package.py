@@ -41,7 +41,8 @@ class PackageTracks:
         files = await _fetch(context, media)
         argv = packager.package(context.tools.packager, media, files)
         _, version = await together([
-            run(context, argv, "packaging"), run(context, [context.tools.packager, "--version"], "asking for the version")
+            run(context, argv, "packaging", of_input=any(track.copied for track in media.tracks)),
+            run(context, [context.tools.packager, "--version"], "asking for the version"),
         ])  # fmt: skip
         folder = context.scratch / packager.SET_FOLDER
         pairs = await in_thread(_finish, folder, media)

@@ -60,7 +60,11 @@ class Target:
     async def put_bytes(self, data: bytes, relative: str) -> None:
         """Put a small file."""
         await self.storage.write(self.path(relative), data)
-        self.put.append({"path": relative, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        self.put.append(_entry(data, relative))
+
+
+def _entry(data: bytes, relative: str) -> dict[str, Any]:
+    return {"path": relative, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 class Publish:
@@ -93,9 +97,10 @@ class Publish:
             context.report_progress(0.8)
             images = await _upload_images(context, target, stem)
             await _upload_mp4(context, target)
-            await _write_metadata(context, target, package, images, stem)
+            manifests = _manifests(target, package, stem, master, manifest)
+            await _write_metadata(context, target, package, images, stem, manifests)
             context.report_progress(0.9)
-            old = await _switch(target, package, stem, master, manifest)
+            old = await _switch(target, manifests)
             await _remove(context, target, old)
         return _outputs(target, package, stem, str(inputs["storage"]))
 
@@ -153,14 +158,17 @@ async def _upload_mp4(context: TaskContext, target: Target) -> None:
 
 
 async def _write_metadata(
-    context: TaskContext, target: Target, package: Package, images: Images | None, stem: str
-) -> None:
+    context: TaskContext, target: Target, package: Package, images: Images | None, stem: str,
+    manifests: Mapping[str, bytes],
+) -> None:  # fmt: skip
     sources: Sequence[Mapping[str, Any]] = ()
+    versions = {**package.media.versions, **package.versions}
     commands = [*package.media.commands, *(images.commands if images else []), *package.commands]
     if context.inputs.get("sources"):
         found = await load(context, context.inputs["sources"], "sources.json", Sources)
         sources = [{"name": source.name, "size": source.size} for source in found.sources]
         commands = [*found.commands, *commands]
+        versions = {**found.versions, **versions}
     if context.inputs.get("mp4_command"):
         commands.append(context.inputs["mp4_command"])
     active = {"protection": package.protection, "version": target.version, "hls": f"{stem}.m3u8", "dash": f"{stem}.mpd"}
@@ -170,24 +178,31 @@ async def _write_metadata(
             content_id=str(context.inputs["content_id"]),
             job_id=context.task.job_id,
             active=active,
-            files=list(target.put),
+            files=[*target.put, *(_entry(data, name) for name, data in manifests.items())],
             sources=sources,
             commands=commands,
-            versions={**package.media.versions, **package.versions},
+            versions=versions,
         ),
         asset.METADATA,
     )
 
 
-async def _switch(target: Target, package: Package, stem: str, master: str, manifest: str) -> frozenset[str]:
-    """Replace the two active manifests; the versions that they pointed into before."""
+def _manifests(target: Target, package: Package, stem: str, master: str, manifest: str) -> Mapping[str, bytes]:
+    """The two active manifests, which point into the new version."""
     from taskengine.media import dash, hls  # their parsers are not needed before
 
     prefix = f"{target.base}/{package.protection}/"
-    names = (f"{stem}.m3u8", f"{stem}.mpd")
-    old = frozenset[str]().union(*[asset.versions_in(await _text(target, name)) for name in names])
-    await target.put_bytes(hls.with_prefix(master, prefix).encode(), names[0])
-    await target.put_bytes(dash.with_prefix(manifest, prefix).encode(), names[1])
+    return {
+        f"{stem}.m3u8": hls.with_prefix(master, prefix).encode(),
+        f"{stem}.mpd": dash.with_prefix(manifest, prefix).encode(),
+    }
+
+
+async def _switch(target: Target, manifests: Mapping[str, bytes]) -> frozenset[str]:
+    """Replace the two active manifests; the versions that they pointed into before."""
+    old = frozenset[str]().union(*[asset.versions_in(await _text(target, name)) for name in manifests])
+    for name, data in manifests.items():
+        await target.put_bytes(data, name)
     return old
 
 

@@ -11,7 +11,9 @@ from taskengine.handlers.support import (
     BOOLEAN,
     FILE,
     NUMBER,
+    beside,
     in_thread,
+    keep_version,
     load,
     plain_command,
     run_ffmpeg,
@@ -40,13 +42,16 @@ class Remux:
         tell_all(context, plan.notes)
         await together([context.workspace.fetch(source.file, source.plain) for source in plan.sources])
         commands = [ffmpeg.remux(context.tools.ffmpeg, *remuxed) for remuxed in plan.remuxed]
-        await together([run_ffmpeg(context, argv, "copying tracks") for argv in commands], limit=2)
+        versions: dict[str, str] = {}
+        async with beside(keep_version(context, "ffmpeg", context.tools.ffmpeg, versions)):
+            await together([run_ffmpeg(context, argv, "copying tracks", of_input=True) for argv in commands], limit=2)
         tracks = await in_thread(_measured, context.scratch, plan)
         files = {file: await context.workspace.store(context.scratch / file, file) for file in plan.files}
         media = Media(
             [replace(track, file=files[copy.file]) for track, copy in zip(tracks, plan.copies, strict=True)],
             max(track.duration for track in tracks),
             commands=[plain_command(argv) for argv in commands],
+            versions=versions,
         )
         tell_all(context, copying.length_notes(media))
         return {"media": await save(context, "media.json", media, Media), "duration": media.duration}

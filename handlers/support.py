@@ -14,12 +14,15 @@ from taskengine.domain.errors import InputFault, InternalFault, NotFound, Resour
 from taskengine.media.ffmpeg import POSTER
 from taskengine.media.progress import EncodeProgress
 from taskengine.media.thumbnails import Grid
+from taskengine.media.tools import parse_version
 from taskengine.media.tracks import Command, Images, from_json, to_json
 from taskengine.ports import ProcessResult, TaskContext
 
 STALL_S = 60.0
 QUIET_STALL_S = 600.0  # where ffmpeg may be at work for long and say nothing: tiles, an index that is moved
-_LACKS = ("Unknown encoder", "No such filter", "Unknown decoder", "No space left on device", "Cannot allocate memory")
+_LACKS = ("Unknown encoder", "No such filter", "Unknown decoder", "No space left on device", "Cannot allocate memory",
+          "Input/output error")  # fmt: skip
+_STOPPED = {123, 255}  # ffmpeg was asked to end
 
 T = TypeVar("T")
 
@@ -100,17 +103,18 @@ def storage_faults(what: str) -> Iterator[None]:
         raise (ResourceFault if error.retryable else InputFault)(f"{what}: {error}") from error
 
 
-async def run(context: TaskContext, argv: Sequence[str], what: str) -> ProcessResult:
+async def run(context: TaskContext, argv: Sequence[str], what: str, *, of_input: bool = False) -> ProcessResult:
     """Run a program that must exit with 0."""
     result = await context.run(argv)
     if result.exit_code != 0:
-        raise process_fault(what, result)
+        raise process_fault(what, result, of_input=of_input)
     return result
 
 
 async def run_ffmpeg(
-    context: TaskContext, argv: Sequence[str], what: str, progress: EncodeProgress | None = None
-) -> ProcessResult:
+    context: TaskContext, argv: Sequence[str], what: str, progress: EncodeProgress | None = None, *,
+    of_input: bool = False,
+) -> ProcessResult:  # fmt: skip
     """Run ffmpeg to its proper end: exit status 0 and `progress=end`. Its progress is the task's, where it is given."""
     seen = progress or EncodeProgress(frames=None, rate=None, duration=0.0, clock=time.monotonic)
 
@@ -122,7 +126,7 @@ async def run_ffmpeg(
 
     result = await context.run(argv, on_line=on_line, stall_s=STALL_S if progress else QUIET_STALL_S)
     if result.exit_code != 0:
-        raise process_fault(what, result)
+        raise process_fault(what, result, of_input=of_input)
     if not seen.ended:
         raise InternalFault(
             f"{what}: ffmpeg exited with 0 before it had ended", exit_code=0, stderr_tail=result.stderr_tail
@@ -130,15 +134,25 @@ async def run_ffmpeg(
     return result
 
 
-def process_fault(what: str, result: ProcessResult) -> TaskFailed:
-    """The fault of a program that failed: a lack of this worker, or internal."""
+def process_fault(what: str, result: ProcessResult, *, of_input: bool = False) -> TaskFailed:
+    """The fault of a program that failed: a lack of this worker, its input's (where it reads a client's), or internal.
+
+    A program that gave up by itself over a client's media would do so again; one that a signal ended might not.
+    """
     lines = [line for line in result.stderr_tail.splitlines() if line.strip()]
     lack = next((line for line in lines if any(mark in line for mark in _LACKS)), None)
     reason = lack or (lines[-1] if lines else "it said nothing")
     message = f"{what}: {Path(result.argv[0]).name} exited with {result.exit_code}: {reason}"
-    return (ResourceFault if lack else InternalFault)(
-        message, exit_code=result.exit_code, stderr_tail=result.stderr_tail
-    )
+    kind: type[TaskFailed] = ResourceFault if lack else InternalFault
+    if not lack and of_input and result.exit_code > 0 and result.exit_code not in _STOPPED:
+        kind = InputFault
+    return kind(message, exit_code=result.exit_code, stderr_tail=result.stderr_tail)
+
+
+async def keep_version(context: TaskContext, name: str, program: str, versions: dict[str, str]) -> None:
+    """Ask ffmpeg or ffprobe for its version and keep it under `name`."""
+    result = await run(context, [program, "-version"], "asking for the version")
+    versions[name] = parse_version(result.stdout.decode(errors="replace")) or "unknown"
 
 
 def plain_command(argv: Sequence[str]) -> Sequence[str]:

@@ -49,7 +49,7 @@ class Thumbnails:
         poster = bool(context.inputs.get("create_thumbnail", True))
         wanted = _grid(context.inputs, source) if context.inputs.get("preview_thumbnails") else None
         commands = _commands(context, source, poster=poster, previews=wanted)
-        await together([run_ffmpeg(context, argv, what) for what, argv in commands.items()])
+        await together([run_ffmpeg(context, argv, what, of_input=True) for what, argv in commands.items()])
         await in_thread(lambda: _verify(context, poster=poster, previews=wanted))
         return {"images": await save_images(context, poster=poster, previews=wanted, commands=list(commands.values()))}
 
@@ -77,7 +77,10 @@ def _commands(context: TaskContext, source: Source, *, poster: bool, previews: G
         size = even_size(video.display_size)
         commands["taking the poster"] = ffmpeg.poster(context.tools.ffmpeg, source.plain, video.index, time, size)
     if previews:
-        commands["taking previews"] = ffmpeg.previews(context.tools.ffmpeg, source.plain, video.index, previews)
+        keys_alone = not (video.codec == "h264" and video.timing and video.timing.open_gop)
+        commands["taking previews"] = ffmpeg.previews(
+            context.tools.ffmpeg, source.plain, video.index, previews, keys_alone=keys_alone
+        )
     return commands
 
 

@@ -15,11 +15,12 @@ from taskengine.handlers.support import (
     NUMBER,
     OPTIONAL_FILE,
     STRING,
+    beside,
     in_thread,
+    keep_version,
     load,
     need_space,
     plain_command,
-    run,
     run_ffmpeg,
     save,
     save_images,
@@ -34,7 +35,6 @@ from taskengine.media.profiles import load_profile
 from taskengine.media.progress import EncodeProgress
 from taskengine.media.sources import Sources
 from taskengine.media.thumbnails import seconds_of
-from taskengine.media.tools import parse_version
 from taskengine.media.tracks import Media, Track, TrackKind
 from taskengine.ports import TaskContext
 
@@ -63,11 +63,11 @@ class Transcode:
             tell(context, f"encoding_mode: {mode!r} is accepted; it is encoded as STANDARD")
         await need_space(context, encoding.estimated_bytes, "encoding")
         argv = ffmpeg.transcode(context.tools.ffmpeg, encoding)
-        version = await _encode(context, encoding, argv)
+        versions = await _encode(context, encoding, argv)
         tracks = await in_thread(_verified, context.scratch, encoding)
         media = Media(
             await together([_stored(context, track) for track in tracks]),
-            encoding.duration, encoding.segment_duration, [plain_command(argv)], {"ffmpeg": version},
+            encoding.duration, encoding.segment_duration, [plain_command(argv)], versions,
         )  # fmt: skip
         return {
             "media": await save(context, "media.json", media, Media),
@@ -89,8 +89,8 @@ def _wishes(inputs: Mapping[str, Any]) -> Wishes:
     )
 
 
-async def _encode(context: TaskContext, encoding: Encoding, argv: Sequence[str]) -> str:
-    """Run it, asking for the version beside it."""
+async def _encode(context: TaskContext, encoding: Encoding, argv: Sequence[str]) -> Mapping[str, str]:
+    """Run it, asking for the version beside it, which it returns."""
     video = encoding.video
     progress = EncodeProgress(
         frames=video.frames if video else None,
@@ -98,11 +98,10 @@ async def _encode(context: TaskContext, encoding: Encoding, argv: Sequence[str])
         duration=encoding.duration,
         clock=time.monotonic,
     )
-    _, version = await together([
-        run_ffmpeg(context, argv, "encoding", progress),
-        run(context, [context.tools.ffmpeg, "-version"], "asking for the version"),
-    ])  # fmt: skip
-    return parse_version(version.stdout.decode(errors="replace")) or "unknown"
+    versions: dict[str, str] = {}
+    async with beside(keep_version(context, "ffmpeg", context.tools.ffmpeg, versions)):
+        await run_ffmpeg(context, argv, "encoding", progress, of_input=True)
+    return versions
 
 
 def _verified(scratch: Path, encoding: Encoding) -> Sequence[Track]:

@@ -46,10 +46,10 @@ class Plan:
         return list(dict.fromkeys(copy.file for copy in self.copies))
 
     @property
-    def remuxed(self) -> Sequence[tuple[str, Sequence[tuple[int, str, str]]]]:
-        """(source, its streams with codec and file) of each source whose tracks are copied out of it."""
+    def remuxed(self) -> Sequence[tuple[str, Sequence[tuple[int, str, str]], float]]:
+        """(source, its streams with codec and file, their delay) of each source whose tracks are copied out of it."""
         return [
-            (source.plain, streams)
+            (source.plain, streams, _preroll(source))
             for source in self.sources
             if (streams := [
                 (copy.stream, copy.track.codec, copy.file)
@@ -125,9 +125,18 @@ def _fits(source: Source) -> bool:
     return extension(source.plain) in _FIT and "mp4" in found.format and found.brand != "qt" and simple and unedited
 
 
+def _preroll(source: Source) -> float:
+    """What comes before the first frame to show, down to the key frame that copying needs."""
+    return source.video.timing.preroll if source.video and source.video.timing else 0.0
+
+
 def _notes(source: Source) -> list[str]:
     track = source.video
     notes = []
+    if preroll := _preroll(source):
+        notes.append(
+            f"{source.name}: it is cut between key frames: copied from {preroll:.3f} s before; encode_source cuts"
+        )
     if track and track.rotation:
         notes.append(f"{source.name}: players may not turn it by its {track.rotation} degrees; encode_source does")
     if len(source.probe.video) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +11,7 @@ from lxml import etree
 
 _NS = "{urn:mpeg:dash:schema:mpd:2011}"
 _MAX_SEGMENTS = 1_000_000
+_NOTABLE_S = 0.1  # priming and rounding make up less
 
 
 class ManifestFault(ValueError):
@@ -112,8 +115,10 @@ def aligned(text: str) -> str:
     """The manifest with one beginning for all tracks, the first video frame's (else the earliest track's).
 
     Where tracks begin at different times, packager at times gives each its own beginning, which would pull them apart.
+    It takes the video's length for the whole one's: a longer audio track would be cut by players.
     """
     root = _root(text)
+    length = 0.0
     for period in root.iterfind(f"{_NS}Period"):
         templates = list(period.iterfind(f".//{_NS}SegmentTemplate"))
         begins = [(_is_video(template), _begin(template)) for template in templates]
@@ -123,7 +128,21 @@ def aligned(text: str) -> str:
             template.attrib.pop("presentationTimeOffset", "")
             if offset:
                 template.set("presentationTimeOffset", str(offset))
+        length += max((_end(template) - base for template in templates), default=0.0)
+    if length > _seconds(root.get("mediaPresentationDuration", "")) + _NOTABLE_S:
+        root.set("mediaPresentationDuration", f"PT{length:.6f}".rstrip("0").rstrip(".") + "S")
     return _text(root)
+
+
+def _seconds(duration: str) -> float:
+    """A duration as packager writes it: `PT9.5S`; infinite where it is written otherwise."""
+    match = re.fullmatch(r"PT(\d+(?:\.\d+)?)S", duration)
+    return float(match[1]) if match else math.inf
+
+
+def _end(template: etree._Element) -> float:
+    times = [time + duration for time, duration in _timeline(template)]
+    return max(times, default=0) / int(template.get("timescale", "1"))
 
 
 def _is_video(template: etree._Element) -> bool:

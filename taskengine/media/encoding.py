@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from taskengine.domain.errors import InputFault
@@ -16,6 +16,7 @@ from taskengine.media.timing import Timing
 from taskengine.media.tracks import Track, TrackKind
 
 _LAYOUTS = {"mono": 1, "stereo": 2, "5.1": 6}
+_HDR_COLOR = {"colorspace": "bt2020nc", "color_primaries": "bt2020"}
 SURROUND_FROM = 3  # channels
 NOTABLE_S = 0.1  # a difference of lengths that the log tells
 
@@ -34,6 +35,7 @@ class VideoEncoding:
     size: tuple[int, int]
     renditions: Sequence[Rendition]
     settings: VideoProfile
+    assumed_color: Mapping[str, str] = field(default_factory=dict)  # what an HDR track leaves unsaid
 
     @property
     def duration(self) -> float:
@@ -161,8 +163,15 @@ def _video(sources: Sequence[Source], settings: VideoProfile) -> VideoEncoding |
                 size=track.display_size,
                 renditions=ladder(track.display_size, settings.rungs),
                 settings=settings,
+                assumed_color=_assumed_color(track) if track.hdr else {},
             )
     return None
+
+
+def _assumed_color(track: VideoTrack) -> Mapping[str, str]:
+    """HDR is BT.2020 wherever it does not say; without both, no brightness can be mapped."""
+    said = {"colorspace": track.matrix, "color_primaries": track.primaries}
+    return {name: usual for name, usual in _HDR_COLOR.items() if said[name] in {None, "unknown", "reserved"}}
 
 
 def _audio(sources: Sequence[Source], choices: Sequence[AudioChoice], settings: AudioProfile) -> list[AudioEncoding]:

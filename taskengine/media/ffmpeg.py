@@ -76,6 +76,8 @@ def _common(video: VideoEncoding) -> list[str]:
     if video.interlaced:
         chain.append("bwdif=mode=send_frame:deint=all")
     chain.append(f"fps={video.rate.numerator}/{video.rate.denominator}")
+    if video.assumed_color:
+        chain.append("setparams=" + ":".join(f"{name}={value}" for name, value in video.assumed_color.items()))
     if video.hdr:
         chain += _TONE_MAP
     return [*chain, f"format={video.settings.pixel_format}"]
@@ -134,12 +136,16 @@ def _audio_output(audio: AudioEncoding, encoder: str) -> list[str]:
     ]  # fmt: skip
 
 
-def remux(ffmpeg: str, source: str, outputs: Sequence[tuple[int, str, str]]) -> list[str]:
-    """Copy streams (index, codec, name of the MP4) of one source into files of their own, without encoding."""
+def remux(ffmpeg: str, source: str, outputs: Sequence[tuple[int, str, str]], delay: float = 0.0) -> list[str]:
+    """Copy streams (index, codec, name of the MP4) of one source into files of their own, without encoding.
+
+    `delay`: what all of them are moved by, so that none begins before zero, which packager does not take.
+    """
+    moved = ["-output_ts_offset", _number(delay)] if delay else []
     argv = [*base_argv(ffmpeg), *_input(source)]
     for index, codec, name in outputs:
         argv += ["-map", f"0:{index}", "-c", "copy", *(["-tag:v", "hvc1"] if codec == "hevc" else [])]
-        argv += ["-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", name]
+        argv += [*moved, "-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", name]
     return argv
 
 
@@ -150,8 +156,11 @@ def poster(ffmpeg: str, source: str, stream: int, time: float, size: tuple[int, 
     return [*base_argv(ffmpeg), *seek, *_input(source), "-map", f"0:{stream}", "-vf", chain, *_POSTER_OUTPUT]
 
 
-def previews(ffmpeg: str, source: str, stream: int, wanted: Grid) -> list[str]:
-    """Sprite sheets from key frames alone: the last one at or before each mark, repeated where there is no other."""
+def previews(ffmpeg: str, source: str, stream: int, wanted: Grid, *, keys_alone: bool = True) -> list[str]:
+    """Sprite sheets from key frames alone: the last one at or before each mark, repeated where there is no other.
+
+    Without `keys_alone` all is decoded: key frames of open groups do not decode alone in their right order.
+    """
     step = _number(wanted.interval)
     chain = ",".join([
         "setpts=PTS-STARTPTS",
@@ -160,7 +169,7 @@ def previews(ffmpeg: str, source: str, stream: int, wanted: Grid) -> list[str]:
         f"trim=end_frame={wanted.count}",
         _tile(wanted),
     ])  # fmt: skip
-    limited = ["-skip_frame", "nokey", *_input(source)]
+    limited = [*(["-skip_frame", "nokey"] if keys_alone else []), *_input(source)]
     return [*base_argv(ffmpeg), *limited, "-map", f"0:{stream}", "-vf", chain, *_SHEETS_OUTPUT]
 
 

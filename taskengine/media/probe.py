@@ -40,6 +40,8 @@ class VideoTrack:
     bitrate: int | None
     language: str | None
     timing: Timing | None = None
+    matrix: str | None = None
+    primaries: str | None = None
 
     @property
     def hdr(self) -> bool:
@@ -167,6 +169,8 @@ def _video(stream: Mapping[str, Any]) -> VideoTrack:
         bit_depth=_whole(stream.get("bits_per_raw_sample")) or _depth(pixel_format),
         interlaced=stream.get("field_order") in _INTERLACED,
         transfer=stream.get("color_transfer"),
+        matrix=stream.get("color_space"),
+        primaries=stream.get("color_primaries"),
         nominal_rate=_ratio(stream.get("r_frame_rate"), "/"),
         average_rate=_ratio(stream.get("avg_frame_rate"), "/"),
         declared_frames=_whole(stream.get("nb_frames")),

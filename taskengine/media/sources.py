@@ -42,6 +42,7 @@ class Sources:
     listed: Sequence[StoredFile] = ()
     commands: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

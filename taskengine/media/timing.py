@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import insort
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ class Timing:
     rate: Fraction
     constant: bool
     key_frames: Sequence[float] = ()  # the first of them, from `first`
+    preroll: float = 0.0  # what an edit list leaves out before `first`
+    open_gop: bool = False  # frames that come after a key frame are shown before it
 
     @property
     def duration(self) -> float:
@@ -47,6 +50,9 @@ class PacketScan:
         self.packets = 0
         self._times: array[float] = array("d")
         self._keys: list[float] = []
+        self._earliest = math.inf
+        self._last_key = -math.inf
+        self._open_gop = False
 
     def line(self, text: str) -> bool:
         """One line of `-show_entries packet=pts_time,dts_time,flags -of csv=p=0`."""
@@ -58,6 +64,10 @@ class PacketScan:
             time = float(fields[1] if fields[0] == "N/A" else fields[0])
         except ValueError:
             return True
+        self._earliest = min(self._earliest, time)
+        self._open_gop = self._open_gop or time < self._last_key
+        if "K" in fields[2]:
+            self._last_key = max(time, self._last_key)
         if "D" not in fields[2]:  # an edit list leaves these out
             self._times.append(time)
             if "K" in fields[2] and len(self._keys) < MAX_KEY_FRAMES:
@@ -76,7 +86,8 @@ class PacketScan:
         rate, constant = _rate(times, nominal, average)
         first = times[0]
         keys = tuple(round(time - first, 6) for time in self._keys)
-        return Timing(self.packets, len(times), first, times[-1], rate, constant, keys)
+        preroll = round(first - self._earliest, 6)
+        return Timing(self.packets, len(times), first, times[-1], rate, constant, keys, preroll, self._open_gop)
 
 
 def _rate(times: Sequence[float], nominal: Fraction | None, average: Fraction | None) -> tuple[Fraction, bool]:

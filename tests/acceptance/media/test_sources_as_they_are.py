@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,35 @@ async def test_sound_alone_can_be_packaged_as_it_is(studio: Studio) -> None:
     answer = await studio.stream()
     assert answer["metadata"]["renditions"] == 0
     assert answer["metadata"]["duration"] == pytest.approx(5, abs=0.05)
+
+
+async def test_a_source_with_open_groups_has_right_previews(studio: Studio) -> None:
+    """Its key frames do not decode alone: all is decoded."""
+    open_groups = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-x264-params", "open-gop=1:keyint=25:bframes=3"]
+    ffmpeg(studio.source, *picture(seconds=6), *open_groups, "film.mp4")
+    await studio.stream(preview_thumbnails=True, preview_thumbnails_interval=2)
+    assert (studio.output / "film.vtt").read_text().count("#xywh") == 3
+    assert (studio.output / "film_sprite.jpg").is_file()
+
+
+async def test_a_source_that_is_cut_between_key_frames_is_copied_from_the_one_before(studio: Studio) -> None:
+    """As phones cut: an edit list leaves out what is before."""
+    inputs = [*picture(seconds=6), *sound(6, channels=2)]
+    ffmpeg(studio.source, *inputs, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "50", "-bf", "2", *AAC, "whole.mp4")
+    ffmpeg(studio.source, "-ss", "1.1", "-i", "whole.mp4", "-c", "copy", "film.mp4")
+    (studio.source / "whole.mp4").unlink()
+    await studio.stream()
+    assert studio.asset().frames(f"{CLEAR}/video_1.m3u8") == 150
+    assert studio.asset().decoded(f"{CLEAR}/video_1.m3u8") == ""
+    assert "cut between key frames" in studio.log.text
+
+
+async def test_the_description_names_every_file_and_every_tool(studio: Studio) -> None:
+    """The active manifests are files too; the probes have a version too."""
+    video_source(studio.source / "film.mp4")
+    await studio.stream()
+    described = json.loads((studio.output / "metadata.json").read_text())
+    names = {file["path"] for file in described["files"]}
+    there = {str(path.relative_to(studio.output)) for path in studio.output.rglob("*") if path.is_file()}
+    assert names == there - {"metadata.json"}
+    assert set(described["tools"]) == {"ffprobe", "ffmpeg", "packager"}

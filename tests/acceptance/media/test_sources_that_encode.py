@@ -216,3 +216,13 @@ async def test_picture_and_sound_stay_together_when_they_begin_at_different_time
     asset = studio.asset()
     assert asset.frame_times(f"{CLEAR}/video_1.m3u8")[0] == 0
     assert asset.sound_begins(f"{CLEAR}/audio_1.m3u8") == pytest.approx(1.5, abs=0.03)
+
+
+async def test_hdr_that_does_not_say_its_matrix_is_mapped_too(studio: Studio) -> None:
+    """It is BT.2020 where it does not say."""
+    hdr = ["-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"]
+    quiet = ["-x265-params", "log-level=none:transfer=smpte2084"]
+    unsaid = ["-vf", "setparams=color_trc=smpte2084:color_primaries=unknown:colorspace=unknown"]
+    ffmpeg(studio.source, *picture(seconds=1), *unsaid, *hdr, *quiet, "film.mp4")
+    await studio.stream(encode_source=True)
+    assert studio.asset().frames(f"{CLEAR}/video_1.m3u8") == 25

@@ -61,7 +61,7 @@ def test_a_hard_source() -> None:
     graph = ffmpeg.transcode("ffmpeg", encoding)[ffmpeg.transcode("ffmpeg", encoding).index("-filter_complex") + 1]
     assert graph == (
         "[0:0]setpts=PTS-STARTPTS,bwdif=mode=send_frame:deint=all,fps=30000/1001,"
-        "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
+        "setparams=colorspace=bt2020nc:color_primaries=bt2020,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
         "zscale=t=bt709:m=bt709:r=tv,format=yuv420p,split=1[s_video_1];"
         "[s_video_1]scale=640:360:out_range=tv,setsar=1[video_1];"
         "[0:1]asplit=2[s_audio_1][s_audio_2];"
@@ -154,3 +154,26 @@ def test_an_mp4_that_fits_is_packaged_as_it_is_and_others_are_copied_out() -> No
         plan = copying.decide([source], all_audio_tracks=True)
         assert plan.files[:2] == ["video_1.mp4", "audio_1.mp4"]
         assert plan.remuxed[0][1][0] == (0, "h264", "video_1.mp4")
+
+
+def test_what_an_edit_list_leaves_out_is_copied_from_zero_on() -> None:
+    """All tracks of the source are moved alike: packager takes no time below zero."""
+    cut = Timing(252, 250, 0.0, 9.96, Fraction(25), constant=True, key_frames=(), preroll=0.08)
+    plan = copying.decide([source_of(video_track(timing=cut), audio_track())], all_audio_tracks=True)
+    argv = ffmpeg.remux("ffmpeg", *plan.remuxed[0])
+    assert [argv[place + 1] for place, word in enumerate(argv) if word == "-output_ts_offset"] == ["0.08", "0.08"]
+    assert "cut between key frames" in plan.notes[0]
+
+
+def test_previews_are_of_key_frames_alone_where_these_decode_alone() -> None:
+    """The key frames of open groups of H.264 do not."""
+    wanted = grid((320, 240), 10, 9.96, 5)
+    assert "-skip_frame" in ffmpeg.previews("ffmpeg", "source_1.mp4", 0, wanted)
+    assert "-skip_frame" not in ffmpeg.previews("ffmpeg", "source_1.mp4", 0, wanted, keys_alone=False)
+
+
+def test_an_hdr_track_that_says_its_colours_is_believed() -> None:
+    """Only what it leaves unsaid is assumed."""
+    track = video_track(transfer="arib-std-b67", matrix="bt2020nc", primaries="unknown")
+    encoding = decide([source_of(track)], PROFILE, Wishes())
+    assert "setparams=color_primaries=bt2020,zscale" in " ".join(ffmpeg.transcode("ffmpeg", encoding))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from taskengine.media import dash, hls
@@ -97,6 +99,20 @@ def test_all_tracks_begin_when_the_video_does() -> None:
     assert 'presentationTimeOffset="500"' in text
     assert 'presentationTimeOffset="50"' in text
     assert "presentationTimeOffset" not in dash.aligned(MPD.replace('t="500"', 't="0"'))
+
+
+def test_a_manifest_is_as_long_as_its_longest_track() -> None:
+    """Packager counts the video alone; what is within rounding stays as it is."""
+    root = 'mediaPresentationDuration="PT2S"'
+    short = MPD.replace("<MPD ", f"<MPD {root} ", 1)
+    assert "mediaPresentationDuration" not in dash.aligned(MPD)
+    longest = max(representation.duration for representation in dash.read(MPD))
+    assert longest > 2.1
+    found = re.search(r'mediaPresentationDuration="PT([\d.]+)S"', dash.aligned(short))
+    assert found is not None
+    assert 2.1 < float(found[1]) <= longest
+    kept = short.replace("PT2S", f"PT{longest:g}S")
+    assert f'mediaPresentationDuration="PT{longest:g}S"' in dash.aligned(kept)
 
 
 def test_a_manifest_moves() -> None:

@@ -85,3 +85,26 @@ def test_one_frame_is_a_still() -> None:
     found = scan([0.0], nominal=Fraction(25))
     assert found is not None
     assert found.duration == pytest.approx(0.04)
+
+
+def test_frames_that_follow_a_key_frame_and_are_shown_before_it_make_an_open_group() -> None:
+    """Packets come in decoding order."""
+    closed, opened = PacketScan(), PacketScan()
+    for line in ("0.0,0,K__", "0.08,0,___", "0.04,0,___", "0.12,0,K__", "0.16,0,___"):
+        closed.line(line)
+    for line in ("0.0,0,K__", "0.04,0,___", "0.12,0,K__", "0.08,0,___", "0.16,0,___"):
+        opened.line(line)
+    shut, leading = closed.timing(Fraction(25), None), opened.timing(Fraction(25), None)
+    assert shut is not None
+    assert leading is not None
+    assert (shut.open_gop, leading.open_gop) == (False, True)
+
+
+def test_what_is_before_the_first_frame_is_known() -> None:
+    """Down to the key frame that the edit list leaves out."""
+    packets = PacketScan()
+    for line in ("-0.080,0,KD_", "-0.040,0,_D_", "0.000,0,___", "0.040,0,___"):
+        packets.line(line)
+    found = packets.timing(Fraction(25), None)
+    assert found is not None
+    assert (found.first, found.preroll) == (0.0, 0.08)
