@@ -83,8 +83,8 @@ async def test_odd_progress_and_log_entries_do_not_silence_the_worker(tmp_path: 
         context.report_progress(float("nan"))
         context.report_progress(0.5, speed=float("inf"), eta_s=float("nan"))
         flood = "\x01" * 20_000
-        for number in range(100):
-            context.log.info(f"{number} \udc80{flood}")
+        for message in [f"{number} \udc80{flood}" for number in range(100)]:
+            context.log.info(message)
         return {}
 
     async with pool(tmp_path, {"odd": work}) as talk:
