@@ -15,6 +15,7 @@ from taskengine.api import HttpLimits, Services, create_app
 from taskengine.api.services import Schedule
 from taskengine.app.duties import duties
 from taskengine.app.http import listening
+from taskengine.app.watching import WorkflowWatch
 from taskengine.app.workers import build_storages, build_worker
 from taskengine.brokers import open_broker
 from taskengine.callbacks.config import EndpointConfig
@@ -98,6 +99,8 @@ class _Parts:
         self.book = SettingsBook(store, self.directory, settings.engine.model_dump())
         self.tenants = Tenants(store, clock, self.directory)
         self.signals = Signals()
+        self.watch = WorkflowWatch(catalog, clock)
+        self.watch.tell()
         self.draining = asyncio.Event()  # nothing new is begun
         self.directory.on_change(self.signals.admission.set)
         self.callbacks = CallbackDelivery(
@@ -156,6 +159,7 @@ class _Parts:
             "directory": self.directory.watch,
             "workspaces": self.janitor.workspaces,
             "retention": self.janitor.retention,
+            "workflows": self.watch.run,
         }
 
     async def schedules(self) -> Sequence[Schedule]:
@@ -255,10 +259,7 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
 
 
 def _catalog(settings: Settings) -> Catalog:
-    catalog = Catalog(CelEvaluator(), load_handlers(shell=settings.debug_shell), settings.workflows_dirs)
-    for fault in catalog.faults:
-        log.error("workflow_fault", where=fault.path, fault=fault.message)
-    return catalog
+    return Catalog(CelEvaluator(), load_handlers(shell=settings.debug_shell), settings.workflows_dirs)
 
 
 async def _bootstrap(parts: _Parts) -> None:
