@@ -12,6 +12,7 @@ from taskengine.media.tracks import TrackKind
 
 POSTER = "poster.jpg"
 SHEETS = "sheet_%d.jpg"
+_GUESSED = 2  # frames at most that the filter of rates and our count may differ by
 _TONE_MAP = (
     "zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709", "tonemap=tonemap=hable:desat=0",
     "zscale=t=bt709:m=bt709:r=tv",
@@ -76,6 +77,8 @@ def _common(video: VideoEncoding) -> list[str]:
     if video.interlaced:
         chain.append("bwdif=mode=send_frame:deint=all")
     chain.append(f"fps={video.rate.numerator}/{video.rate.denominator}")
+    if not video.exact:  # the last frame's length is anybody's guess: as many frames as the sound is long
+        chain += [f"tpad=stop={_GUESSED}:stop_mode=clone", f"trim=end_frame={video.frames}"]
     if video.assumed_color:
         chain.append("setparams=" + ":".join(f"{name}={value}" for name, value in video.assumed_color.items()))
     if video.hdr:

@@ -18,6 +18,7 @@ STANDARD_RATES = tuple(
 )  # fmt: skip
 MAX_RATE = Fraction(121, 2)
 MAX_KEY_FRAMES = 64
+_KEPT = 0.25  # of the frames
 _PLAUSIBLE = 2.5  # times the mean rate
 _NEAR = 0.005
 _TOLERANCE_S = 0.0012  # containers that count milliseconds round to them
@@ -106,6 +107,19 @@ def _uniform(times: Sequence[float], rate: Fraction) -> bool:
     return all(abs(time - first - index * step) <= 2 * _TOLERANCE_S for index, time in enumerate(times))
 
 
+def _kept_rate(steps: Sequence[float]) -> Fraction | None:
+    """The fastest usual rate that a quarter of the frames keep: bursts of motion between stills lose nothing.
+
+    Times that only jitter keep none so often.
+    """
+    for rate in sorted((rate for rate in STANDARD_RATES if rate <= MAX_RATE), reverse=True):
+        kept = [step for step in steps if abs(step - float(1 / rate)) <= _TOLERANCE_S]
+        if len(kept) >= max(2, len(steps) * _KEPT):
+            mean = sum(kept) / len(kept)
+            return min(STANDARD_RATES, key=lambda usual: (round(abs(float(1 / usual) - mean), 5), usual.denominator))
+    return None
+
+
 def _normal_rate(times: Sequence[float], nominal: Fraction | None) -> Fraction:
     """The constant rate for frames that come as they like: the container's, where it is plausible, else a usual one."""
     span = times[-1] - times[0]
@@ -113,6 +127,8 @@ def _normal_rate(times: Sequence[float], nominal: Fraction | None) -> Fraction:
     if nominal and 1 <= nominal <= MAX_RATE and nominal <= _PLAUSIBLE * mean:
         return nominal
     steps = sorted(after - before for before, after in pairwise(times) if after > before)
+    if kept := _kept_rate(steps):
+        return kept
     fast = 1 / steps[len(steps) // 10] if steps else mean  # what a tenth of the frames keep up
     wanted = fast if fast <= _PLAUSIBLE * mean else mean
     usual = [rate for rate in STANDARD_RATES if rate <= MAX_RATE]

@@ -60,7 +60,7 @@ def test_a_hard_source() -> None:
     encoding = decide([source_of(video, audio_track(channels=6, sample_rate=44_100))], PROFILE, Wishes())
     graph = ffmpeg.transcode("ffmpeg", encoding)[ffmpeg.transcode("ffmpeg", encoding).index("-filter_complex") + 1]
     assert graph == (
-        "[0:0]setpts=PTS-STARTPTS,bwdif=mode=send_frame:deint=all,fps=30000/1001,"
+        "[0:0]setpts=PTS-STARTPTS,bwdif=mode=send_frame:deint=all,fps=30000/1001,tpad=stop=2:stop_mode=clone,trim=end_frame=300,"
         "setparams=colorspace=bt2020nc:color_primaries=bt2020,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
         "zscale=t=bt709:m=bt709:r=tv,format=yuv420p,split=1[s_video_1];"
         "[s_video_1]scale=640:360:out_range=tv,setsar=1[video_1];"

@@ -108,3 +108,12 @@ def test_what_is_before_the_first_frame_is_known() -> None:
     found = packets.timing(Fraction(25), None)
     assert found is not None
     assert (found.first, found.preroll) == (0.0, 0.08)
+
+
+@pytest.mark.parametrize("digits", [6, 3])
+def test_bursts_of_motion_between_stills_keep_their_rate(digits: int) -> None:
+    """A screen's recording: two seconds of motion, then little."""
+    times = [index / 30 for index in range(240) if index < 60 or index % 7 == 0]
+    found = scan([round(time, digits) for time in times], nominal=Fraction(30))
+    assert found is not None
+    assert (found.rate, found.constant) == (Fraction(30), False)
