@@ -203,6 +203,11 @@ class _Consumer:
         self._paused = False
         self._wake()
 
+    async def set_prefetch(self, count: int) -> None:
+        """Hold at most so many from now on."""
+        self._prefetch, self._paused = count, count == 0
+        self._wake()
+
     def close(self) -> None:
         """Give back what is not settled; whoever waits gets []."""
         self._closed = True

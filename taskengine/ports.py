@@ -148,6 +148,10 @@ class Consumer(Protocol):
         """Take again."""
         ...
 
+    async def set_prefetch(self, count: int) -> None:
+        """From now on hold at most so many unsettled (0: as paused); what was buffered beyond goes back."""
+        ...
+
 
 class Broker(Protocol):
     """Carries hints, reports, control and events between processes. It is never the truth: the store is.
