@@ -200,7 +200,7 @@ class AmqpConsumer:
             if self._missing() < 0 and self._granted:
                 await self._unsubscribe()
                 back, self._buffer = list(self._buffer), deque()
-                for delivery in reversed(back):
+                for delivery in back:
                     if self._held.pop(delivery.tag, None):
                         await self._channel.basic_reject(delivery.tag, requeue=True, wait=False)
             if (missing := self._missing()) > 0:

@@ -150,10 +150,10 @@ async def test_a_smaller_prefetch_gives_back_what_waits(broker: Broker) -> None:
         (long,) = await busy.batch(1)
         await busy.set_prefetch(1)
         others = await take(free, 3)
-        assert bodies(others) == ["b", "c", "d"]
+        assert sorted(bodies(others)) == ["b", "c", "d"]
         await long.ack()
         await broker.publish(to(Address.TASKS, "e", "f", key="work"))
-        assert bodies(await take(busy, 1) + await take(free, 1)) == ["e", "f"]
+        assert sorted(bodies(await take(busy, 1) + await take(free, 1))) == ["e", "f"]
         await busy.set_prefetch(3)
         await broker.publish(to(Address.TASKS, "g", "h", key="work"))
         assert len(await take(busy, 1)) == 1
