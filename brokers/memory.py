@@ -49,6 +49,9 @@ class _Queue:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._limit = limit
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def put(self, message: Message) -> None:
         """Add a message."""
         if self._limit is None or len(self._items) < self._limit:
@@ -113,6 +116,11 @@ class MemoryBroker:
         if address not in _TOPICS:
             raise ValueError(f"{address.value} is consumed, not subscribed to")
         return self._subscribe(address, tuple(keys))
+
+    async def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue of tasks."""
+        await self.check()
+        return len(self._queue(Address.TASKS, queue))
 
     async def check(self) -> None:
         """Raise BrokerUnavailable once it is closed."""

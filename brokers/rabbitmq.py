@@ -80,6 +80,10 @@ class RabbitBroker:
         if returned:
             raise BrokerUnavailable(f"the broker at {self._place.name} has no queue for {returned[0].address.value}")
 
+    async def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue of tasks."""
+        return await ready_messages(self._publishing, self._topology.queue(Address.TASKS, queue))
+
     async def check(self) -> None:
         """Raise BrokerUnavailable where it cannot be reached now."""
         await self._ready_channel()

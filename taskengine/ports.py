@@ -172,6 +172,10 @@ class Broker(Protocol):
         """Listen to a topic exchange (CONTROL, EVENTS) with binding keys (`*` one word, `#` any number)."""
         ...
 
+    async def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue of tasks; what consumers hold is not counted. Raises BrokerUnavailable."""
+        ...
+
     async def check(self) -> None:
         """Raise BrokerUnavailable where it cannot be reached now."""
         ...

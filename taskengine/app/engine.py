@@ -112,7 +112,7 @@ class _Parts:
         probe = HttpSemaphoreProbe(clients, self._endpoint)
         self.scheduler = Scheduler(store, decisions, effects, self.signals, self.book, probe, clock)
         self.reaper = Reaper(
-            store, decisions, effects, clock, heartbeat_s=settings.heartbeat_s, missed=settings.lease_missed
+            store, broker, decisions, effects, clock, heartbeat_s=settings.heartbeat_s, missed=settings.lease_missed
         )
         self.jobs = Jobs(
             store,

@@ -41,7 +41,7 @@ class Distributed:
 
     async def worker(self, *, grace_s: float = 30) -> asyncio.subprocess.Process:
         """Start `taskengine worker` and wait until the engine has heard of it."""
-        known = {worker["id"] for worker in await self.world.engine.store.workers()}
+        known = await self.world.engine.store.workers()
         environment = {
             "PATH": os.environ["PATH"], "HOME": str(self._root), "PYTHONPATH": str(Path(__file__).parents[2]),
             "TASKENGINE_DATA_DIR": str(self._root / f"worker{len(known)}"), "TASKENGINE_HEARTBEAT_S": "0.5",
@@ -52,9 +52,13 @@ class Distributed:
         process = await asyncio.create_subprocess_exec(*command, "--broker", self._url, env=environment)
         self._stack.push_async_callback(_end, process)
         async with asyncio.timeout(WAIT_S):
-            while not {worker["id"] for worker in await self.world.engine.store.workers()} - known:
+            while len(await self.world.engine.store.workers()) == len(known):  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.05)
         return process
+
+    def queue(self, name: str) -> str:
+        """The name of a queue of tasks on the broker."""
+        return f"{self._url.partition('prefix=')[2]}.v1.tasks.{name}"
 
     async def outcomes(self, job_id: int) -> list[list[str]]:
         """The outcomes of the attempts of each task."""
@@ -128,6 +132,23 @@ async def test_jobs_end_though_the_broker_is_killed_among_them(
         assert all(outcomes.count("completed") == 1 for outcomes in await place.outcomes(job_id))
 
 
+@pytest.mark.parametrize("mischief", ["purge_queue", "delete_queue"])
+async def test_a_queue_that_is_emptied_loses_no_task(
+    place: Distributed, rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch, mischief: str
+) -> None:
+    """Tasks that were handed to a queue which was then purged or deleted are handed out again."""
+    monkeypatch.setattr("taskengine.engine.reaper._START_GRACE_S", 1.0)
+    jobs = [await place.world.submit("chain", number) for number in range(2)]
+    async with asyncio.timeout(WAIT_S):
+        while await place.world.engine.broker.waiting("work") < len(jobs):  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.05)
+    await rabbitmq.control(mischief, place.queue("work"))
+    await place.worker()
+    for job_id in jobs:
+        assert not (await place.world.ended(job_id, WAIT_S)).failed
+        assert all(outcomes.count("completed") == 1 for outcomes in await place.outcomes(job_id))
+
+
 # -------------------------------------------------------------------------------------------------- within the process
 
 
@@ -176,10 +197,10 @@ async def test_a_long_task_meets_no_consumer_timeout_and_keeps_nobody_waiting(
 async def consumer_timeout(rabbitmq: RabbitServer, milliseconds: int) -> AsyncIterator[None]:
     """Have the broker give up on deliveries early, and look often."""
 
-    async def set_to(timeout: int, tick: int) -> None:
+    async def set_to(limit: int, tick: int) -> None:
         await rabbitmq.control(
             "eval",
-            f"application:set_env(rabbit, consumer_timeout, {timeout}), "
+            f"application:set_env(rabbit, consumer_timeout, {limit}), "
             f"application:set_env(rabbit, channel_tick_interval, {tick}).",
         )
 
