@@ -49,6 +49,9 @@ class _Queue:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._limit = limit
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def put(self, message: Message) -> None:
         """Add a message."""
         if self._limit is None or len(self._items) < self._limit:
@@ -113,6 +116,11 @@ class MemoryBroker:
         if address not in _TOPICS:
             raise ValueError(f"{address.value} is consumed, not subscribed to")
         return self._subscribe(address, tuple(keys))
+
+    async def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue of tasks."""
+        await self.check()
+        return len(self._queue(Address.TASKS, queue))
 
     async def check(self) -> None:
         """Raise BrokerUnavailable once it is closed."""
@@ -201,6 +209,11 @@ class _Consumer:
     async def resume(self) -> None:
         """Take again."""
         self._paused = False
+        self._wake()
+
+    async def set_prefetch(self, count: int) -> None:
+        """Hold at most so many from now on."""
+        self._prefetch, self._paused = count, count == 0
         self._wake()
 
     def close(self) -> None:

@@ -15,8 +15,6 @@ ENTRY_POINTS = "taskengine.brokers"
 Open = Callable[[str], AbstractAsyncContextManager[Broker]]
 """Opens the broker at a URL; raises InvalidRequest for a wrong one when called, BrokerUnavailable when entered."""
 
-_LATER = {"amqp", "amqps"}
-
 
 def open_broker(url: str) -> AbstractAsyncContextManager[Broker]:
     """The broker at `url`, open within `async with`. Each `memory://` is one of its own.
@@ -27,16 +25,20 @@ def open_broker(url: str) -> AbstractAsyncContextManager[Broker]:
 
 
 def _opener(scheme: str) -> Open:
-    built_in: dict[str, Open] = {"memory": open_memory}
+    built_in: dict[str, Open] = {"memory": open_memory, "amqp": _open_amqp, "amqps": _open_amqp}
     if scheme in built_in:
         return built_in[scheme]
-    if scheme in _LATER:
-        raise _fault(f"brokers of the kind {scheme}:// are not yet supported")
     for found in entry_points(group=ENTRY_POINTS, name=scheme):
         opener: Open = found.load()
         return opener
     known = sorted({*built_in, *(found.name for found in entry_points(group=ENTRY_POINTS))})
     raise _fault(f"no broker has URLs of the kind {scheme[:20]!r}; known are {', '.join(f'{one}://' for one in known)}")
+
+
+def _open_amqp(url: str) -> AbstractAsyncContextManager[Broker]:
+    from taskengine.brokers.rabbitmq import open_rabbitmq  # a slow import, and most installations have no use for it
+
+    return open_rabbitmq(url)
 
 
 def _fault(message: str) -> InvalidRequest:

@@ -148,6 +148,10 @@ class Consumer(Protocol):
         """Take again."""
         ...
 
+    async def set_prefetch(self, count: int) -> None:
+        """From now on hold at most so many unsettled (0: as paused); what was buffered beyond goes back."""
+        ...
+
 
 class Broker(Protocol):
     """Carries hints, reports, control and events between processes. It is never the truth: the store is.
@@ -166,6 +170,10 @@ class Broker(Protocol):
 
     def subscribe(self, address: Address, keys: Sequence[str]) -> AbstractAsyncContextManager[Consumer]:
         """Listen to a topic exchange (CONTROL, EVENTS) with binding keys (`*` one word, `#` any number)."""
+        ...
+
+    async def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue of tasks; what consumers hold is not counted. Raises BrokerUnavailable."""
         ...
 
     async def check(self) -> None:

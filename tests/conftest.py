@@ -8,7 +8,10 @@ from collections.abc import Generator
 import pytest
 import structlog
 
+from tests.support.rabbitmq import rabbitmq
 from tests.support.services import MISSING
+
+__all__ = ["rabbitmq"]
 
 
 @pytest.fixture(autouse=True)

@@ -123,6 +123,7 @@ class _Parts:
         self.scheduler = Scheduler(store, decisions, effects, self.signals, self.book, probe, clock)
         self.reaper = Reaper(
             store,
+            broker,
             decisions,
             effects,
             clock,

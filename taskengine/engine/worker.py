@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import errno
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -64,43 +65,67 @@ class _Attempt:
             self.work.cancel()
 
 
+@dataclass(eq=False)
+class _Slot:
+    """A taken slot; `detached`: its delivery does not count in the present consumer's hands (it was acknowledged early,
+    or came by a consumer that is gone)."""
+
+    detached: bool = False
+
+
 class _Pool:
-    """The slots of one queue. While none is free and a delivery is acknowledged early, the consumer is paused, so that
-    nothing waits behind a long task."""
+    """The slots of one queue. The consumer is let hold as many deliveries as slots are left beside the detached ones, so
+    that nothing waits behind a long task."""
 
     def __init__(self, queue: str, slots: int) -> None:
         self.queue = queue
         self.slots = slots
-        self.consumer: Consumer | None = None
-        self._busy = 0
-        self._paused = False
+        self._consumer: Consumer | None = None
+        self._taken: set[_Slot] = set()
         self._changed = asyncio.Condition()
 
     async def free(self) -> None:
         """Wait until a slot is free."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._busy < self.slots)
+            await self._changed.wait_for(lambda: len(self._taken) < self.slots)
 
-    def take(self) -> None:
+    @property
+    def left(self) -> int:
+        """Slots for a new consumer: what earlier ones brought still runs."""
+        return self.slots - len(self._taken)
+
+    async def opened(self, consumer: Consumer) -> None:
+        """A new consumer: what runs came by earlier ones."""
+        self._consumer = consumer
+        for slot in self._taken:
+            slot.detached = True
+        await self._adjust()  # a slot may have become free while it was opened
+
+    def take(self) -> _Slot:
         """Take a free slot."""
-        self._busy += 1
+        slot = _Slot()
+        self._taken.add(slot)
+        return slot
 
-    async def give_back(self) -> None:
-        """A slot is free again."""
-        async with self._changed:
-            self._busy -= 1
-            self._changed.notify()
-            if self._paused and self.consumer is not None:
-                self._paused = False
-                with contextlib.suppress(BrokerUnavailable):  # the next consumer is not paused
-                    await self.consumer.resume()
+    async def detach(self, slot: _Slot) -> None:
+        """Before an early acknowledgement: have the consumer hold one delivery less."""
+        if not slot.detached:
+            slot.detached = True
+            await self._adjust()
 
-    async def hold_off(self) -> None:
-        """Before an early acknowledgement: take nothing more where no slot is free."""
+    async def give_back(self, slot: _Slot) -> None:
+        """The slot is free again."""
+        self._taken.discard(slot)
+        if slot.detached:
+            await self._adjust()
         async with self._changed:
-            if self._busy >= self.slots and self.consumer is not None:
-                self._paused = True
-                await self.consumer.pause()
+            self._changed.notify_all()
+
+    async def _adjust(self) -> None:
+        if self._consumer is None:
+            return
+        with contextlib.suppress(BrokerUnavailable):  # the next consumer is opened with what is free then
+            await self._consumer.set_prefetch(self.slots - sum(slot.detached for slot in self._taken))
 
 
 class Worker:
@@ -190,17 +215,17 @@ class Worker:
 
     async def _consume(self, pool: _Pool, attempts: asyncio.TaskGroup) -> None:
         """One delivery per free slot. Attempts outlive the consumer: a broker that comes and goes stops none."""
-        async with self._broker.consume(Address.TASKS, pool.queue, prefetch=pool.slots) as consumer:
-            pool.consumer = consumer
+        await pool.free()
+        async with self._broker.consume(Address.TASKS, pool.queue, prefetch=pool.left) as consumer:
+            await pool.opened(consumer)
             while True:
                 await pool.free()
                 deliveries = await consumer.batch(1)
                 if not deliveries:
                     raise BrokerUnavailable(f"the consumer of {pool.queue} was closed")
-                pool.take()
-                attempts.create_task(self._deliver(deliveries[0], pool))
+                attempts.create_task(self._deliver(deliveries[0], pool, pool.take()))
 
-    async def _deliver(self, delivery: Delivery, pool: _Pool) -> None:
+    async def _deliver(self, delivery: Delivery, pool: _Pool, slot: _Slot) -> None:
         try:
             task = TaskMessage.from_json(delivery.message.body)
             if task.token in self._withdrawn:
@@ -209,18 +234,18 @@ class Worker:
                 await self._reporter.tell(task, ReportEvent.RELEASED, {"reason": "redelivered"})
                 await delivery.ack()
             else:
-                await self._attempt(_Attempt(task), delivery, pool)
+                await self._attempt(_Attempt(task), delivery, lambda: pool.detach(slot))
         except MessageError as error:
             log.warning("task_message_rejected", queue=pool.queue, error=str(error))
             await delivery.reject(str(error))
         except BrokerUnavailable as error:  # what is not settled is delivered again, marked so, and not run
             log.warning("delivery_not_settled", queue=pool.queue, error=str(error))
         finally:
-            await pool.give_back()
+            await pool.give_back(slot)
 
     # --------------------------------------------------------------------------------------------------------- attempt
 
-    async def _attempt(self, attempt: _Attempt, delivery: Delivery, pool: _Pool) -> None:
+    async def _attempt(self, attempt: _Attempt, delivery: Delivery, detach: Callable[[], Awaitable[None]]) -> None:
         """Run it, tell its beginning (where it is not over at once) and its end, settle the delivery."""
         task = attempt.task
         self._attempts[task.token] = attempt
@@ -228,7 +253,7 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as group:
                 attempt.work = group.create_task(self._execute(attempt))
-                await self._accompany(attempt, attempt.work, delivery, pool)
+                await self._accompany(attempt, attempt.work, delivery, detach)
             outcome = _outcome(attempt, attempt.work)
         finally:
             self._reporter.end(task)
@@ -237,16 +262,21 @@ class Worker:
             await self._reporter.tell(task, *outcome)
         await delivery.ack()
 
-    async def _accompany(self, attempt: _Attempt, work: asyncio.Task[Outcome], delivery: Delivery, pool: _Pool) -> None:
+    async def _accompany(
+        self,
+        attempt: _Attempt,
+        work: asyncio.Task[Outcome],
+        delivery: Delivery,
+        detach: Callable[[], Awaitable[None]],
+    ) -> None:
         done, _ = await asyncio.wait({work}, timeout=_QUICK_S)
         if done:
             return
         await self._reporter.tell(attempt.task, ReportEvent.STARTED)
         done, _ = await asyncio.wait({work}, timeout=self._early_ack_s)
         if not done:
-            with contextlib.suppress(BrokerUnavailable):  # no reason to end what runs
-                await pool.hold_off()
-                await delivery.ack()
+            await detach()
+            await delivery.ack()
 
     async def _execute(self, attempt: _Attempt) -> Outcome:
         """Run the handler; whatever it raises becomes a report, but for the cancellation that was asked for."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
+
+import pytest
 
 from taskengine.brokers import open_broker
 from taskengine.ports import Address, Broker, Consumer, Delivery, Message, Outgoing
@@ -18,18 +21,37 @@ class Ability(StrEnum):
     PRIORITY = "priority"  # a greater priority overtakes whatever waits
     OLD_PLACE = "old place"  # what is given back comes before what was published after it
     TAKES_WHAT_IS_THERE = "takes what is there"  # a batch holds everything that was published before it
+    TAKES_ON_DEMAND = "takes on demand"  # a consumer that nobody waits for takes nothing
 
 
 @dataclass(frozen=True)
 class BrokerAdapter:
-    """A kind of broker. Each opening is empty: it shares nothing with another."""
+    """A kind of broker. Each opening is empty: it shares nothing with another.
+
+    `url` gives the URL of an empty one, from the fixture named `service`, where it needs one.
+    """
 
     name: str
-    open: Callable[[], AbstractAsyncContextManager[Broker]]
     abilities: frozenset[Ability]
+    url: Callable[[Any], str]
+    service: str | None = None
+    server: Any = None  # what the fixture gave
+
+    def open(self) -> AbstractAsyncContextManager[Broker]:
+        """Open an empty one."""
+        return open_broker(self.url(self.server))
+
+    def ready(self, request: pytest.FixtureRequest) -> BrokerAdapter:
+        """With its service at hand."""
+        return self if self.service is None else replace(self, server=request.getfixturevalue(self.service))
 
 
-ADAPTERS = (BrokerAdapter("memory", lambda: open_broker("memory://"), frozenset(Ability)),)
+ADAPTERS = (
+    BrokerAdapter("memory", frozenset(Ability), lambda _: "memory://"),
+    BrokerAdapter(
+        "rabbitmq", frozenset({Ability.PRIORITY, Ability.OLD_PLACE}), lambda server: str(server.url()), "rabbitmq"
+    ),
+)
 
 
 def adapters_that(*abilities: Ability) -> list[BrokerAdapter]:

@@ -79,6 +79,10 @@ class FaultyBroker:
         """As it is."""
         return self._broker.subscribe(address, keys)
 
+    async def waiting(self, queue: str) -> int:
+        """As it is."""
+        return await self._broker.waiting(queue)
+
     async def check(self) -> None:
         """As it is."""
         await self._broker.check()
@@ -107,3 +111,6 @@ class _FaultyConsumer:
 
     async def resume(self) -> None:
         await self._consumer.resume()
+
+    async def set_prefetch(self, count: int) -> None:
+        await self._consumer.set_prefetch(count)

@@ -105,12 +105,6 @@ def test_a_pattern_of_many_hashes_costs_little() -> None:
     assert not matches(".".join(["#", "a"] * 30), ".".join(["a"] * 60 + ["b"]))
 
 
-def test_a_broker_that_is_not_there_yet_says_so() -> None:
-    """RabbitMQ is named in the contract, so its URL is not called unknown."""
-    with pytest.raises(InvalidRequest, match=r"broker_url: .*not yet supported"):
-        open_broker("amqp://guest:secret@localhost/")
-
-
 def test_an_unknown_broker_names_the_known_ones_and_no_secret() -> None:
     """A wrong URL is told by its scheme alone: the rest may hold a password."""
     with pytest.raises(InvalidRequest, match="memory://") as caught:

@@ -1,0 +1,221 @@
+"""A connection to an AMQP 0-9-1 broker that opens itself again, its queues, and what the library below says in our
+words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from aiormq import Channel, Connection
+from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
+from yarl import URL
+
+from taskengine.domain.errors import BrokerUnavailable
+from taskengine.ports import Address
+
+log = structlog.get_logger(__name__)
+
+ANSWER_S = 10.0  # for everything that the broker is asked
+_HEARTBEAT_S = 10
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 3.0
+_PRIORITIES = 9
+_DELIVERY_LIMIT = 20  # of quorum queues: then it is a dead letter
+
+
+class QueueType(StrEnum):
+    """Of which kind new queues are; those that exist are taken as they are."""
+
+    AUTO = "auto"  # what the virtual host's default says
+    CLASSIC = "classic"
+    QUORUM = "quorum"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the broker is, and how it is named in messages."""
+
+    url: URL
+
+    @property
+    def name(self) -> str:
+        """Host and port: never the credentials."""
+        return f"{self.url.host}:{self.url.port or (5671 if self.url.scheme == 'amqps' else 5672)}"
+
+    def unavailable(self, error: BaseException) -> BrokerUnavailable:
+        """A fault in our words, without the URL's secrets."""
+        text = " ".join(str(part) for part in error.args if part) or type(error).__name__
+        if self.url.password:
+            text = text.replace(self.url.password, "***")
+        return BrokerUnavailable(f"the broker at {self.name}: {text[:300]}")
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """What the library raises becomes BrokerUnavailable. It ends futures of a closed connection by a cancellation
+        that nobody asked for: that one too."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"the broker at {self.name} did not answer in time") from error
+        except (AMQPError, OSError, RuntimeError) as error:
+            raise self.unavailable(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise BrokerUnavailable(f"the broker at {self.name} closed the connection") from error
+
+
+class Link:
+    """One connection, opened when it is needed; after a failure not before a pause, which grows."""
+
+    def __init__(self, place: Place, purpose: str) -> None:
+        self.place = place
+        self._purpose = purpose
+        self._connection: Connection | None = None
+        self._opening = asyncio.Lock()
+        self._failures = 0
+        self._not_before = 0.0
+        self._last_error = ""
+        self._closed = False
+
+    async def connection(self) -> Connection:
+        """The open connection; raises BrokerUnavailable."""
+        async with self._opening:
+            if self._closed:
+                raise BrokerUnavailable("the broker was closed by this process")
+            if self._connection is None or self._connection.is_closed or not self._connection.is_opened:
+                await self._open()
+            assert self._connection is not None  # noqa: S101 - for the type checker: it was opened just now
+            return self._connection
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[Channel]:
+        """A channel of its own, closed at the end."""
+        connection = await self.connection()
+        async with asyncio.timeout(ANSWER_S):
+            channel = await connection.channel(publisher_confirms=False)
+        assert isinstance(channel, Channel)  # noqa: S101 - for the type checker
+        try:
+            yield channel
+        finally:
+            await close_quietly(channel)
+
+    async def break_off(self) -> None:
+        """Close the connection: what does not answer is opened anew by whoever needs it next."""
+        broken, self._connection = self._connection, None
+        if broken is not None:
+            await close_quietly(broken)
+
+    async def close(self) -> None:
+        """Close it for good."""
+        self._closed = True
+        await self.break_off()
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._not_before:
+            raise BrokerUnavailable(self._last_error)
+        await self.break_off()
+        url = self.place.url.update_query(heartbeat=str(_HEARTBEAT_S), name=f"taskengine {self._purpose}")
+        connection = Connection(url)
+        try:
+            with self.place.translated():
+                async with asyncio.timeout(ANSWER_S):
+                    await connection.connect()
+        except BaseException as error:
+            await close_quietly(connection)
+            pause = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
+            self._failures, self._not_before = self._failures + 1, loop.time() + pause
+            self._last_error = str(error)
+            raise
+        self._failures, self._connection = 0, connection
+        log.info("broker_connected", broker=self.place.name, purpose=self._purpose, version=version_of(connection))
+
+
+def version_of(connection: Connection) -> str:
+    """The broker's version, as it says itself in the handshake."""
+    return str((connection.server_properties or {}).get("version", ""))
+
+
+async def close_quietly(what: Connection | Channel) -> None:
+    """Close what may be closed or broken already."""
+    with suppress(AMQPError, OSError, RuntimeError, TimeoutError):
+        await what.close(timeout=3.0)
+
+
+# ----------------------------------------------------------------------------------------------------------- queues
+
+
+def queue_arguments(address: Address, dead: str, kind: QueueType) -> dict[str, Any]:
+    """The arguments of a durable queue. Priorities order the tasks; a quorum queue has two levels of its own (4.x)."""
+    arguments: dict[str, Any] = {}
+    if address is not Address.DEAD:
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    if kind is QueueType.QUORUM:
+        return {**arguments, "x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT}
+    if kind is QueueType.CLASSIC:
+        arguments["x-queue-type"] = "classic"
+    if address is Address.TASKS:
+        arguments["x-max-priority"] = _PRIORITIES
+    return arguments
+
+
+async def declare_queue(link: Link, name: str, address: Address, dead: str, kind: QueueType) -> None:
+    """Take the queue as it is, else make it. `auto` leaves the kind to the virtual host: where its default is quorum,
+    it refuses priorities, and the queue becomes a quorum queue with its limit."""
+    with link.place.translated():
+        if await _exists(link, name):
+            return
+        first = queue_arguments(address, dead, kind)
+        if await _made(link, name, first):
+            return
+        if kind is QueueType.AUTO and await _made(link, name, queue_arguments(address, dead, QueueType.QUORUM)):
+            return
+        if not await _exists(link, name):  # another process may have made it meanwhile, with other arguments
+            raise BrokerUnavailable(f"the broker at {link.place.name} refuses to make the queue {name}")
+
+
+async def declare_exchange(link: Link, name: str) -> None:
+    """The durable topic exchange: taken as it is, else made."""
+    with link.place.translated():
+        try:
+            async with link.channel() as channel:
+                await channel.exchange_declare(name, passive=True, timeout=ANSWER_S)
+        except ChannelNotFoundEntity:
+            async with link.channel() as channel:
+                await channel.exchange_declare(name, exchange_type="topic", durable=True, timeout=ANSWER_S)
+
+
+async def ready_messages(link: Link, queue: str) -> int:
+    """How many messages wait in a queue; 0 where it is none."""
+    with link.place.translated():
+        try:
+            async with link.channel() as channel:
+                answer = await channel.queue_declare(queue, passive=True, timeout=ANSWER_S)
+                return int((answer and answer.message_count) or 0)
+        except ChannelNotFoundEntity:
+            return 0
+
+
+async def _exists(link: Link, name: str) -> bool:
+    try:
+        async with link.channel() as channel:
+            await channel.queue_declare(name, passive=True, timeout=ANSWER_S)
+    except ChannelNotFoundEntity:
+        return False
+    return True
+
+
+async def _made(link: Link, name: str, arguments: Mapping[str, Any]) -> bool:
+    try:
+        async with link.channel() as channel:
+            await channel.queue_declare(name, durable=True, arguments=dict(arguments), timeout=ANSWER_S)
+    except ChannelPreconditionFailed:
+        return False
+    return True

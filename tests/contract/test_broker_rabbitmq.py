@@ -1,0 +1,265 @@
+"""What the RabbitMQ broker does when RabbitMQ, its queues or its connections do not stay as they were."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiormq
+import pytest
+
+from taskengine.brokers import open_broker
+from taskengine.brokers.rabbitmq import RabbitBroker, open_rabbitmq
+from taskengine.domain.errors import BrokerUnavailable, InvalidRequest
+from taskengine.ports import Address, Broker, Consumer, Message, Outgoing
+from tests.support.brokers import bodies, round_trip, take, to
+from tests.support.rabbitmq import RabbitServer, unique_prefix
+
+WAIT_S = 30
+
+
+@pytest.fixture
+def prefix() -> str:
+    """An installation of the test's own."""
+    return unique_prefix()
+
+
+@pytest.fixture
+async def broker(rabbitmq: RabbitServer, prefix: str) -> AsyncIterator[Broker]:
+    """An open, empty broker."""
+    async with open_broker(rabbitmq.url(prefix)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bystander(rabbitmq: RabbitServer) -> AsyncIterator[aiormq.Channel]:
+    """A channel beside the broker's own, for looking and for mischief."""
+    async with aiormq.connect(f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/") as connection:
+        channel = await connection.channel()
+        assert isinstance(channel, aiormq.Channel)
+        yield channel
+
+
+async def publish_soon(broker: Broker, *messages: Outgoing) -> None:
+    """Publish as the engine's loops do: again, until it is confirmed."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            try:
+                return await broker.publish(messages)
+            except BrokerUnavailable:
+                await asyncio.sleep(0.1)
+
+
+async def lost(consumer: Consumer) -> None:
+    """Wait until the consumer says that it is lost."""
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(BrokerUnavailable):
+            await consumer.batch(1)
+
+
+# ------------------------------------------------------------------------------------------------------------ faults
+
+
+async def test_connections_that_the_broker_closes_open_themselves_again(rabbitmq: RabbitServer, broker: Broker) -> None:
+    """A consumer says that it was lost; settling what it held does nothing; what it held comes again."""
+    await broker.publish(to(Address.TASKS, "a", key="work"))
+    async with broker.consume(Address.TASKS, "work") as consumer:
+        (held,) = await take(consumer, 1)
+        await rabbitmq.control("close_all_connections", "maintenance")
+        await lost(consumer)
+        for settle in (held.ack(), held.requeue(), held.reject("late"), consumer.pause(), consumer.resume()):
+            await settle
+        await consumer.set_prefetch(3)
+        await lost(consumer)
+    async with broker.consume(Address.TASKS, "work", prefetch=2) as consumer:
+        (again,) = await take(consumer, 1)
+        assert (again.message.body, again.redelivered) == (b"a", True)
+        await publish_soon(broker, *to(Address.TASKS, "b", key="work"))
+        assert bodies(await take(consumer, 1)) == ["b"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_what_was_confirmed_outlives_the_broker(
+    rabbitmq: RabbitServer, broker: Broker, how: signal.Signals
+) -> None:
+    """kill -9 or a stop in the middle: consumers are told, publishing fails at once, then all goes on by itself."""
+    await broker.publish(to(Address.REPORTS, "kept"))
+    async with broker.consume(Address.TASKS, "work") as consumer:
+        await asyncio.to_thread(rabbitmq.kill, how)
+        await lost(consumer)
+        with pytest.raises(BrokerUnavailable):
+            await broker.publish(to(Address.REPORTS, "not taken"))
+        with pytest.raises(BrokerUnavailable):
+            await broker.check()
+    await asyncio.to_thread(rabbitmq.start)
+    await publish_soon(broker, *to(Address.REPORTS, "new"))
+    async with broker.consume(Address.REPORTS, prefetch=2) as consumer:
+        assert bodies(await take(consumer, 2)) == ["kept", "new"]
+
+
+async def test_a_deleted_queue_is_made_again(broker: Broker, bystander: aiormq.Channel, prefix: str) -> None:
+    """By publishing to it, and by consuming from it: a mandatory message is never lost in silence."""
+    await broker.publish(to(Address.TASKS, "lost with its queue", key="work"))
+    async with broker.consume(Address.TASKS, "work") as consumer:
+        await take(consumer, 1)
+        await bystander.queue_delete(f"{prefix}.v1.tasks.work")
+        await lost(consumer)
+    await broker.publish(to(Address.TASKS, "a", "b", key="work"))
+    async with broker.consume(Address.TASKS, "work", prefetch=2) as consumer:
+        assert bodies(await take(consumer, 2)) == ["a", "b"]
+
+
+async def test_a_deaf_consumer_is_noticed(rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages wait and none is heard: the connection is broken off, and the next consumer hears."""
+    async with open_rabbitmq(rabbitmq.url(), deaf_s=0.2) as broker:
+        async with broker.consume(Address.TASKS, "work", prefetch=5) as consumer:
+            inner: Any = consumer
+            for tag in inner._consumer._subscriptions:
+                await inner._consumer._channel.basic_cancel(tag)  # as a consumer that the broker forgot
+            await broker.publish(to(Address.TASKS, "a", key="work"))
+            await lost(consumer)
+        async with broker.consume(Address.TASKS, "work") as consumer:
+            assert bodies(await take(consumer, 1)) == ["a"]
+
+
+async def test_an_idle_consumer_is_left_alone(rabbitmq: RabbitServer) -> None:
+    """Where nothing waits, silence is no fault."""
+    async with (
+        open_rabbitmq(rabbitmq.url(), deaf_s=0.05) as broker,
+        broker.consume(Address.TASKS, "work") as consumer,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = group.create_task(take(consumer, 1))
+        await asyncio.sleep(0.5)  # several looks
+        await broker.publish(to(Address.TASKS, "a", key="work"))
+        assert bodies(await waiting) == ["a"]
+
+
+# ----------------------------------------------------------------------------------------------------------- holding
+
+
+async def test_a_smaller_prefetch_gives_back_what_waits(broker: Broker) -> None:
+    """What was buffered beyond the new limit is there for others; room grows again as things are settled."""
+    await broker.publish(to(Address.TASKS, "a", "b", "c", "d", key="work"))
+    async with (
+        broker.consume(Address.TASKS, "work", prefetch=4) as busy,
+        broker.consume(Address.TASKS, "work", prefetch=4) as free,
+    ):
+        (long,) = await busy.batch(1)
+        await busy.set_prefetch(1)
+        others = await take(free, 3)
+        assert sorted(bodies(others)) == ["b", "c", "d"]
+        await long.ack()
+        await broker.publish(to(Address.TASKS, "e", "f", key="work"))
+        assert sorted(bodies(await take(busy, 1) + await take(free, 1))) == ["e", "f"]
+        await busy.set_prefetch(3)
+        await broker.publish(to(Address.TASKS, "g", "h", key="work"))
+        assert len(await take(busy, 1)) == 1
+
+
+async def test_the_limit_comes_back_after_a_pause(broker: Broker) -> None:
+    """What was held over the pause counts until it is settled; then the whole limit is there again."""
+    await broker.publish(to(Address.TASKS, *"abcdefghij", key="work"))
+    async with broker.consume(Address.TASKS, "work", prefetch=3) as consumer:
+        held = await take(consumer, 3)
+        await consumer.pause()
+        await consumer.resume()
+        waiting = asyncio.ensure_future(consumer.batch(1))
+        await round_trip(broker)
+        assert not waiting.done()
+        for delivery in held:
+            await delivery.ack()
+        assert bodies(await waiting + await take(consumer, 2)) == ["d", "e", "f"]
+
+
+# ------------------------------------------------------------------------------------------------------------- names
+
+
+async def test_the_names_are_the_contracts(broker: Broker, bystander: aiormq.Channel, prefix: str) -> None:
+    """Durable queues with the version in their names, which others may declare passively."""
+    await broker.publish([*to(Address.TASKS, "a", key="work"), *to(Address.EVENTS, "b", key="job.x")])
+    for queue in ("jobs", "reports", "dead", "tasks.work"):
+        await bystander.queue_declare(f"{prefix}.v1.{queue}", passive=True)
+    await bystander.exchange_declare(f"{prefix}.v1.events", passive=True)
+    answer = await bystander.basic_get(f"{prefix}.v1.tasks.work")
+    properties = answer.header.properties
+    assert (properties.delivery_mode, properties.content_type) == (2, "application/json")
+
+
+async def test_quorum_queues_are_made_where_the_url_asks(rabbitmq: RabbitServer, prefix: str) -> None:
+    """With their delivery limit; a queue that exists is taken as it is, whatever the URL asks."""
+    async with open_broker(rabbitmq.url(prefix, queues="quorum")) as broker:
+        await broker.publish(to(Address.TASKS, "a", key="work"))
+        listing = await rabbitmq.control("list_queues", "name", "type", "arguments", "--silent")
+        (row,) = [line for line in listing.splitlines() if line.startswith(f"{prefix}.v1.tasks.work")]
+        assert "quorum" in row
+        assert "x-delivery-limit" in row
+    async with (
+        open_broker(rabbitmq.url(prefix, queues="classic")) as broker,
+        broker.consume(Address.TASKS, "work") as consumer,
+    ):
+        assert bodies(await take(consumer, 1)) == ["a"]
+
+
+async def test_a_poison_message_ends_among_the_dead_letters(rabbitmq: RabbitServer, prefix: str) -> None:
+    """A quorum queue gives up on what is given back again and again."""
+    async with open_broker(rabbitmq.url(prefix, queues="quorum")) as broker:
+        await broker.publish(to(Address.TASKS, "poison", key="work"))
+        async with broker.consume(Address.TASKS, "work") as consumer, broker.consume(Address.DEAD) as dead:
+            waiting = asyncio.ensure_future(take(dead, 1))
+            while not waiting.done():
+                batch = asyncio.ensure_future(consumer.batch(1))
+                await asyncio.wait({batch, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                for delivery in await batch if batch.done() else []:
+                    await delivery.requeue()
+                batch.cancel()
+            assert bodies(await waiting) == ["poison"]
+
+
+# -------------------------------------------------------------------------------------------------------------- URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("amqp:///x", "names no host"),
+        ("amqp://h/?queues=stream", "queues is 'stream'"),
+        ("amqp://u:secret@h:port/", "it is no URL"),
+    ],
+)
+def test_a_wrong_url_is_refused_by_name(url: str, text: str) -> None:
+    """At once, and without its password."""
+    with pytest.raises(InvalidRequest, match=text) as caught:
+        open_broker(url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_refused_login_does_not_tell_the_password(
+    rabbitmq: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in the error nor in the log."""
+    with pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED") as caught:
+        async with open_broker(f"amqp://guest:sesame@127.0.0.1:{rabbitmq.port}/"):
+            pass
+    assert "sesame" not in str(caught.value) + caplog.text
+
+
+async def test_a_broker_that_is_not_there_is_named(rabbitmq: RabbitServer) -> None:
+    """Host and port are in the error."""
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1\b"):
+        async with open_broker("amqp://guest:guest@127.0.0.1:1/"):
+            pass
+
+
+async def test_a_message_of_ten_megabytes_arrives(broker: Broker) -> None:
+    """The broker sets no limit of its own: the readers judge."""
+    assert isinstance(broker, RabbitBroker)
+    await broker.publish([Outgoing(Address.REPORTS, Message(b"x" * 10_000_000))])
+    async with broker.consume(Address.REPORTS) as consumer:
+        (delivery,) = await take(consumer, 1)
+        assert len(delivery.message.body) == 10_000_000
+        await delivery.reject("too large")
+    async with broker.consume(Address.DEAD) as dead:
+        assert len((await take(dead, 1))[0].message.body) == 10_000_000

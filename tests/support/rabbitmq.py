@@ -1,0 +1,139 @@
+"""A RabbitMQ of the tests' own, on free ports and in a temporary directory, from the installed package."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.services import require_service
+
+_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_CONTROL = _SERVER.with_name("rabbitmqctl")
+_START_S = 60
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RabbitServer:
+    """One node: started, killed and started again with what it had on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.port = free_port()
+        self._root, self._epmd_port = root, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+        cookie = root / ".erlang.cookie"
+        cookie.write_text(uuid.uuid4().hex)
+        cookie.chmod(0o400)
+        (root / "plugins").write_text("[].")
+        none = str(root / "none")
+        self._environment = {
+            "PATH": os.environ["PATH"], "HOME": str(root), "LANG": "C.UTF-8",
+            "RABBITMQ_NODENAME": f"te{uuid.uuid4().hex[:12]}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()), "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_MNESIA_BASE": str(root / "mnesia"), "RABBITMQ_LOG_BASE": str(root), "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(root / "pid"), "RABBITMQ_ENABLED_PLUGINS_FILE": str(root / "plugins"),
+            "RABBITMQ_CONFIG_FILE": none, "RABBITMQ_ADVANCED_CONFIG_FILE": none, "RABBITMQ_CONF_ENV_FILE": none,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +S 1:1",
+        }  # fmt: skip
+
+    def url(self, prefix: str | None = None, **more: str) -> str:
+        """Where it is; each prefix is an installation of its own."""
+        query = "&".join(f"{name}={value}" for name, value in {"prefix": prefix or unique_prefix(), **more}.items())
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/?{query}"
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        if self._epmd is None:
+            self._epmd = subprocess.Popen(
+                ["epmd"],
+                env=self._environment,
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        with (self._root / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(_SERVER)],
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=self._root,
+            )
+        deadline = time.monotonic() + _START_S
+        while not self._listens():
+            ended = self._process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                raise RuntimeError(f"RabbitMQ did not start: {(self._root / 'output').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it: by SIGKILL as a power failure would, by SIGTERM in order."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+            self._process.wait(timeout=_START_S)
+            self._process = None
+
+    def stop(self) -> None:
+        """End it with its port mapper."""
+        self.kill()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
+
+    async def control(self, *command: str) -> str:
+        """What `rabbitmqctl` answers."""
+        process = await asyncio.create_subprocess_exec(
+            str(_CONTROL),
+            *command,
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), _START_S)
+        assert process.returncode == 0, output.decode()
+        return output.decode()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def unique_prefix() -> str:
+    """A prefix that no other test has."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """A private RabbitMQ, one for the whole run."""
+    missing = not _SERVER.exists() or shutil.which("epmd") is None
+    require_service("RabbitMQ", "it is not installed: apt-get install rabbitmq-server" if missing else None)
+    server = RabbitServer(tmp_path_factory.mktemp("rabbitmq"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
