@@ -103,6 +103,7 @@ class _Parts:
         self.watch.tell()
         self.draining = asyncio.Event()  # nothing new is begun
         self.directory.on_change(self.signals.admission.set)
+        self.directory.on_change(self.signals.semaphores.set)
         self.callbacks = CallbackDelivery(
             store, self._sender(clients), clock, _callback_policy(settings), retry_limit=self._retry_limit
         )

@@ -111,6 +111,7 @@ class Run:
         reported = self.job.state is JobState.COMPLETED
         self._cancel_open(reason)
         self._move_job(JobState.BROKEN, tell=reported)
+        emission.log(self, "api", f"job is {reason}", severity=2)
         if not reported:
             self.job.error, self.job.failed, self.job.completed_at = reason, True, self.now
             emission.job_ended(self)

@@ -48,6 +48,8 @@ class Effects:
             signals.timers.set()
         if changes.job.state is JobState.SCHEDULED:
             signals.timers.set()
+            if changes.job.semaphore_url:
+                signals.semaphores.set()
         if changes.job_changed and changes.job.ended:
             self._on_ended(changes)
         if changes.job.state is JobState.PENDING or changes.job.ended:

@@ -54,6 +54,7 @@ class Scheduler:
     ) -> None:
         self._store, self._decisions, self._effects, self._signals = store, decisions, effects, signals
         self._budgets, self._semaphores, self._clock = budgets, semaphores, clock
+        self._asked_at: dict[tuple[int, str, str], int] = {}  # (job, client, semaphore) → when it was asked last
 
     # ------------------------------------------------------------------------------------------------------ admission
 
@@ -114,14 +115,20 @@ class Scheduler:
     # ----------------------------------------------------------------------------------------------------- semaphores
 
     async def semaphores(self) -> None:
-        """Ask every semaphore each `schedule_interval`; none waits for another."""
+        """Ask every semaphore each `schedule_interval`, a new one at once; none waits for another."""
         while True:
-            await self.ask()
-            await self._clock.sleep(await self._budgets.schedule_interval())
+            interval = await self._budgets.schedule_interval()
+            await self.ask(interval)
+            await self._signals.semaphores.wait(self._clock, interval)
 
-    async def ask(self) -> None:
-        """Ask all that gate a job whose time has come."""
-        gated = await self._store.gated(self._clock.now())
+    async def ask(self, interval: float) -> None:
+        """Ask those that gate a job whose time has come and that were not asked for `interval` seconds."""
+        now = self._clock.now()
+        waiting = await self._store.gated(now)
+        before = now - round(interval * 1000)
+        asked_at = {gate: self._asked_at.get(gate, before) for gate in waiting}
+        gated = [gate for gate, at in asked_at.items() if at <= before]
+        self._asked_at = {**asked_at, **dict.fromkeys(gated, now)}
         limit = asyncio.Semaphore(50)
 
         async def ask(job_id: int, client: str, url: str) -> int | None:

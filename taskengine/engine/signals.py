@@ -44,6 +44,7 @@ class Signals:
     def __init__(self) -> None:
         self.admission = Signal()  # a job was queued, a slot was given back, a budget changed
         self.timers = Signal()  # a timer was set
+        self.semaphores = Signal()  # a job waits for one, or the interval of the looks is another
         self.dispatch = Signal()  # a task became ready, a window has room
         self.awaited = Signal()  # a job ended that others may wait for
         self.ready_queues: set[str] = set()  # where dispatch has something to do

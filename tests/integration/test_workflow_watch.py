@@ -63,3 +63,12 @@ async def test_a_hosted_engine_looks_at_its_workflow_files(tmp_path: Path, monke
         async with asyncio.timeout(15):
             await looked.wait()
         assert world.engine.catalog.get("mine", "demo") is not None
+
+
+def test_a_step_that_fails_by_order_may_stand_for_one_with_outputs(tmp_path: Path) -> None:
+    """What the real step would give is asked for with has(): no fault of the file."""
+    asked = "${{ has(steps.a.outputs.path) ? steps.a.outputs.path : 'none' }}"
+    text = "name: mine\nsteps:\n  a: {handler: debug.fail, optional: true}\n"
+    text += f'  b: {{handler: debug.noop, needs: [a], with: {{path: "{asked}"}}}}\n'
+    (tmp_path / "mine.yaml").write_text(text)
+    assert not Catalog(CelEvaluator(), load_handlers(shell=False), [tmp_path]).faults
