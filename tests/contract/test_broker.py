@@ -307,6 +307,32 @@ async def test_deliveries_of_a_paused_consumer_can_be_settled(broker: Broker) ->
         assert bodies(await take(consumer, 1)) == ["b"]
 
 
+async def test_a_smaller_prefetch_holds_for_what_comes(broker: Broker) -> None:
+    """With a limit of one, what was taken before counts until it is settled; a greater limit takes more again."""
+    await broker.publish(to(Address.TASKS, "a", "b", "c", "d", key="work"))
+    async with broker.consume(Address.TASKS, "work", prefetch=2) as consumer, asyncio.TaskGroup() as group:
+        first, second = await take(consumer, 2)
+        await consumer.set_prefetch(1)
+        await first.ack()
+        following = group.create_task(take(consumer, 1))
+        await round_trip(broker)
+        assert not following.done()
+        await second.ack()
+        assert bodies(await following) == ["c"]
+        await consumer.set_prefetch(2)
+        assert bodies(await take(consumer, 1)) == ["d"]
+
+
+async def test_a_queue_tells_how_much_waits_in_it(broker: Broker) -> None:
+    """What a consumer holds does not wait; a queue that was never heard of is empty."""
+    assert await broker.waiting("work") == 0
+    await broker.publish(to(Address.TASKS, "a", "b", "c", key="work"))
+    assert await broker.waiting("work") == 3
+    async with broker.consume(Address.TASKS, "work") as consumer:
+        await take(consumer, 1)
+        assert await broker.waiting("work") == 2
+
+
 async def test_a_closed_consumer_gives_an_empty_batch(broker: Broker) -> None:
     """Who waits when the consumer closes is let go, and so is who asks later."""
     async with asyncio.TaskGroup() as group:

@@ -36,8 +36,8 @@ class RabbitServer:
     def __init__(self, root: Path) -> None:
         self.port = free_port()
         self._root, self._epmd_port = root, free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._epmd: subprocess.Popen[bytes] | None = None
+        self._node: int | None = None
+        self._epmd: int | None = None
         cookie = root / ".erlang.cookie"
         cookie.write_text(uuid.uuid4().hex)
         cookie.chmod(0o400)
@@ -63,43 +63,31 @@ class RabbitServer:
     def start(self) -> None:
         """Start it and wait until it listens."""
         if self._epmd is None:
-            self._epmd = subprocess.Popen(
-                ["epmd"],
-                env=self._environment,
-                start_new_session=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        with (self._root / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                [str(_SERVER)],
-                env=self._environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd=self._root,
-            )
+            self._epmd = self._spawn("epmd")
+        self._node = self._spawn(str(_SERVER))
         deadline = time.monotonic() + _START_S
         while not self._listens():
-            ended = self._process.poll() is not None
-            if ended or time.monotonic() > deadline:
+            if not _alive(self._node) or time.monotonic() > deadline:
                 raise RuntimeError(f"RabbitMQ did not start: {(self._root / 'output').read_text()[-2000:]}")
             time.sleep(0.1)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it: by SIGKILL as a power failure would, by SIGTERM in order."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-            self._process.wait(timeout=_START_S)
-            self._process = None
+        if self._node is not None:
+            _end(self._node, number)
+            self._node = None
 
     def stop(self) -> None:
         """End it with its port mapper."""
         self.kill()
         if self._epmd is not None:
-            self._epmd.kill()
-            self._epmd.wait()
+            _end(self._epmd, signal.SIGKILL)
+
+    def _spawn(self, program: str) -> int:
+        """Start a program in a session of its own. It is no child of the tests: some of them count theirs."""
+        command = ["/bin/sh", "-c", 'setsid "$0" >>output 2>&1 </dev/null & echo $!', program]
+        done = subprocess.run(command, env=self._environment, cwd=self._root, stdout=subprocess.PIPE, check=True)
+        return int(done.stdout)
 
     async def control(self, *command: str) -> str:
         """What `rabbitmqctl` answers."""
@@ -119,6 +107,26 @@ class RabbitServer:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked after does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def _end(pid: int, number: signal.Signals) -> None:
+    """Signal a session and wait for the end of its leader."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, number)
+    deadline = time.monotonic() + _START_S
+    while _alive(pid):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the process {pid} does not end")
+        time.sleep(0.05)
 
 
 def unique_prefix() -> str:
