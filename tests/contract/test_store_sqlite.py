@@ -145,7 +145,6 @@ async def test_readers_do_not_wait_for_the_writer(writer: Writer) -> None:
 
 
 @pytest.mark.parametrize(("url", "reason"), [
-    ("postgresql://localhost/x", "PostgreSQL is not yet supported"), ("postgres://localhost/x", "not yet supported"),
     ("mysql://localhost/x", "'mysql' is not a known kind"), ("sqlite://", "does not name a file"),
     ("sqlite:///", "does not name a file"), ("sqlite:///:memory:", "does not name a file"), ("x.db", "known are sqlite"),
 ])  # fmt: skip
