@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,7 +46,7 @@ _AWAY = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
-    asyncio.TimeoutError,
+    TimeoutError,
 )
 
 
@@ -92,12 +91,12 @@ def is_gone(error: BaseException) -> bool:
     """Whether the connection was lost, so that nobody heard what became of the statement."""
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError) and any(word in str(error) for word in ("clos", "released"))
-    return isinstance(error, (*_AGAIN[2:], asyncio.TimeoutError))
+    return isinstance(error, (*_AGAIN[2:], asyncpg.InternalClientError, TimeoutError))
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same transaction may well succeed when it is tried again at once."""
-    return isinstance(error, _AGAIN) or (is_gone(error) and not isinstance(error, asyncio.TimeoutError))
+    return isinstance(error, _AGAIN) or (is_gone(error) and not isinstance(error, TimeoutError))
 
 
 def translate(error: Exception, name: str) -> Exception:

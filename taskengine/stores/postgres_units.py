@@ -231,9 +231,15 @@ async def _rolled_back(connection: Any) -> AsyncIterator[None]:
     """Where what is done inside fails, nothing of it stays."""
     try:
         yield
-    except BaseException:
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            await connection.execute("ROLLBACK", timeout=_CLOSE_TIMEOUT_S)  # the server does so with whom it loses
+    except BaseException as error:
+        try:
+            if is_gone(error):  # the server rolls back for whom it loses
+                connection.terminate()
+            else:
+                await connection.execute("ROLLBACK", timeout=_CLOSE_TIMEOUT_S)
+        except Exception as fault:
+            if not is_gone(fault):
+                raise
         raise
 
 
@@ -251,7 +257,7 @@ async def open_transactions(url: str, name: str, statements: Mapping[str, str]) 
 
     with translated(name):
         pool = await asyncpg.create_pool(
-            url, min_size=1, max_size=_MOST_CONNECTIONS, init=init, reset=_nothing, connection_class=Connection,
+            url, min_size=0, max_size=_MOST_CONNECTIONS, init=init, reset=_nothing, connection_class=Connection,
             **options(),
         )  # fmt: skip
     return Transactions(name, pool, mark, statements)

@@ -195,16 +195,19 @@ async def test_connections_that_are_ended_at_random_lose_nothing(url: str, seed:
     """Every decision took effect once, and nobody heard of the faults."""
     chance = random.Random(seed)
     done: Counter[int] = Counter()
-    over = asyncio.Event()
+    due, over = asyncio.Event(), list[bool]()
 
     async def work(store: Store, ids: Sequence[int]) -> None:
         for _ in range(25):
             chosen = chance.sample(list(ids), 2)
             await store.decide(chosen, count_up)
             done.update(chosen)
+            if chance.random() < 0.3:
+                due.set()
 
     async def trouble() -> None:
-        while not over.is_set():
+        while await due.wait() and not over:
+            due.clear()
             await terminate(url, chance)
 
     async with open_store(url, MovedClock()) as store:
@@ -212,7 +215,8 @@ async def test_connections_that_are_ended_at_random_lose_nothing(url: str, seed:
         async with asyncio.TaskGroup() as group:
             group.create_task(trouble())
             await asyncio.gather(*(work(store, ids) for _ in range(4)))
-            over.set()
+            over.append(True)
+            due.set()
         for job_id in ids:
             job = await store.job(job_id)
             assert job is not None

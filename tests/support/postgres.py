@@ -22,7 +22,7 @@ from tests.support.services import require_service
 
 HOW_TO_INSTALL = "no PostgreSQL server is installed: apt-get install postgresql"
 _SETTINGS = (
-    "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=32MB "
+    "-c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=32MB "
     "-c autovacuum=off -c log_min_messages=fatal"
 )
 
