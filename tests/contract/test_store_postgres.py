@@ -206,7 +206,9 @@ async def test_connections_that_are_ended_at_random_lose_nothing(url: str, seed:
                 due.set()
 
     async def trouble() -> None:
-        while await due.wait() and not over:
+        while await due.wait():
+            if over:
+                return
             due.clear()
             await terminate(url, chance)
 
