@@ -92,7 +92,9 @@ async def prepare(connection: Any) -> None:
 def is_gone(error: BaseException) -> bool:
     """Whether the connection was lost, so that nobody heard what became of the statement."""
     if isinstance(error, asyncpg.InterfaceError):
-        return not isinstance(error, ValueError) and any(word in str(error) for word in ("clos", "released"))
+        return not isinstance(error, ValueError) and any(
+            word in str(error) for word in ("closed", "closing", "released")
+        )
     return isinstance(error, (*_AGAIN[2:], asyncpg.InternalClientError, TimeoutError))
 
 
