@@ -1,27 +1,32 @@
-"""What the parts of the SQLite store share: the way to the writer and to the readers."""
+"""What the parts of a store share, whatever its database: the way to units of work that write and that read."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from abc import ABC, abstractmethod
 from typing import TypeVar
 
 from taskengine.ports import Clock
-from taskengine.stores.units import Readers, Work, Writer
+from taskengine.stores.session import Work
 
 T = TypeVar("T")
 
 
-class Units:
-    """Hands units of work to the threads: one hop each, however many statements it has."""
+class Units(ABC):
+    """Has units of work done: each is one transaction."""
 
-    def __init__(self, path: Path, writer: Writer, readers: Readers, clock: Clock) -> None:
-        self._path = path
-        self._writer = writer
-        self._readers = readers
+    dialect: str  # the folder of its SQL
+
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
+    @abstractmethod
     async def _write(self, work: Work[T]) -> T:
-        return await self._writer.run(work)
+        """Do it whole or not at all; return when it is durable."""
 
+    @abstractmethod
     async def _read(self, work: Work[T]) -> T:
-        return await self._readers.run(work)
+        """Do what only reads, by one statement."""
+
+    @abstractmethod
+    async def _read_whole(self, work: Work[T]) -> T:
+        """Do what only reads, by several statements that see one state of the database."""

@@ -101,9 +101,14 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
 
 async def migrate(url: str) -> list[str]:
     """Bring the database at `url` to this version's schema; the names of the migrations that were applied now."""
-    if not url.startswith("sqlite:"):
-        raise InvalidRequest(f"database: migrations of {url.partition(':')[0]!r} databases are not yet supported")
-    return await asyncio.to_thread(_migrate_sqlite, url)
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite":
+        return await asyncio.to_thread(_migrate_sqlite, url)
+    if scheme in {"postgres", "postgresql"}:
+        from taskengine.stores.postgres_migrate import migrate_postgres
+
+        return await migrate_postgres(url)
+    raise InvalidRequest(f"database: there are no migrations of {scheme!r} databases")
 
 
 def _migrate_sqlite(url: str) -> list[str]:

@@ -6,19 +6,47 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
+from typing import TypeVar
 
+from taskengine.domain.errors import StoreUnavailable
 from taskengine.ports import Clock, Store
 from taskengine.stores import migrate, queries
+from taskengine.stores.callbacks import CallbackUnits
+from taskengine.stores.clients import ClientUnits
 from taskengine.stores.connect import connect, sqlite_path, translated
-from taskengine.stores.sqlite_callbacks import CallbackUnits
-from taskengine.stores.sqlite_clients import ClientUnits
-from taskengine.stores.sqlite_jobs import JobUnits
-from taskengine.stores.sqlite_reading import ReadingUnits
-from taskengine.stores.units import Readers, Session, Writer, start_writer
+from taskengine.stores.jobs import JobUnits
+from taskengine.stores.reading import ReadingUnits
+from taskengine.stores.session import Work
+from taskengine.stores.units import Readers, SqliteSession, Writer, start_writer
+
+T = TypeVar("T")
 
 
 class SqliteStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits):
-    """`ports.Store` on SQLite; each method is one unit of work."""
+    """`ports.Store` on SQLite: one hop to a thread for each unit of work, however many statements it has."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, writer: Writer, readers: Readers, clock: Clock) -> None:
+        super().__init__(clock)
+        self._path = path
+        self._writer = writer
+        self._readers = readers
+
+    async def _write(self, work: Work[T]) -> T:
+        return await self._writer.run(work)
+
+    async def _read(self, work: Work[T]) -> T:
+        return await self._readers.run(work)
+
+    async def _read_whole(self, work: Work[T]) -> T:
+        return await self._readers.run(work)
+
+    async def check(self) -> None:
+        """See `ports.JobStore.check`: the file may have been taken away from under its connections."""
+        if not self._path.exists():
+            raise StoreUnavailable(f"the database {self._path} is not there any more")
+        await super().check()
 
 
 @asynccontextmanager
@@ -44,4 +72,4 @@ def _open(path: Path, statements: Mapping[str, str], loop: asyncio.AbstractEvent
         migrate.apply(connection, migrate.known("sqlite"))
         readers = Readers(path, statements)
         opened.pop_all()  # from here on they are closed by those who have them
-    return Writer(path, connection, Session(connection, statements), loop), readers
+    return Writer(path, connection, SqliteSession(connection, statements), loop), readers

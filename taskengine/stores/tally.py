@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from taskengine.domain.job import Job
 from taskengine.domain.status import JobState, TaskState
 from taskengine.stores.rows import Row, job_wishes
-from taskengine.stores.units import Session
+from taskengine.stores.session import Session
 
 BLOCK = 1024  # ids per row of `queued_blocks`
 _BY_QUEUE = frozenset({TaskState.READY, TaskState.DISPATCHED, TaskState.RUNNING})
@@ -82,10 +82,10 @@ class Tally:
         """So many callbacks more are undelivered."""
         self.counters["callbacks", "pending"] += by
 
-    def write(self, session: Session) -> None:
-        """Add it all."""
-        if rows := [(*key, value) for key, value in self.counters.items() if value]:
-            session.many("count", rows)
-        if blocks := [(*key, value) for key, value in self.blocks.items() if value]:
-            session.many("count_queued", blocks)
-            session.many("forget_empty_blocks", [key for key, value in self.blocks.items() if value < 0])
+    async def write(self, session: Session) -> None:
+        """Add it all, in one order whoever writes: nobody waits in a circle."""
+        if rows := [(*key, value) for key, value in sorted(self.counters.items()) if value]:
+            await session.many("count", rows)
+        if blocks := [(*key, value) for key, value in sorted(self.blocks.items()) if value]:
+            await session.many("count_queued", blocks)
+            await session.many("forget_empty_blocks", sorted(key for key, value in self.blocks.items() if value < 0))

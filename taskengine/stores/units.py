@@ -1,4 +1,4 @@
-"""Units of work on SQLite: one thread that writes, a few that read, and what a unit of work gets in its hands.
+"""Units of work on SQLite: one thread that writes, a few that read, and their sessions.
 
 Units that wait together are committed together (one sync of the disk for all), each behind a savepoint of its own, and
 their callers go on when the commit is durable. A caller that is cancelled leaves its unit to run: a transaction is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -20,46 +20,46 @@ from typing import Any, TypeVar
 
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.stores.connect import connect, translate
-from taskengine.stores.rows import Row
+from taskengine.stores.rows import Row, dump
+from taskengine.stores.session import Parameters, Session, Work
 
 T = TypeVar("T")
-Parameters = Sequence[Any] | Mapping[str, Any]
 
 _MOST_UNITS = 256  # that share one commit
 _READERS = 2
 
 
-class Session:
-    """What a unit of work has: statements by name, inside its transaction."""
+class SqliteSession:
+    """`session.Session` on a connection; nothing in it ever waits."""
 
     def __init__(self, connection: sqlite3.Connection, statements: Mapping[str, str]) -> None:
         self._connection = connection
         self._statements = statements
         self._taken: dict[str, int] = {}
 
-    def all(self, name: str, parameters: Parameters = ()) -> list[Row]:
+    async def all(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Every row of a statement."""
         return self._connection.execute(self._statements[name], parameters).fetchall()
 
-    def one(self, name: str, parameters: Parameters = ()) -> Row | None:
+    async def one(self, name: str, parameters: Parameters = ()) -> Row | None:
         """The first row of a statement."""
         row: Row | None = self._connection.execute(self._statements[name], parameters).fetchone()
         return row
 
-    def value(self, name: str, parameters: Parameters = ()) -> Any:
+    async def value(self, name: str, parameters: Parameters = ()) -> Any:
         """The first column of the first row; None where there is none."""
-        row = self.one(name, parameters)
+        row = await self.one(name, parameters)
         return None if row is None else row[0]
 
-    def run(self, name: str, parameters: Parameters = ()) -> int:
+    async def run(self, name: str, parameters: Parameters = ()) -> int:
         """Execute a statement; how many rows it changed."""
         return self._connection.execute(self._statements[name], parameters).rowcount
 
-    def many(self, name: str, rows: Iterable[Parameters]) -> int:
+    async def many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
         """Execute a statement for each of the rows; how many rows were changed."""
         return self._connection.executemany(self._statements[name], rows).rowcount
 
-    def select(self, statement: str, parameters: Parameters) -> list[Row]:
+    async def select(self, statement: str, parameters: Parameters) -> list[Row]:
         """Every row of a statement that was put together from named parts."""
         return self._connection.execute(statement, parameters).fetchall()
 
@@ -67,16 +67,32 @@ class Session:
         """A named part of a statement."""
         return self._statements[name]
 
-    def take(self, sequence: str, count: int) -> range:
+    def array(self, values: Iterable[Any]) -> str:
+        """Several values as one parameter: JSON, for `json_each`."""
+        return dump(list(values))
+
+    async def lock(self, name: str) -> None:
+        """The writer is alone: it holds every lock."""
+
+    async def take(self, sequence: str, count: int) -> range:
         """Ids that were never given before, also where this transaction does not come to be."""
         if not count:
             return range(0)
-        last = self.value("take_ids", (self._taken.get(sequence, 0), count, sequence))
+        last = await self.value("take_ids", (self._taken.get(sequence, 0), count, sequence))
         self._taken[sequence] = last
         return range(last - count + 1, last + 1)
 
 
-Work = Callable[[Session], T]
+def _done(work: Work[T], session: Session) -> T:
+    """Drive a unit of work to its end, here and now."""
+    unit = work(session)
+    try:
+        unit.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    unit.close()
+    raise RuntimeError("a unit of work waited for something else than its session")
 
 
 @dataclass(slots=True)
@@ -180,7 +196,7 @@ class Writer:
         unit.result, unit.error = None, None
         self.connection.execute("SAVEPOINT unit")
         try:
-            unit.result = unit.work(self.session)
+            unit.result = _done(unit.work, self.session)
         except Exception as error:
             if not self.connection.in_transaction:
                 raise _Lost(error) from error
@@ -217,7 +233,7 @@ class Readers:
         self._closed = False
         for _ in range(_READERS):
             connection = connect(path, read_only=True)
-            self._free.put((connection, Session(connection, statements)))
+            self._free.put((connection, SqliteSession(connection, statements)))
 
     async def run(self, work: Work[T]) -> T:
         """Run a unit of work that only reads."""
@@ -230,7 +246,7 @@ class Readers:
         try:
             connection.execute("BEGIN")
             try:
-                return work(session)
+                return _done(work, session)
             finally:
                 connection.execute("ROLLBACK")
         except sqlite3.Error as error:

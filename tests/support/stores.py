@@ -16,8 +16,9 @@ from taskengine.domain.status import TASK_ENDED, JobState, TaskState
 from taskengine.ports import Clock, Known, NewJob, Store
 from taskengine.stores import open_store
 from tests.support.clock import START, MovedClock
+from tests.support.postgres import PostgresServer
 
-DATABASES = ("sqlite",)  # every adapter runs the whole contract
+DATABASES = ("sqlite", "postgres")  # every adapter runs the whole contract
 
 
 @dataclass
@@ -33,10 +34,15 @@ class Database:
 
 
 @pytest.fixture(params=DATABASES)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """An empty database of each kind."""
-    urls = {"sqlite": f"sqlite:///{tmp_path}/data/jobs.db"}
-    return Database(urls[request.param], MovedClock())
+    if request.param == "sqlite":
+        yield Database(f"sqlite:///{tmp_path}/data/jobs.db", MovedClock())
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = await server.new_database(await server.migrated())
+    yield Database(url, MovedClock())
+    await server.drop_database(url)
 
 
 @pytest.fixture

@@ -13,8 +13,12 @@ SELECT ?1, ?2, ?3, ?4 + ?5 * EXISTS (
 WHERE true
 ON CONFLICT DO NOTHING
 
--- name: due_heads --
-SELECT lines.id, head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
+-- name: due_lines --
+SELECT id FROM callback_lines
+WHERE due_at <= :now AND endpoint NOT IN (SELECT value FROM json_each(:busy)) ORDER BY due_at, id LIMIT :limit
+
+-- name: line_heads --
+SELECT head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
     head.created_at, head.attempts, lines.failures, head.waiting_since
 FROM callback_lines AS lines
 JOIN callbacks AS head ON head.id = (
@@ -22,8 +26,8 @@ JOIN callbacks AS head ON head.id = (
     WHERE state = 'pending' AND job_id = lines.job_id AND endpoint = lines.endpoint AND lane = lines.lane
 )
 JOIN jobs ON jobs.id = lines.job_id
-WHERE lines.due_at <= :now AND lines.endpoint NOT IN (SELECT value FROM json_each(:busy))
-ORDER BY lines.due_at, lines.id LIMIT :limit
+WHERE lines.id IN (SELECT value FROM json_each(?))
+ORDER BY lines.due_at, lines.id
 
 -- name: claim_line --
 UPDATE callback_lines SET due_at = ?, claimed = 1 WHERE id = ?

@@ -23,6 +23,7 @@ SELECT job_id, fingerprint, answer FROM idempotency WHERE client = ? AND key = ?
 
 -- name: insert_key --
 INSERT INTO idempotency (client, key, job_id, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
 
 -- name: insert_job --
 INSERT INTO jobs (
@@ -128,7 +129,8 @@ DELETE FROM workers WHERE seen_at < ?
 -- name: renew_leases --
 UPDATE tasks SET seen_at = ?, worker_id = coalesce(worker_id, ?), worker = coalesce(worker, ?)
 FROM (
-    SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token FROM json_each(?)
+    SELECT ids.value AS id, tokens.value AS token
+    FROM json_each(?) AS ids JOIN json_each(?) AS tokens ON tokens.key = ids.key
 ) AS named
 WHERE tasks.id = named.id AND tasks.token = named.token AND tasks.state IN ('dispatched', 'running')
 RETURNING tasks.id, tasks.token

@@ -1,4 +1,4 @@
-"""`ports.CallbackStore` on SQLite: who is next in each line, and what became of it."""
+"""`ports.CallbackStore` in units of work: who is next in each line, and what became of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from taskengine.ports import DueCallback
 from taskengine.stores import changes, rows
 from taskengine.stores.base import Units
+from taskengine.stores.session import Session
 from taskengine.stores.tally import Tally
-from taskengine.stores.units import Session
 
 
 class CallbackUnits(Units):
@@ -20,8 +20,8 @@ class CallbackUnits(Units):
         self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = ()
     ) -> Sequence[DueCallback]:
         """See `ports.CallbackStore.claim_callbacks`."""
-        values = {"now": now, "busy": rows.dump(list(busy)), "limit": limit}
-        return await self._write(partial(_claim, values=values, lease_until=lease_until))
+        values = {"now": now, "limit": limit}
+        return await self._write(partial(_claim, values=values, busy=busy, lease_until=lease_until))
 
     async def settle_callback(
         self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None, next_at: int | None
@@ -44,8 +44,7 @@ class CallbackUnits(Units):
 
     async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:
         """See `ports.CallbackStore.next_callback`."""
-        passed_over = rows.dump(list(busy))
-        at: int | None = await self._read(lambda db: db.value("next_callback", (passed_over,)))
+        at: int | None = await self._read(lambda db: db.value("next_callback", (db.array(busy),)))
         return at
 
     async def release_claims(self, now: int) -> None:
@@ -67,50 +66,58 @@ class CallbackUnits(Units):
 
     async def callback_backlog(self) -> tuple[int, int | None]:
         """See `ports.CallbackStore.callback_backlog`."""
-        return await self._read(
-            lambda db: (db.value("counter", ("callbacks", "pending")) or 0, db.value("oldest_callback"))
-        )
+        return await self._read_whole(_backlog)
 
 
-def _claim(db: Session, *, values: Mapping[str, Any], lease_until: int) -> list[DueCallback]:
-    found = db.all("due_heads", values)
-    db.many("claim_line", [(lease_until, row[0]) for row in found])
-    return [DueCallback(*row[1:]) for row in found]
+async def _backlog(db: Session) -> tuple[int, int | None]:
+    return await db.value("counter", ("callbacks", "pending")) or 0, await db.value("oldest_callback")
 
 
-def _release(db: Session, *, now: int) -> None:
-    db.run("release_claims", (now,))
+async def _claim(
+    db: Session, *, values: Mapping[str, Any], busy: Sequence[str], lease_until: int
+) -> list[DueCallback]:  # fmt: skip
+    """The lines are claimed before their heads are read: what was settled meanwhile is nobody's head."""
+    lines = [row[0] for row in await db.all("due_lines", {**values, "busy": db.array(busy)})]
+    if not lines:
+        return []
+    found = await db.all("line_heads", (db.array(lines),))
+    await db.many("claim_line", [(lease_until, line) for line in lines])
+    return [DueCallback(*row) for row in found]
 
 
-def _put_off(db: Session, *, values: Mapping[str, Any]) -> None:
-    if db.run("settle_try", values):
-        db.run("put_off_line", values)
+async def _release(db: Session, *, now: int) -> None:
+    await db.run("release_claims", (now,))
 
 
-def _end(db: Session, *, values: Mapping[str, Any]) -> None:
-    if not db.run("settle_end", values):
+async def _put_off(db: Session, *, values: Mapping[str, Any]) -> None:
+    if await db.run("settle_try", values):
+        await db.run("put_off_line", values)
+
+
+async def _end(db: Session, *, values: Mapping[str, Any]) -> None:
+    if not await db.run("settle_end", values):
         return
+    await db.run("advance_line", values)
+    await db.run("close_empty_lines", values)
+    await db.run("release_job_line", values)
     tally = Tally()
     tally.callbacks(-1)
-    tally.write(db)
-    db.run("advance_line", values)
-    db.run("close_empty_lines", values)
-    db.run("release_job_line", values)
+    await tally.write(db)
 
 
-def _kill(db: Session, *, values: Mapping[str, Any]) -> None:
+async def _kill(db: Session, *, values: Mapping[str, Any]) -> None:
     tally = Tally()
-    tally.callbacks(-db.run("kill_callbacks", values))
-    tally.write(db)
-    db.run("close_empty_lines", values)
+    tally.callbacks(-await db.run("kill_callbacks", values))
+    await db.run("close_empty_lines", values)
+    await tally.write(db)
 
 
-def _replay(db: Session, *, values: Mapping[str, Any]) -> int:
-    again = db.all("replay_dead" if values["callback_id"] is None else "replay_one", values)
+async def _replay(db: Session, *, values: Mapping[str, Any]) -> int:
+    again = await db.all("replay_dead" if values["callback_id"] is None else "replay_one", values)
     now = values["now"]
-    changes.open_lines(db, ((job_id, endpoint, lane, now) for job_id, endpoint, lane in again))
-    db.many("restart_line", [(now, *line) for line in again])
+    await changes.open_lines(db, ((job_id, endpoint, lane, now) for job_id, endpoint, lane in again))
+    await db.many("restart_line", [(now, *line) for line in again])
     tally = Tally()
     tally.callbacks(len(again))
-    tally.write(db)
+    await tally.write(db)
     return len(again)

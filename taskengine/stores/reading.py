@@ -1,4 +1,4 @@
-"""The reading half of `ports.JobStore` and `ports.EventStore` on SQLite."""
+"""The reading half of `ports.JobStore` and `ports.EventStore` in units of work."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from taskengine.ports import Health, JobFilter, StoredTask
 from taskengine.stores import migrate, rows
 from taskengine.stores.base import Units
 from taskengine.stores.rows import Row
+from taskengine.stores.session import Session
 from taskengine.stores.tally import BLOCK
-from taskengine.stores.units import Session
 
 _ORDERS = frozenset({"id", "created_at", "updated_at", "run_at", "priority", "started_at", "completed_at"})
 _WORKER_LATELY_MS = 60_000  # whose slots `health` counts
@@ -31,7 +31,7 @@ class ReadingUnits(Units):
 
     async def job_of(self, task_ids: Sequence[int]) -> Mapping[int, int]:
         """See `ports.JobStore.job_of`."""
-        return dict(await self._read(lambda db: db.all("jobs_of_tasks", _ids(task_ids))))
+        return dict(await self._read(lambda db: db.all("jobs_of_tasks", (db.array(task_ids),))))
 
     async def expired(self, *, seen_before: int, published_before: int, limit: int) -> Sequence[tuple[int, int, str]]:
         """See `ports.JobStore.expired`."""
@@ -76,20 +76,20 @@ class ReadingUnits(Units):
 
     async def tasks(self, job_id: int) -> Sequence[StoredTask]:
         """See `ports.JobStore.tasks`."""
-        return await self._read(lambda db: _with_attempts(db, db.all("tasks_of_job", (job_id,))))
+        return await self._read_whole(lambda db: _with_attempts(db, "tasks_of_job", job_id))
 
     async def task(self, task_id: int) -> StoredTask | None:
         """See `ports.JobStore.task`."""
-        found = await self._read(lambda db: _with_attempts(db, db.all("task", (task_id,))))
+        found = await self._read_whole(lambda db: _with_attempts(db, "task", task_id))
         return found[0] if found else None
 
     async def progress(self, job_ids: Sequence[int]) -> Mapping[int, float]:
         """See `ports.JobStore.progress`."""
-        return dict(await self._read(lambda db: db.all("progress", _ids(job_ids))))
+        return dict(await self._read(lambda db: db.all("progress", (db.array(job_ids),))))
 
     async def positions(self, job_ids: Sequence[int]) -> Mapping[int, int]:
         """See `ports.JobStore.positions`."""
-        return await self._read(partial(_positions, job_ids=job_ids))
+        return await self._read_whole(partial(_positions, job_ids=job_ids))
 
     async def logs(
         self, job_id: int, *, show_all: bool = False, severity: int | None = None, task_id: int | None = None,
@@ -104,11 +104,11 @@ class ReadingUnits(Units):
 
     async def health(self, client: str | None = None) -> Health:
         """See `ports.JobStore.health`."""
-        return await self._read(partial(_health, client=client, lately=self._clock.now() - _WORKER_LATELY_MS))
+        return await self._read_whole(partial(_health, client=client, lately=self._clock.now() - _WORKER_LATELY_MS))
 
     async def workers(self) -> Sequence[Mapping[str, Any]]:
         """See `ports.JobStore.workers`: those that were heard of within the hour."""
-        return await self._read(_workers)
+        return await self._read_whole(_workers)
 
     async def meta(self, name: str) -> str | None:
         """See `ports.JobStore.meta`."""
@@ -123,20 +123,14 @@ class ReadingUnits(Units):
 
     async def check(self) -> None:
         """See `ports.JobStore.check`."""
-        if not self._path.exists():
-            raise StoreUnavailable(f"the database {self._path} is not there any more")
         applied: dict[str, str] = dict(await self._read(lambda db: db.all("migrations")))
-        if missing := migrate.missing(migrate.known("sqlite"), applied):
+        if missing := migrate.missing(migrate.known(self.dialect), applied):
             raise StoreUnavailable(f"the database's schema is not current: {missing[0].name} is missing")
 
 
-def _ids(ids: Sequence[int]) -> tuple[str]:
-    return (rows.dump(list(ids)),)
-
-
-def page_of(db: Session, query: JobFilter) -> list[Job]:
+async def page_of(db: Session, query: JobFilter) -> list[Job]:
     """The jobs that a query asks for."""
-    conditions, values = _conditions(query)
+    conditions, values = _conditions(db, query)
     order, way = db.part(f"order_{query.order_by}"), "ASC" if query.ascending else "DESC"
     where = [db.part(f"where_{name}") for name in conditions]
     if query.after_id is not None:
@@ -149,20 +143,20 @@ def page_of(db: Session, query: JobFilter) -> list[Job]:
     if where:
         statement += f" WHERE {' AND '.join(where)}"
     by = f"jobs.id {way}" if query.order_by == "id" else f"{order} {way}, jobs.id {way}"
-    return [rows.job_from(row) for row in db.select(f"{statement} ORDER BY {by} LIMIT :limit", values)]
+    return [rows.job_from(row) for row in await db.select(f"{statement} ORDER BY {by} LIMIT :limit", values)]
 
 
-def _conditions(query: JobFilter) -> tuple[list[str], dict[str, Any]]:
+def _conditions(db: Session, query: JobFilter) -> tuple[list[str], dict[str, Any]]:
     """The named conditions that a query has, and the values of all its parameters."""
     given: dict[str, Any] = {
         "client": query.client, "failed": query.failed, "created_from": query.created_from,
         "created_to": query.created_to, "search": _pattern(query.search), "persist": query.persist,
         "workflow": query.workflow, "priority": query.priority, "tag": query.tag,
-        "job_ids": None if query.job_ids is None else rows.dump(list(query.job_ids)),
+        "job_ids": None if query.job_ids is None else db.array(query.job_ids),
     }  # fmt: skip
     if query.states is not None:
         states = [state.value for state in query.states]
-        given |= {"state": states[0]} if len(states) == 1 else {"states": rows.dump(states)}
+        given |= {"state": states[0]} if len(states) == 1 else {"states": db.array(states)}
     given = {name: value for name, value in given.items() if value is not None}
     return list(given), given | {"after_id": query.after_id, "limit": query.limit}
 
@@ -175,53 +169,54 @@ def _pattern(search: str | None) -> str | None:
     return f"%{search}%"
 
 
-def _with_attempts(db: Session, found: Sequence[Row]) -> list[StoredTask]:
+async def _with_attempts(db: Session, statement: str, of: int) -> list[StoredTask]:
+    found = await db.all(statement, (of,))
     attempts: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for task_id, *columns in db.all("attempts_of_tasks", _ids([row[0] for row in found])):
+    for task_id, *columns in await db.all("attempts_of_tasks", (db.array(row[0] for row in found),)):
         attempts[task_id].append(rows.record(rows.ATTEMPT_FIELDS, tuple(columns)))
     return [StoredTask(rows.task_from(row), attempts[row[0]]) for row in found]
 
 
-def _positions(db: Session, *, job_ids: Sequence[int]) -> dict[int, int]:
+async def _positions(db: Session, *, job_ids: Sequence[int]) -> dict[int, int]:
     """The jobs in blocks before the job's own, and those before it in its block."""
-    wanted = db.all("queued_places", _ids(job_ids))
+    wanted = await db.all("queued_places", (db.array(job_ids),))
     if not wanted:
         return {}
     before: dict[Row, int] = {}
     total = 0
-    for *block, count in db.all("queued_blocks"):
+    for *block, count in await db.all("queued_blocks"):
         before[tuple(block)] = total
         total += count
     return {
         job_id: before[top, priority, job_id // BLOCK]
-        + db.value("place_in_block", (top, priority, job_id // BLOCK * BLOCK, job_id))
+        + await db.value("place_in_block", (top, priority, job_id // BLOCK * BLOCK, job_id))
         for job_id, top, priority in wanted
     }
 
 
-def _health(db: Session, *, client: str | None, lately: int) -> Health:
-    found = db.all("job_counters") if client is None else db.all("job_counters_of_client", (client,))
+async def _health(db: Session, *, client: str | None, lately: int) -> Health:
+    found = await db.all("job_counters") if client is None else await db.all("job_counters_of_client", (client,))
     jobs = {state.value: 0 for state in JobState} | {"failed": 0} | dict(found)
-    tasks = {"processed": 0, "failed": 0, "pending": 0} | dict(db.all("task_counters"))
+    tasks = {"processed": 0, "failed": 0, "pending": 0} | dict(await db.all("task_counters"))
     queues: defaultdict[str, dict[str, int]] = defaultdict(
         lambda: {"workers": 0, "slots": 0, "working": 0, "pending": 0}
     )
-    for queue, name, value in db.all("queue_counters"):
+    for queue, name, value in await db.all("queue_counters"):
         queues[queue]["working" if name == "running" else "pending"] += value
     tasks["pending"] = sum(queue["pending"] for queue in queues.values())
-    for *_, slots_of, seen_at in db.all("workers"):
+    for *_, slots_of, seen_at in await db.all("workers"):
         for queue, slots in rows.load(slots_of).items() if seen_at >= lately else ():
             queues[queue]["workers"] += 1
             queues[queue]["slots"] += slots
     return Health(jobs, tasks, dict(queues))
 
 
-def _workers(db: Session) -> list[Mapping[str, Any]]:
-    working: dict[str, int] = dict(db.all("held_by_worker"))
+async def _workers(db: Session) -> list[Mapping[str, Any]]:
+    working: dict[str, int] = dict(await db.all("held_by_worker"))
     return [
         {
             "id": id_, "name": name, "language": language, "queues": rows.load(queues), "seen_at": seen_at,
             "working": working.get(id_, 0),
         }
-        for id_, name, language, queues, seen_at in db.all("workers")
+        for id_, name, language, queues, seen_at in await db.all("workers")
     ]  # fmt: skip

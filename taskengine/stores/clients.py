@@ -1,4 +1,4 @@
-"""`ports.ClientStore` on SQLite."""
+"""`ports.ClientStore` in units of work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from taskengine.ports import ApiKey, Client
 from taskengine.stores import rows
 from taskengine.stores.base import Units
 from taskengine.stores.rows import Row
-from taskengine.stores.units import Session
+from taskengine.stores.session import Session
 
 
 class ClientUnits(Units):
@@ -44,7 +44,7 @@ class ClientUnits(Units):
 
     async def revoke_key(self, client: str, key_id: int, now: int) -> bool:
         """See `ports.ClientStore.revoke_key`. A key that was revoked keeps the time of it."""
-        return await self._write(lambda db: db.run("revoke_key", (now, client, key_id)) > 0)
+        return await self._write(lambda db: db.run("revoke_key", (now, client, key_id))) > 0
 
     async def keys(self, client: str | None = None) -> Sequence[ApiKey]:
         """See `ports.ClientStore.keys`: revoked ones too."""
@@ -65,14 +65,14 @@ def _client(row: Row) -> Client:
     return Client(name, role, rows.load(config), created_at)
 
 
-def _delete(db: Session, *, name: str) -> bool:
-    there = db.run("delete_client", (name,)) > 0
+async def _delete(db: Session, *, name: str) -> bool:
+    there = await db.run("delete_client", (name,)) > 0
     if there:  # the scope of a name that is none is not a client's
-        db.run("delete_settings", (name,))
+        await db.run("delete_settings", (name,))
     return there
 
 
-def _save_setting(db: Session, *, scope: str, name: str, value: str) -> bool:
-    new = db.one("setting", (scope, name)) is None
-    db.run("save_setting", (scope, name, value))
+async def _save_setting(db: Session, *, scope: str, name: str, value: str) -> bool:
+    new = await db.one("setting", (scope, name)) is None
+    await db.run("save_setting", (scope, name, value))
     return new

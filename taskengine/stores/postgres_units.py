@@ -1,0 +1,263 @@
+"""Units of work on PostgreSQL: each a transaction on a connection of a pool, tried again where that may help."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import count
+from typing import Any, TypeVar
+
+import asyncpg
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from taskengine.domain.errors import StoreUnavailable
+from taskengine.stores.postgres_connect import escaped, is_gone, is_passing, options, prepare, translate, translated
+from taskengine.stores.rows import Row
+from taskengine.stores.session import Parameters, Work
+
+T = TypeVar("T")
+
+_MOST_CONNECTIONS = 10
+_TRIES = 7
+_CLOSE_TIMEOUT_S = 10
+_NAMED = re.compile(r"(?<!:):([a-z_]+)")
+# One message for both: what is written here tells later whether the transaction was committed.
+_BEGIN = """
+BEGIN;
+INSERT INTO commits (connection, number, begun_at) VALUES ('{connection}', {number}, now())
+ON CONFLICT (connection) DO UPDATE SET number = excluded.number, begun_at = excluded.begun_at
+"""
+# It waits for a transaction of that connection which is still under way.
+_LAST_COMMIT = """
+INSERT INTO commits (connection, number, begun_at) VALUES ($1, 0, now())
+ON CONFLICT (connection) DO UPDATE SET number = commits.number
+RETURNING number
+"""
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+@cache
+def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
+    """A statement with `$1` for the first of its `:named` parameters and so on, and their names in that order."""
+    names = tuple(dict.fromkeys(_NAMED.findall(statement)))
+    return _NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names
+
+
+class PostgresSession:
+    """`session.Session` on a connection."""
+
+    def __init__(self, connection: Any, statements: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._statements = statements
+
+    async def all(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Every row of a statement."""
+        return await self.select(self._statements[name], parameters)
+
+    async def one(self, name: str, parameters: Parameters = ()) -> Row | None:
+        """The first row of a statement."""
+        found = await self.all(name, parameters)
+        return found[0] if found else None
+
+    async def value(self, name: str, parameters: Parameters = ()) -> Any:
+        """The first column of the first row; None where there is none."""
+        row = await self.one(name, parameters)
+        return None if row is None else row[0]
+
+    async def run(self, name: str, parameters: Parameters = ()) -> int:
+        """Execute a statement; how many rows it changed."""
+        statement, values = _bound(self._statements[name], parameters)
+        status: str = await self._connection.execute(statement, *values)
+        return int(status.rpartition(" ")[2])
+
+    async def many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Execute a statement once for all of the rows, a column an array; how many rows were changed."""
+        columns = [self.array(column) for column in zip(*rows, strict=True)]
+        return await self.run(name, columns) if columns else 0
+
+    async def select(self, statement: str, parameters: Parameters) -> list[Row]:
+        """Every row of a statement that was put together from named parts."""
+        statement, values = _bound(statement, parameters)
+        return [tuple(record) for record in await self._connection.fetch(statement, *values)]
+
+    def part(self, name: str) -> str:
+        """A named part of a statement."""
+        return self._statements[name]
+
+    def array(self, values: Iterable[Any]) -> list[Any]:
+        """Several values as one parameter: an array. The driver's own codec encodes its texts, which takes no NUL."""
+        return [escaped(value) if type(value) is str else value for value in values]
+
+    async def lock(self, name: str) -> None:
+        """Hold this lock, whoever else has a session on this database, to the end of the transaction."""
+        await self.all("lock", (name,))
+
+    async def take(self, sequence: str, count: int) -> Sequence[int]:
+        """Ids of a sequence: it does not go back, whatever becomes of the transaction."""
+        return [row[0] for row in await self.all("take_ids", (sequence, count))] if count else []
+
+
+def _bound(statement: str, parameters: Parameters) -> tuple[str, Sequence[Any]]:
+    if not isinstance(parameters, Mapping):
+        return statement, parameters
+    text, names = numbered(statement)
+    return text, [parameters[name] for name in names]
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # the library carries no types
+    """A connection with a name under which it notes its transactions."""
+
+    __slots__ = ("mark",)
+    mark: str
+
+
+@dataclass(slots=True)
+class Transactions:
+    """Runs units of work on a pool of connections."""
+
+    name: str  # of the database, as messages have it
+    pool: Any
+    mark: str  # of this store's connections
+    statements: Mapping[str, str]
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+    _running: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _closed: bool = False
+
+    async def write(self, work: Work[T]) -> T:
+        """Run a unit of work in a transaction; return when it is durable."""
+        return await self._run(partial(self._write, work))
+
+    async def read(self, work: Work[T]) -> T:
+        """Run a unit of work of one statement that only reads."""
+        return await self._run(partial(self._read, work))
+
+    async def read_whole(self, work: Work[T]) -> T:
+        """Run a unit of work that only reads, in one snapshot."""
+        return await self._run(partial(self._read_whole, work))
+
+    async def close(self) -> None:
+        """Wait for what was begun, then close the connections."""
+        self._closed = True
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                    await self.pool.execute("DELETE FROM commits WHERE starts_with(connection, $1)", self.mark)
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
+
+    async def _run(self, once: Callable[[], Awaitable[T]]) -> T:
+        if self._closed:
+            raise StoreUnavailable(f"the database {self.name} is closed")
+        self._running += 1
+        try:
+            return await self._tried(once)
+        except Exception as error:
+            told = translate(error, self.name)
+            if told is error:
+                raise
+            raise told from error
+        finally:
+            self._running -= 1
+            self._idle.set()
+
+    async def _tried(self, once: Callable[[], Awaitable[T]]) -> T:
+        """Serialization failures, deadlocks and lost connections pass; what is away for longer is told."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_passing), stop=stop_after_attempt(_TRIES), reraise=True,
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+        )  # fmt: skip
+        return await retrying(once)
+
+    async def _read(self, work: Work[T]) -> T:
+        async with self.pool.acquire() as connection:
+            return await work(PostgresSession(connection, self.statements))
+
+    async def _read_whole(self, work: Work[T]) -> T:
+        async with self.pool.acquire() as connection, _rolled_back(connection):
+            await connection.execute(_BEGIN_READING)
+            result = await work(PostgresSession(connection, self.statements))
+            await connection.execute("COMMIT")
+            return result
+
+    async def _write(self, work: Work[T]) -> T:
+        async with self.pool.acquire() as connection:
+            mark, number = connection.mark, next(self._numbers)
+            async with _rolled_back(connection):
+                await connection.execute(_BEGIN.format(connection=mark, number=number))
+                result = await work(PostgresSession(connection, self.statements))
+            try:
+                ended = await connection.execute("COMMIT")
+            except Exception as error:
+                if not is_gone(error):
+                    raise
+                with suppress(asyncpg.InterfaceError):  # where the pool knows it already
+                    connection.terminate()
+                lost = error
+            else:
+                if ended != "COMMIT":
+                    raise RuntimeError("a unit of work went on after one of its statements had failed")
+                return result
+        if await self._was_committed(mark, number):
+            return result
+        raise ConnectionError("the connection was lost before the commit") from lost
+
+    async def _was_committed(self, mark: str, number: int) -> bool:
+        """Ask over another connection what became of a commit that was not answered."""
+        try:
+            return bool(await self._tried(partial(self._last_commit, mark)) == number)
+        except Exception as error:
+            raise StoreUnavailable(
+                f"the database {self.name} went away before it answered a commit, which may have been made: {error}"
+            ) from error
+
+    async def _last_commit(self, mark: str) -> int:
+        async with self.pool.acquire() as connection:
+            found: int = await connection.fetchval(_LAST_COMMIT, mark)
+            return found
+
+
+@asynccontextmanager
+async def _rolled_back(connection: Any) -> AsyncIterator[None]:
+    """Where what is done inside fails, nothing of it stays."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            if is_gone(error):  # the server rolls back for whom it loses
+                connection.terminate()
+            else:
+                await connection.execute("ROLLBACK", timeout=_CLOSE_TIMEOUT_S)
+        except Exception as fault:
+            if not is_gone(fault):
+                raise
+        raise
+
+
+async def _nothing(connection: Any) -> None:
+    """Connections keep no state between units: what `DISCARD` would cost a round trip for is not there."""
+
+
+async def open_transactions(url: str, name: str, statements: Mapping[str, str]) -> Transactions:
+    """Open a pool of connections to a database whose schema is current."""
+    mark, numbers = secrets.token_hex(12), count(1)
+
+    async def init(connection: Any) -> None:
+        connection.mark = f"{mark}-{next(numbers)}"
+        await prepare(connection)
+
+    with translated(name):
+        pool = await asyncpg.create_pool(
+            url, min_size=0, max_size=_MOST_CONNECTIONS, init=init, reset=_nothing, connection_class=Connection,
+            **options(),
+        )  # fmt: skip
+    return Transactions(name, pool, mark, statements)

@@ -1,0 +1,62 @@
+"""What a unit of work gets in its hands, whatever the database: statements by name, inside one transaction.
+
+Units are coroutines, so that one text serves both kinds of driver: PostgreSQL's waits for its connection, SQLite's never
+waits and is driven to its end by the thread that it runs in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from taskengine.stores.rows import Row
+
+T = TypeVar("T")
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class Session(Protocol):
+    """Statements by name, inside a transaction."""
+
+    async def all(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Every row of a statement."""
+        ...
+
+    async def one(self, name: str, parameters: Parameters = ()) -> Row | None:
+        """The first row of a statement."""
+        ...
+
+    async def value(self, name: str, parameters: Parameters = ()) -> Any:
+        """The first column of the first row; None where there is none."""
+        ...
+
+    async def run(self, name: str, parameters: Parameters = ()) -> int:
+        """Execute a statement; how many rows it changed."""
+        ...
+
+    async def many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Execute a statement for each of the rows; how many rows were changed."""
+        ...
+
+    async def select(self, statement: str, parameters: Parameters) -> list[Row]:
+        """Every row of a statement that was put together from named parts."""
+        ...
+
+    def part(self, name: str) -> str:
+        """A named part of a statement."""
+        ...
+
+    def array(self, values: Iterable[Any]) -> Any:
+        """Several values as one parameter."""
+        ...
+
+    async def lock(self, name: str) -> None:
+        """Hold this lock, whoever else has a session on this database, to the end of the transaction."""
+        ...
+
+    async def take(self, sequence: str, count: int) -> Sequence[int]:
+        """Ids that were never given before, also where this transaction does not come to be."""
+        ...
+
+
+Work = Callable[[Session], Coroutine[Any, Any, T]]

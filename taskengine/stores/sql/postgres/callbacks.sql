@@ -1,0 +1,149 @@
+-- Undelivered callbacks: a line per (job, endpoint, lane) with one clock. Whoever changes a line holds its job's row.
+
+-- name: insert_callback --
+INSERT INTO callbacks (
+    job_id, endpoint, lane, event, task_id, webhook_id, body, created_at, waiting_since, state
+)
+SELECT new.*, new.created_at, 'pending' FROM unnest(
+    $1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[]
+) AS new (
+    job_id, endpoint, lane, event, task_id, webhook_id, body, created_at
+)
+
+-- name: open_line --
+-- A job event stands back, for the time of patience, where task events of its endpoint are undelivered: there before, or
+-- opened by this very statement.
+INSERT INTO callback_lines (job_id, endpoint, lane, due_at)
+SELECT new.job_id, new.endpoint, new.lane, new.since + CASE WHEN EXISTS (
+    SELECT 1 FROM callback_lines AS old
+    WHERE old.job_id = new.job_id AND old.endpoint = new.endpoint AND old.lane < new.lane
+) OR EXISTS (
+    SELECT 1 FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS own (job_id, endpoint, lane)
+    WHERE own.job_id = new.job_id AND own.endpoint = new.endpoint AND own.lane < new.lane
+) THEN new.patience ELSE 0 END
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+    AS new (job_id, endpoint, lane, since, patience)
+ON CONFLICT DO NOTHING
+
+-- name: due_lines --
+-- Those that another engine is claiming now are passed over.
+SELECT id FROM callback_lines
+WHERE due_at <= :now::bigint AND endpoint <> ALL(:busy::text[])
+ORDER BY due_at, id LIMIT :limit::bigint FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: line_heads --
+SELECT head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
+    head.created_at, head.attempts, lines.failures, head.waiting_since
+FROM callback_lines AS lines
+JOIN callbacks AS head ON head.id = (
+    SELECT min(id) FROM callbacks
+    WHERE state = 'pending' AND job_id = lines.job_id AND endpoint = lines.endpoint AND lane = lines.lane
+)
+JOIN jobs ON jobs.id = lines.job_id
+WHERE lines.id = ANY($1::bigint[])
+ORDER BY lines.due_at, lines.id
+
+-- name: claim_line --
+UPDATE callback_lines SET due_at = new.due_at, claimed = true
+FROM unnest($1::bigint[], $2::bigint[]) AS new (due_at, id) WHERE callback_lines.id = new.id
+
+-- name: release_claims --
+UPDATE callback_lines SET due_at = $1, claimed = false WHERE claimed
+
+-- name: settle_try --
+-- Where it was given back untried, nothing is said of a try.
+WITH held AS MATERIALIZED (SELECT id FROM jobs WHERE id = :job_id::bigint FOR NO KEY UPDATE)
+UPDATE callbacks
+SET attempts = attempts + :tried::boolean::int,
+    last_status = CASE WHEN :tried::boolean THEN :status::bigint ELSE last_status END,
+    last_error = CASE WHEN :tried::boolean THEN :error::text ELSE last_error END
+FROM held WHERE callbacks.id = :id::bigint AND state = 'pending' AND attempts = :attempts::bigint
+
+-- name: put_off_line --
+UPDATE callback_lines SET due_at = :due_at, failures = failures + :tried::boolean::int, claimed = false
+WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
+
+-- name: settle_end --
+WITH held AS MATERIALIZED (SELECT id FROM jobs WHERE id = :job_id::bigint FOR NO KEY UPDATE)
+UPDATE callbacks
+SET state = :state::text, attempts = attempts + 1, last_status = :status::bigint, last_error = :error::text,
+    delivered_at = CASE WHEN :state::text = 'delivered' THEN :now::bigint END
+FROM held WHERE callbacks.id = :id::bigint AND state = 'pending'
+
+-- name: advance_line --
+UPDATE callback_lines SET due_at = :due_at, failures = 0, claimed = false
+WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
+
+-- name: close_empty_lines --
+DELETE FROM callback_lines
+WHERE job_id = :job_id AND endpoint = :endpoint AND NOT EXISTS (
+    SELECT 1 FROM callbacks
+    WHERE state = 'pending' AND job_id = callback_lines.job_id AND endpoint = callback_lines.endpoint
+        AND lane = callback_lines.lane
+)
+
+-- name: release_job_line --
+UPDATE callback_lines SET due_at = :now
+WHERE job_id = :job_id AND endpoint = :endpoint AND lane = 1 AND NOT claimed AND failures = 0 AND due_at > :now
+    AND NOT EXISTS (
+        SELECT 1 FROM callback_lines AS tasks
+        WHERE tasks.job_id = :job_id AND tasks.endpoint = :endpoint AND tasks.lane = 0
+    )
+
+-- name: kill_callbacks --
+WITH held AS MATERIALIZED (SELECT id FROM jobs WHERE id = :job_id::bigint FOR NO KEY UPDATE)
+UPDATE callbacks SET state = 'dead', last_error = :reason
+FROM held WHERE state = 'pending' AND job_id = held.id AND endpoint = :endpoint
+
+-- name: next_callback --
+SELECT due_at FROM callback_lines WHERE endpoint <> ALL($1::text[]) ORDER BY due_at LIMIT 1
+
+-- name: callbacks --
+SELECT callbacks.id, callbacks.endpoint, event, task_id, webhook_id, state, attempts, last_status, last_error,
+    created_at, CASE WHEN state = 'pending' THEN due_at END, delivered_at
+FROM callbacks
+LEFT JOIN callback_lines AS lines
+    ON lines.job_id = callbacks.job_id AND lines.endpoint = callbacks.endpoint AND lines.lane = callbacks.lane
+WHERE callbacks.job_id = $1 ORDER BY callbacks.id
+
+-- name: replay_one --
+WITH chosen AS MATERIALIZED (
+    SELECT id, job_id FROM callbacks
+    WHERE id = :callback_id::bigint AND state <> 'pending' AND (:job_id::bigint IS NULL OR job_id = :job_id::bigint)
+        AND (:since::bigint IS NULL OR created_at >= :since::bigint)
+        AND (:client::text IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client::text))
+), held AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM chosen) ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now::bigint, delivered_at = NULL
+FROM chosen JOIN held ON held.id = chosen.job_id
+WHERE callbacks.id = chosen.id AND callbacks.state <> 'pending'
+RETURNING callbacks.job_id, callbacks.endpoint, callbacks.lane
+
+-- name: replay_dead --
+WITH chosen AS MATERIALIZED (
+    SELECT id, job_id FROM callbacks
+    WHERE state = 'dead' AND (:job_id::bigint IS NULL OR job_id = :job_id::bigint)
+        AND (:since::bigint IS NULL OR created_at >= :since::bigint)
+        AND (:client::text IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client::text))
+), held AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM chosen) ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now::bigint
+FROM chosen JOIN held ON held.id = chosen.job_id
+WHERE callbacks.id = chosen.id AND callbacks.state <> 'pending'
+RETURNING callbacks.job_id, callbacks.endpoint, callbacks.lane
+
+-- name: restart_line --
+-- A line that has something in flight is left to its sender, a job event that stands back to its patience.
+UPDATE callback_lines SET due_at = new.now, failures = 0
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[]) AS new (now, job_id, endpoint, lane)
+WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpoint AND callback_lines.lane = new.lane
+    AND NOT claimed AND due_at > new.now
+    AND NOT EXISTS (
+        SELECT 1 FROM callback_lines AS tasks
+        WHERE tasks.job_id = new.job_id AND tasks.endpoint = new.endpoint AND tasks.lane < new.lane
+    )
+
+-- name: oldest_callback --
+SELECT min(created_at) FROM callbacks WHERE state = 'pending'

@@ -1,0 +1,278 @@
+-- Writing jobs, tasks and what follows from their changes. Rows that are written together come as one array per column.
+
+-- name: job_columns --
+jobs.id, client, workflow, workflow_digest, state, created_at, updated_at, parameters, arguments, content_id,
+custom_data, endpoints, priority, top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags,
+rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq
+
+-- name: task_columns --
+tasks.id, tasks.job_id, tasks.step, tasks.item_index, tasks.handler, tasks.queue, tasks.state, tasks.created_at,
+tasks.on_failure, tasks.priority, tasks.top_of_queue, tasks.item, tasks.inputs, tasks.timeout_s, tasks.attempt,
+tasks.token, tasks.tries, tasks.timeouts, tasks.losses, tasks.ready_at, tasks.dispatched_at, tasks.published,
+tasks.worker_id, tasks.worker, tasks.seen_at, tasks.started_at, tasks.attempt_started_at, tasks.ended_at,
+tasks.progress, tasks.outputs, tasks.error, tasks.error_kind, tasks.exit_code, tasks.weight
+
+-- name: lock --
+SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
+
+-- name: take_ids --
+SELECT nextval(($1::text || '_ids')::regclass) FROM generate_series(1, $2::bigint)
+
+-- name: save_definition --
+INSERT INTO definitions (digest, name, source) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- name: known_key --
+SELECT job_id, fingerprint, answer FROM idempotency WHERE client = $1 AND key = $2
+
+-- name: insert_key --
+-- Where another transaction is about to write the same key, this one waits for its end.
+INSERT INTO idempotency (client, key, job_id, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT DO NOTHING
+
+-- name: insert_job --
+INSERT INTO jobs (
+    id, client, workflow, workflow_digest, state, created_at, updated_at, content_id, endpoints, priority,
+    top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags, rerun_of, started_at,
+    completed_at, deadline_at, failing, failed, error, result, seq
+)
+SELECT * FROM unnest(
+    $1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
+    $9::text[], $10::bigint[], $11::boolean[], $12::bigint[], $13::text[], $14::text[], $15::boolean[],
+    $16::bigint[], $17::float8[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[],
+    $23::boolean[], $24::boolean[], $25::text[], $26::text[], $27::bigint[]
+)
+
+-- name: insert_job_body --
+INSERT INTO job_bodies (
+    job_id, parameters, arguments, custom_data
+)
+SELECT * FROM unnest(
+    $1::bigint[], $2::text[], $3::text[], $4::text[]
+)
+
+-- name: update_job --
+UPDATE jobs SET
+    state = new.state, updated_at = new.updated_at, started_at = new.started_at, completed_at = new.completed_at,
+    deadline_at = new.deadline_at, failing = new.failing, failed = new.failed, error = new.error, result =
+    new.result, seq = new.seq
+FROM unnest(
+    $1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[], $7::boolean[], $8::text[],
+    $9::text[], $10::bigint[], $11::bigint[], $12::text[]
+) AS new (
+    state, updated_at, started_at, completed_at, deadline_at, failing, failed, error, result, seq, id, before
+)
+WHERE jobs.id = new.id AND jobs.state = new.before
+
+-- name: update_job_wishes --
+-- Apart from the rest: it happens by hand alone, and these columns have indexes.
+UPDATE jobs SET
+    endpoints = new.endpoints, priority = new.priority, top_of_queue = new.top_of_queue, run_at = new.run_at,
+    semaphore_url = new.semaphore_url, persist = new.persist
+FROM unnest(
+    $1::text[], $2::bigint[], $3::boolean[], $4::bigint[], $5::text[], $6::boolean[], $7::bigint[]
+) AS new (
+    endpoints, priority, top_of_queue, run_at, semaphore_url, persist, id
+)
+WHERE jobs.id = new.id
+
+-- name: insert_task --
+INSERT INTO tasks (
+    id, job_id, step, item_index, handler, queue, state, created_at, on_failure, priority, top_of_queue, item,
+    inputs, timeout_s, attempt, token, tries, timeouts, losses, ready_at, dispatched_at, published, worker_id,
+    worker, seen_at, started_at, attempt_started_at, ended_at, progress, outputs, error, error_kind, exit_code,
+    weight
+)
+SELECT * FROM unnest(
+    $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+    $9::boolean[], $10::bigint[], $11::boolean[], $12::text[], $13::text[], $14::float8[], $15::bigint[],
+    $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::boolean[],
+    $23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::float8[],
+    $30::text[], $31::text[], $32::text[], $33::bigint[], $34::float8[]
+)
+
+-- name: update_task --
+UPDATE tasks SET
+    state = new.state, item_index = new.item_index, item = new.item, priority = new.priority, top_of_queue =
+    new.top_of_queue, inputs = new.inputs, timeout_s = new.timeout_s, attempt = new.attempt, token = new.token,
+    tries = new.tries, timeouts = new.timeouts, losses = new.losses, ready_at = new.ready_at, dispatched_at =
+    new.dispatched_at, published = new.published, worker_id = new.worker_id, worker = new.worker, seen_at =
+    new.seen_at, started_at = new.started_at, attempt_started_at = new.attempt_started_at, ended_at = new.ended_at,
+    progress = new.progress, outputs = new.outputs, error = new.error, error_kind = new.error_kind, exit_code =
+    new.exit_code
+FROM unnest(
+    $1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::boolean[], $6::text[], $7::float8[], $8::bigint[],
+    $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::boolean[],
+    $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::float8[],
+    $23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::text[]
+) AS new (
+    state, item_index, item, priority, top_of_queue, inputs, timeout_s, attempt, token, tries, timeouts, losses,
+    ready_at, dispatched_at, published, worker_id, worker, seen_at, started_at, attempt_started_at, ended_at,
+    progress, outputs, error, error_kind, exit_code, id, before
+)
+WHERE tasks.id = new.id AND tasks.state = new.before
+
+-- name: insert_attempt --
+INSERT INTO attempts (
+    task_id, attempt, token, worker, started_at, ended_at, outcome, error, error_kind, exit_code, process_s
+)
+SELECT * FROM unnest(
+    $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
+    $9::text[], $10::bigint[], $11::float8[]
+)
+
+-- name: insert_log --
+INSERT INTO logs (
+    job_id, task_id, severity, progname, message, created_at, visible
+)
+SELECT * FROM unnest(
+    $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::boolean[]
+)
+
+-- name: insert_event --
+-- Under a lock to the end of the transaction: ids ascend in the order of the commits, and no follower passes one over.
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended('events', 0)))
+INSERT INTO events (
+    job_id, task_id, client, workflow, task_name, kind, name, seq, at, body
+)
+SELECT new.* FROM turn, unnest(
+    $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+    $9::bigint[], $10::text[]
+) AS new
+
+-- name: count --
+-- The rows come in one order from everybody who counts.
+INSERT INTO counters (scope, name, value)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+ON CONFLICT (scope, name) DO UPDATE SET value = counters.value + excluded.value
+
+-- name: count_queued --
+INSERT INTO queued_blocks (top_of_queue, priority, block, value)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+ON CONFLICT (top_of_queue, priority, block) DO UPDATE SET value = queued_blocks.value + excluded.value
+
+-- name: forget_empty_blocks --
+DELETE FROM queued_blocks
+USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS gone (top_of_queue, priority, block)
+WHERE queued_blocks.top_of_queue = gone.top_of_queue AND queued_blocks.priority = gone.priority
+    AND queued_blocks.block = gone.block AND queued_blocks.value = 0
+
+-- name: snapshot_jobs --
+-- The job's row is the lock of all that belongs to it; it is taken in the order of the ids, so that nobody waits in a circle.
+SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
+WHERE jobs.id = ANY($1::bigint[]) ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
+
+-- name: snapshot_tasks --
+-- Locked too: heartbeats, progress and confirmations come past the job's lock.
+SELECT {task_columns} FROM tasks WHERE job_id = ANY($1::bigint[]) ORDER BY job_id, id FOR NO KEY UPDATE
+
+-- name: jobs_in_slots --
+SELECT client, priority, top_of_queue FROM jobs WHERE state = 'started'
+
+-- name: heads_of_queue --
+SELECT head.* FROM counters, LATERAL (
+    SELECT id, client, priority, top_of_queue FROM jobs
+    WHERE state = 'queued' AND client = substr(counters.scope, 6)
+    ORDER BY top_of_queue DESC, priority, id LIMIT $1::bigint
+) AS head
+WHERE counters.scope LIKE 'jobs:%' AND counters.name = 'queued' AND counters.value > 0
+ORDER BY head.client, head.top_of_queue DESC, head.priority, head.id
+
+-- name: counter --
+SELECT value FROM counters WHERE scope = $1 AND name = $2
+
+-- name: ready_tasks --
+-- Their jobs are locked first, in the order of the ids; a task that was moved meanwhile is passed over.
+WITH heads AS MATERIALIZED (
+    SELECT id, job_id FROM tasks WHERE state = 'ready' AND queue = $1
+    ORDER BY top_of_queue DESC, priority, job_id, id LIMIT $2::bigint
+), held AS MATERIALIZED (
+    SELECT id, client, workflow FROM jobs WHERE id IN (SELECT job_id FROM heads) ORDER BY id FOR NO KEY UPDATE
+)
+SELECT {task_columns}, held.client, held.workflow
+FROM heads JOIN held ON held.id = heads.job_id JOIN tasks ON tasks.id = heads.id
+WHERE tasks.state = 'ready'
+ORDER BY tasks.top_of_queue DESC, tasks.priority, tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks
+
+-- name: confirm_published --
+UPDATE tasks SET published = true
+WHERE state IN ('dispatched', 'running') AND id IN (
+    SELECT id FROM tasks WHERE state IN ('dispatched', 'running') AND token = ANY($1::text[])
+    ORDER BY job_id, id FOR NO KEY UPDATE
+)
+
+-- name: note_worker --
+INSERT INTO workers (id, name, language, queues, seen_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, language = excluded.language, queues = excluded.queues, seen_at = excluded.seen_at
+
+-- name: forget_workers --
+DELETE FROM workers WHERE id IN (SELECT id FROM workers WHERE seen_at < $1 FOR UPDATE SKIP LOCKED)
+
+-- name: renew_leases --
+WITH named AS MATERIALIZED (
+    SELECT tasks.id FROM unnest($4::bigint[], $5::text[]) AS one (id, token)
+    JOIN tasks ON tasks.id = one.id AND tasks.token = one.token
+    WHERE tasks.state IN ('dispatched', 'running')
+    ORDER BY tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks
+)
+UPDATE tasks SET seen_at = $1, worker_id = coalesce(worker_id, $2), worker = coalesce(worker, $3)
+FROM named WHERE tasks.id = named.id
+RETURNING tasks.id, tasks.token
+
+-- name: save_progress --
+WITH named AS MATERIALIZED (
+    SELECT tasks.id, one.progress FROM unnest($1::float8[], $2::bigint[], $3::text[]) AS one (progress, id, token)
+    JOIN tasks ON tasks.id = one.id AND tasks.token = one.token
+    WHERE tasks.state IN ('dispatched', 'running')
+    ORDER BY tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks
+)
+UPDATE tasks SET progress = named.progress FROM named WHERE tasks.id = named.id
+
+-- name: cleanable --
+-- What is being decided on now is left for another time.
+SELECT id FROM jobs
+WHERE completed_at IS NOT NULL AND NOT persist AND completed_at < $1
+    AND NOT EXISTS (SELECT 1 FROM callbacks WHERE callbacks.job_id = jobs.id AND callbacks.state = 'pending')
+ORDER BY completed_at LIMIT $2::bigint FOR UPDATE OF jobs SKIP LOCKED
+
+-- name: count_ended --
+SELECT client, state, failed, count(*) FROM jobs WHERE id = ANY($1::bigint[]) GROUP BY 1, 2, 3
+
+-- name: count_open_tasks --
+SELECT queue, state, count(*) FROM tasks
+WHERE job_id = ANY($1::bigint[]) AND ended_at IS NULL GROUP BY 1, 2
+
+-- name: delete_jobs --
+WITH tasks_gone AS (DELETE FROM tasks WHERE job_id = ANY($1::bigint[]) RETURNING id),
+    attempts_gone AS (DELETE FROM attempts USING tasks_gone WHERE attempts.task_id = tasks_gone.id),
+    bodies_gone AS (DELETE FROM job_bodies WHERE job_id = ANY($1::bigint[])),
+    logs_gone AS (DELETE FROM logs WHERE job_id = ANY($1::bigint[])),
+    events_gone AS (DELETE FROM events WHERE job_id = ANY($1::bigint[])),
+    callbacks_gone AS (DELETE FROM callbacks WHERE job_id = ANY($1::bigint[])),
+    lines_gone AS (DELETE FROM callback_lines WHERE job_id = ANY($1::bigint[]))
+DELETE FROM jobs WHERE id = ANY($1::bigint[])
+
+-- name: forget_keys --
+DELETE FROM idempotency WHERE created_at < $1
+
+-- name: claim_duty --
+INSERT INTO duties (name, next_at) VALUES (:name, :now::bigint + :every::bigint)
+ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at
+    WHERE duties.next_at <= :now::bigint OR duties.next_at > :now::bigint + :every::bigint
+RETURNING next_at
+
+-- name: set_meta --
+INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: insert_log_of_job --
+INSERT INTO logs (
+    job_id, task_id, severity, progname, message, created_at, visible
+)
+SELECT new.job_id, new.task_id, new.severity, new.progname, new.message, new.created_at, new.visible
+FROM unnest(
+    $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::boolean[], $8::bigint[]
+) WITH ORDINALITY AS new (
+    job_id, task_id, severity, progname, message, created_at, visible, of_job, place
+)
+WHERE EXISTS (SELECT 1 FROM jobs WHERE id = new.of_job)
+ORDER BY new.place
