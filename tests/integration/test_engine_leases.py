@@ -101,9 +101,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.ledger, self.clock, self.hears = Ledger(), MovedClock(), True
-        store, decisions, effects = cast(JobStore, self.ledger), cast(Decisions, None), cast(Effects, None)
+        store, broker = cast(JobStore, self.ledger), cast(Broker, None)
+        decisions, effects = cast(Decisions, None), cast(Effects, None)
         self.reaper = Reaper(
-            store, decisions, effects, self.clock, heartbeat_s=5, missed=3, listening=lambda: self.hears
+            store, broker, decisions, effects, self.clock, heartbeat_s=5, missed=3, listening=lambda: self.hears
         )
 
     async def judges(self) -> bool:
