@@ -45,7 +45,7 @@ class RabbitServer:
         none = str(root / "none")
         self._environment = {
             "PATH": os.environ["PATH"], "HOME": str(root), "LANG": "C.UTF-8",
-            "RABBITMQ_NODENAME": f"te{uuid.uuid4().hex[:12]}@localhost",
+            "RABBITMQ_NODENAME": f"tengine{uuid.uuid4().hex[:12]}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()), "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
