@@ -4,11 +4,11 @@ words."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiormq import Channel, Connection
@@ -18,10 +18,13 @@ from yarl import URL
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.ports import Address
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 ANSWER_S = 10.0  # for everything that the broker is asked
 _HEARTBEAT_S = 10
+_BLOCKED_LOOK_S = 0.25  # while a publish is not confirmed
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 3.0
 _PRIORITIES = 9
@@ -57,18 +60,29 @@ class Place:
     @contextmanager
     def translated(self) -> Iterator[None]:
         """What the library raises becomes BrokerUnavailable. It ends futures of a closed connection by a cancellation
-        that nobody asked for: that one too."""
+        that nobody asked for: that one too. One that was asked for is raised, also where the library swallowed it, as
+        `asyncio.wait_for` does before Python 3.12 when its answer comes in the same moment."""
+        before = _cancellations()
         try:
             yield
         except TimeoutError as error:
             raise BrokerUnavailable(f"the broker at {self.name} did not answer in time") from error
         except (AMQPError, OSError, RuntimeError) as error:
+            if _cancellations() > before:
+                raise asyncio.CancelledError from error
             raise self.unavailable(error) from error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _cancellations() > before:
                 raise
             raise BrokerUnavailable(f"the broker at {self.name} closed the connection") from error
+        if _cancellations() > before:
+            raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    """How often the cancellation of this task was asked for."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 class Link:
@@ -93,6 +107,34 @@ class Link:
                 await self._open()
             assert self._connection is not None  # noqa: S101 - for the type checker: it was opened just now
             return self._connection
+
+    @property
+    def version(self) -> str:
+        """The broker's version; "" where there is no connection."""
+        return version_of(self._connection) if self._connection is not None else ""
+
+    async def confirmed(self, asked: Awaitable[T]) -> T:
+        """What the broker says to what was published: within ANSWER_S, or the connection is broken off.
+
+        Raises BrokerUnavailable as soon as the broker blocks publishers: what was sent may be taken later.
+        """
+        answer = asyncio.ensure_future(asked)
+        until = asyncio.get_running_loop().time() + ANSWER_S
+        try:
+            while not (await asyncio.wait({answer}, timeout=_BLOCKED_LOOK_S))[0]:
+                self.refuse_where_blocked()
+                if asyncio.get_running_loop().time() > until:
+                    await self.break_off()
+                    raise TimeoutError
+            return answer.result()
+        finally:
+            answer.add_done_callback(_heard)
+            answer.cancel()
+
+    def refuse_where_blocked(self) -> None:
+        """Raise BrokerUnavailable where the broker has said that it takes no messages now (it lacks memory or disk)."""
+        if self._connection is not None and _is_blocked(self._connection):
+            raise BrokerUnavailable(f"the broker at {self.place.name} blocks publishers: it is short of memory or disk")
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[Channel]:
@@ -136,6 +178,23 @@ class Link:
             raise
         self._failures, self._connection = 0, connection
         log.info("broker_connected", broker=self.place.name, purpose=self._purpose, version=version_of(connection))
+
+
+def _heard(answer: asyncio.Future[Any]) -> None:
+    """Nobody waits for it any more: how it ended is no news."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _is_blocked(connection: Connection) -> bool:
+    """Whether an open connection waits for the broker's word that it goes on."""
+    ready = connection.ready()
+    try:
+        ready.send(None)
+    except StopIteration:
+        return False
+    ready.close()
+    return connection.is_opened and not connection.is_closed
 
 
 def version_of(connection: Connection) -> str:
@@ -190,6 +249,15 @@ async def declare_exchange(link: Link, name: str) -> None:
         except ChannelNotFoundEntity:
             async with link.channel() as channel:
                 await channel.exchange_declare(name, exchange_type="topic", durable=True, timeout=ANSWER_S)
+
+
+async def declare_entrance(link: Link, queue: str) -> None:
+    """An exchange of the queue's own name that leads into it: who may write there alone reaches no other queue, as
+    everybody does who may write to the default exchange."""
+    await declare_exchange(link, queue)
+    with link.place.translated():
+        async with link.channel() as channel:
+            await channel.queue_bind(queue, queue, "#", timeout=ANSWER_S)
 
 
 async def ready_messages(link: Link, queue: str) -> int:

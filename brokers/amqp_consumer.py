@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import structlog
-from aiormq import Channel
-from aiormq.abc import DeliveredMessage
+from aiormq import Channel, spec
+from aiormq.abc import ChannelFrame, DeliveredMessage
 from aiormq.exceptions import AMQPError
 
 from taskengine.brokers.amqp import ANSWER_S, Place, close_quietly
@@ -19,6 +20,7 @@ from taskengine.ports import Delivery, Message
 
 log = structlog.get_logger(__name__)
 
+_CLOSE_S = 3.0  # for the broker's word on the end of a subscription
 MAX_UNHEARD = 10_000  # messages that one listener may leave unread; what comes beyond is dropped for it
 
 Bury = Callable[[Message, str], Awaitable[None]]
@@ -37,18 +39,18 @@ class AmqpDelivery:
 
     async def ack(self) -> None:
         """Done with it."""
-        await self._consumer.settle(self, lambda channel: channel.basic_ack(self.tag, wait=False))
+        await self._consumer.settle(self, None)
 
     async def requeue(self) -> None:
         """Give it back."""
         await self._consumer.settle(self, lambda channel: channel.basic_reject(self.tag, requeue=True, wait=False))
 
-    async def reject(self, reason: str) -> None:
+    async def reject(self, reason: str, letter: Message | None = None) -> None:
         """Send it to the dead letters; give it back where they cannot be reached now."""
         if not self._consumer.holds(self):
             return
         try:
-            await self._consumer.bury(self.message, reason)
+            await self._consumer.bury(letter or self.message, reason)
         except BrokerUnavailable as error:
             log.warning("dead_letter_waits", error=str(error))
             await self.requeue()
@@ -75,6 +77,7 @@ class AmqpConsumer:
         self._buffer: deque[AmqpDelivery] = deque()
         self._changing = asyncio.Lock()
         self._arrived = asyncio.Event()
+        self._done: list[int] = []  # tags that are to be acknowledged with the others of this moment
         self._lost: str | None = None
         self._closed = False
         self.heard_at = asyncio.get_running_loop().time()
@@ -134,13 +137,15 @@ class AmqpConsumer:
 
     async def close(self) -> None:
         """Give back what is not settled; whoever waits gets []."""
+        await self._acknowledge()
         self.end()
         async with self._changing:
             with suppress(AMQPError, OSError, RuntimeError, TimeoutError):
-                if not self._channel.is_closed:
-                    await self._unsubscribe()
-                    if self._prefetch is not None:
-                        await self._channel.basic_nack(0, multiple=True, requeue=True, wait=False)
+                async with asyncio.timeout(_CLOSE_S):
+                    if not self._channel.is_closed:
+                        await self._unsubscribe()
+                        if self._prefetch is not None:
+                            await self._channel.basic_nack(0, multiple=True, requeue=True, wait=False)
             await close_quietly(self._channel)
 
     def end(self) -> None:
@@ -156,15 +161,33 @@ class AmqpConsumer:
         """Whether it is not settled yet, and can be."""
         return self._held.get(delivery.tag) is delivery
 
-    async def settle(self, delivery: AmqpDelivery, say: Callable[[Channel], Awaitable[None]]) -> None:
-        """Say to the broker what became of it, once. On a lost channel it is delivered again: nothing is to be said."""
+    async def settle(self, delivery: AmqpDelivery, say: Callable[[Channel], Awaitable[None]] | None) -> None:
+        """Say to the broker what became of it, once: `say`, or (None) that it is done. On a lost channel it is delivered
+        again: nothing is to be said."""
         if not self.holds(delivery):
             return
         del self._held[delivery.tag]
-        with suppress(AMQPError, OSError, RuntimeError):
-            await say(self._channel)
+        if say is None:
+            self._done.append(delivery.tag)
+            if len(self._done) == 1:
+                self._acknowledging = asyncio.ensure_future(self._acknowledge())
+        else:
+            with suppress(AMQPError, OSError, RuntimeError):
+                await say(self._channel)
         if delivery.epoch != self._epoch and self._worth_growing():
             await self._quietly(self._adjust)
+
+    async def _acknowledge(self) -> None:
+        """Acknowledge what was done since the last time in one piece: by one word as far as nothing is held among it."""
+        done, self._done = sorted(self._done), []
+        held = next(iter(self._held), None)
+        below = done if held is None else done[: bisect(done, held)]
+        frames = [spec.Basic.Ack(delivery_tag=below[-1], multiple=len(below) > 1)] if below else []
+        frames += [spec.Basic.Ack(delivery_tag=tag, multiple=False) for tag in done[len(below) :]]
+        if frames:
+            with suppress(AMQPError, OSError, RuntimeError):
+                async with self._channel.lock:
+                    await self._channel.write_queue.put(ChannelFrame.marshall(self._channel.number, frames))
 
     def _worth_growing(self) -> bool:
         """A further subscription is made when it doubles the limit, or as the last one: so there are few."""
@@ -253,4 +276,5 @@ def _message(delivered: DeliveredMessage) -> Message:
         properties.correlation_id,
         properties.reply_to,
         properties.content_type or "",
+        properties.user_id,
     )

@@ -235,10 +235,10 @@ class _Consumer:
         if item := self.settle(delivery):
             self.queue.put_back([item])
 
-    def bury(self, delivery: _Delivery, reason: str) -> None:
-        """Send it to the dead letters."""
+    def bury(self, delivery: _Delivery, reason: str, letter: Message | None) -> None:
+        """Send it, or what goes in its place, to the dead letters."""
         if item := self.settle(delivery):
-            self._bury(item.message, reason)
+            self._bury(letter or item.message, reason)
 
     def _room(self, limit: int) -> int:
         if self._paused:
@@ -289,6 +289,6 @@ class _Delivery:
         """Give it back."""
         self._consumer.give_back(self)
 
-    async def reject(self, reason: str) -> None:
+    async def reject(self, reason: str, letter: Message | None = None) -> None:
         """Send it to the dead letters."""
-        self._consumer.bury(self, reason)
+        self._consumer.bury(self, reason, letter)

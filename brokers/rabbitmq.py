@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 
 import structlog
-from aiormq import Channel, spec
-from aiormq.exceptions import PublishError
+from aiormq import Channel
 from yarl import URL
 
 from taskengine.brokers.amqp import (
@@ -18,11 +16,13 @@ from taskengine.brokers.amqp import (
     Link,
     Place,
     QueueType,
+    declare_entrance,
     declare_exchange,
     declare_queue,
     ready_messages,
 )
 from taskengine.brokers.amqp_consumer import AmqpConsumer
+from taskengine.brokers.amqp_publisher import send
 from taskengine.brokers.topology import Topology
 from taskengine.domain.errors import BrokerUnavailable, Fault, InvalidRequest
 from taskengine.ports import Address, Broker, Consumer, Delivery, Message, Outgoing
@@ -30,7 +30,7 @@ from taskengine.ports import Address, Broker, Consumer, Delivery, Message, Outgo
 log = structlog.get_logger(__name__)
 
 _TOPICS = {Address.CONTROL, Address.EVENTS}
-_BASE = (Address.DEAD, Address.JOBS, Address.REPORTS)
+_BASE = (Address.DEAD, Address.JOBS, Address.REPORTS, Address.EVENTS)
 _DEAF_S = 15.0  # a consumer that heard nothing for so long has its queue looked at
 _MAX_REASON = 500
 
@@ -73,6 +73,8 @@ class RabbitBroker:
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish all at once; return when every one is confirmed."""
+        if not messages:
+            return
         returned = await self._publish(messages)
         if returned:  # a queue was deleted under us: make it again, once
             self._known.clear()
@@ -82,7 +84,12 @@ class RabbitBroker:
 
     async def waiting(self, queue: str) -> int:
         """How many messages wait in a queue of tasks."""
-        return await ready_messages(self._publishing, self._topology.queue(Address.TASKS, queue))
+        return await ready_messages(self._consuming, self._topology.queue(Address.TASKS, queue))
+
+    @property
+    def version(self) -> str:
+        """What the server said of itself when the present connection was opened; "" where there is none."""
+        return self._publishing.version
 
     async def check(self) -> None:
         """Raise BrokerUnavailable where it cannot be reached now."""
@@ -102,44 +109,20 @@ class RabbitBroker:
         for address, key in dict.fromkeys((one.address, one.key) for one in messages):
             if address is not Address.REPLY:
                 await self._declare(self._publishing, address, key, self._known)
-        with self._place.translated():
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    sent = await asyncio.gather(
-                        *(self._send(channel, outgoing) for outgoing in messages), return_exceptions=True
-                    )
-            except TimeoutError:
-                await self._publishing.break_off()
-                raise
-            failed = [error for error in sent if isinstance(error, BaseException)]
-            if unexpected := [error for error in failed if not isinstance(error, PublishError)]:
-                raise unexpected[0]
-        return [one for one, error in zip(messages, sent, strict=True) if isinstance(error, PublishError)]
+        routed = [(self._topology.route(one.address, one.key), one.message) for one in messages]
 
-    async def _send(self, channel: Channel, outgoing: Outgoing) -> None:
-        route, message = self._topology.route(outgoing.address, outgoing.key), outgoing.message
-        properties = spec.Basic.Properties(
-            content_type=message.content_type,
-            headers=dict(message.headers),
-            delivery_mode=2,
-            priority=min(max(message.priority, 0), 9),
-            correlation_id=message.correlation_id,
-            reply_to=message.reply_to,
-            message_id=message.message_id or uuid.uuid4().hex,  # by it a returned message is known
-        )
-        await channel.basic_publish(
-            message.body,
-            exchange=route.exchange,
-            routing_key=route.routing_key,
-            properties=properties,
-            mandatory=route.mandatory,
-            wait=False,
-        )
+        async def confirmed() -> Sequence[int]:
+            return await (await send(channel, routed)).confirmed()
+
+        with self._place.translated():
+            returned = await self._publishing.confirmed(confirmed())
+        return [messages[place] for place in returned]
 
     async def _ready_channel(self) -> Channel:
         """The channel for publishing, on a connection that has the names."""
         async with self._opening:
             connection = await self._publishing.connection()
+            self._publishing.refuse_where_blocked()
             if self._channel is None or self._channel.is_closed or self._channel.connection is not connection:
                 self._known.clear()
                 for address in _BASE:
@@ -184,6 +167,8 @@ class RabbitBroker:
         queue = self._topology.queue(address, key)
         if address is not Address.REPLY:
             await self._declare(self._consuming, address, key, set())
+        if address is Address.JOBS:
+            await declare_entrance(self._consuming, queue)
         channel = await self._consuming_channel()
         if address is Address.REPLY:
             with self._place.translated():

@@ -38,6 +38,8 @@ class Topology:
         if address in _TOPICS:
             raise ValueError(f"{address.value} is a topic exchange, not a queue")
         if address is Address.REPLY:
+            if key.startswith(f"{self.prefix}.v{self.version}."):
+                raise ValueError(f"{key[:60]!r} is a queue of the engine's own: no answer goes there")
             return _checked(key)
         if (address is Address.TASKS) != bool(key):
             raise ValueError("tasks need the name of a queue" if not key else f"{address.value} has no queue {key!r}")

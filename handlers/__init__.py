@@ -8,20 +8,24 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from taskengine.handlers.debug import debug_handlers
+from taskengine.handlers.delete import DeleteFiles, DeleteFolder
 from taskengine.handlers.delete_sources import DeleteSources
 from taskengine.handlers.discard import Discard
 from taskengine.handlers.ingest import Ingest
+from taskengine.handlers.load_asset import LoadAsset
 from taskengine.handlers.mp4 import ProgressiveMp4
 from taskengine.handlers.package import PackageTracks
+from taskengine.handlers.place import Place
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
 from taskengine.handlers.thumbnails import Thumbnails
 from taskengine.handlers.transcode import Transcode
+from taskengine.handlers.trick_images import TrickImages
 from taskengine.ports import Handler
 
 _MEDIA: tuple[Handler, ...] = (
     Ingest(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(), Discard(),
-    DeleteSources(),
+    DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(),
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(

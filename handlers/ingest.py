@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
-
-from taskengine.domain.errors import InputFault, StorageError
+from taskengine.domain.errors import InputFault
+from taskengine.handlers.fetching import fetch_source
 from taskengine.handlers.support import (
     ANY,
     BOOLEAN,
@@ -152,28 +150,10 @@ async def _source(context: TaskContext, storage: Storage, number: int, file: Sto
         tell(context, f"file_properties: {name}: the kind {role!r} is no role; there are {', '.join(ROLES)}")
         role = None
     plain = f"source_{number}.{extension(name)}"
-    await _fetch(context, storage, file.path, plain)
+    await fetch_source(context, storage, file.path, plain)
     found = await _probe(context, name, plain)
     reference = await context.workspace.store(context.scratch / plain, plain)
     return Source(name, plain, file.size, reference, found, language, role)
-
-
-async def _fetch(context: TaskContext, storage: Storage, path: str, plain: str) -> None:
-    """Fetch with the job's `retries`."""
-    tries = 1 + max(0, int(context.inputs.get("retries") or 0))
-    target = context.scratch / plain
-    with storage_faults(f"source_folder: {path!r}"):
-        async for attempt in AsyncRetrying(
-            stop=stop_after_attempt(tries),
-            wait=wait_exponential_jitter(multiplier=0.5, max=30),
-            retry=retry_if_exception(lambda error: isinstance(error, StorageError) and error.retryable),
-            reraise=True,
-        ):
-            with attempt:
-                if attempt.retry_state.attempt_number > 1:
-                    warn(context, f"{path}: fetched again, try {attempt.retry_state.attempt_number} of {tries}")
-                    await asyncio.to_thread(target.unlink, missing_ok=True)
-                await storage.fetch(path, target)
 
 
 async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:

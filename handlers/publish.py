@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taskengine.domain.errors import InternalFault, NotFound
+from taskengine.domain.errors import InternalFault, NotFound, StorageError
 from taskengine.handlers.package import digest
 from taskengine.handlers.support import (
     ANY,
+    BOOLEAN,
     FILE,
     OPTIONAL_FILE,
     STRING,
@@ -19,6 +22,7 @@ from taskengine.handlers.support import (
     load,
     schema,
     storage_faults,
+    through,
     together,
 )
 from taskengine.media import asset
@@ -75,7 +79,7 @@ class Publish:
         {"package": FILE, "content_id": STRING, "output_folder": STRING, "storage": STRING},
         {
             "output_root": ANY, "images": OPTIONAL_FILE, "mp4": OPTIONAL_FILE, "mp4_command": ANY, "mp4_filename": ANY,
-            "sources": OPTIONAL_FILE,
+            "sources": OPTIONAL_FILE, "keep": BOOLEAN, "manifest_style": STRING,
         },
     )  # fmt: skip
     outputs: Mapping[str, Any] = schema({
@@ -93,16 +97,29 @@ class Publish:
         package = await load(context, inputs["package"], "package.json", Package)
         stem = file_stem(str(inputs["content_id"]))
         with storage_faults("output_folder"):
-            master, manifest = await _upload_set(context, target, package)
-            context.report_progress(0.8)
-            images = await _upload_images(context, target, stem)
-            await _upload_mp4(context, target)
-            manifests = _manifests(target, package, stem, master, manifest)
-            await _write_metadata(context, target, package, images, stem, manifests)
-            context.report_progress(0.9)
-            old = await _switch(target, manifests)
-            await _remove(context, target, old)
-        return _outputs(target, package, stem, str(inputs["storage"]))
+            async with _removed_if_called_off(target):
+                master, manifest = await _upload_set(context, target, package)
+                context.report_progress(0.8)
+                images = await _upload_images(context, target, stem)
+                await _upload_mp4(context, target)
+                former = asset.ism_folders((await _text(target, asset.METADATA)).encode())
+                isms = _isms(context, target, package, stem, former)
+                manifests = _manifests(target, package, isms, stem, master, manifest)
+                await _write_metadata(context, target, package, images, stem, manifests)
+                context.report_progress(0.9)
+            await through(_switch(context, target, manifests, former - isms))
+        return _outputs(target, package, isms, stem, str(inputs["storage"]))
+
+
+@asynccontextmanager
+async def _removed_if_called_off(target: Target) -> AsyncIterator[None]:
+    """Nothing points into the new version yet: where the attempt is called off, it goes."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        with suppress(StorageError, NotFound):
+            await through(target.storage.delete_folder(target.path(target.base)))
+        raise
 
 
 async def _upload_set(context: TaskContext, target: Target, package: Package) -> tuple[str, str]:
@@ -171,6 +188,12 @@ async def _write_metadata(
         versions = {**found.versions, **versions}
     if context.inputs.get("mp4_command"):
         commands.append(context.inputs["mp4_command"])
+    former = asset.Former()
+    if context.inputs.get("keep"):
+        former = asset.former((await _text(target, asset.METADATA)).encode(), without=[*manifests, asset.METADATA])
+        sources = former.sources
+        commands = [*former.commands, *commands]
+        versions = {**former.versions, **versions}
     active = {"protection": package.protection, "version": target.version, "hls": f"{stem}.m3u8", "dash": f"{stem}.mpd"}
     await target.put_bytes(
         asset.metadata(
@@ -178,7 +201,7 @@ async def _write_metadata(
             content_id=str(context.inputs["content_id"]),
             job_id=context.task.job_id,
             active=active,
-            files=[*target.put, *(_entry(data, name) for name, data in manifests.items())],
+            files=[*former.files, *target.put, *(_entry(data, name) for name, data in manifests.items())],
             sources=sources,
             commands=commands,
             versions=versions,
@@ -187,23 +210,39 @@ async def _write_metadata(
     )
 
 
-def _manifests(target: Target, package: Package, stem: str, master: str, manifest: str) -> Mapping[str, bytes]:
-    """The two active manifests, which point into the new version."""
+def _isms(context: TaskContext, target: Target, package: Package, stem: str, former: frozenset[str]) -> frozenset[str]:
+    """The `.ism` folders of the asset: a new one for clients that want one, those that were there where the asset is kept
+    but for its tracks."""
+    if context.inputs.get("keep"):
+        return former
+    if context.inputs.get("manifest_style") != "ism":
+        return frozenset()
+    return frozenset({asset.ism_name(stem, package.protection, target.storage.full_path(target.path(target.base)))})
+
+
+def _manifests(
+    target: Target, package: Package, isms: Iterable[str], stem: str, master: str, manifest: str
+) -> Mapping[str, bytes]:
+    """The two active manifests, which point into the new version, last; before them those of the `.ism` folders."""
     from taskengine.media import dash, hls  # their parsers are not needed before
 
     prefix = f"{target.base}/{package.protection}/"
-    return {
-        f"{stem}.m3u8": hls.with_prefix(master, prefix).encode(),
-        f"{stem}.mpd": dash.with_prefix(manifest, prefix).encode(),
-    }
+    manifests: dict[str, bytes] = {}
+    for name, below in [*((f"{ism}/", f"../{prefix}") for ism in sorted(isms)), (stem, prefix)]:
+        manifests[f"{name}.m3u8"] = hls.with_prefix(master, below).encode()
+        manifests[f"{name}.mpd"] = dash.with_prefix(manifest, below).encode()
+    return manifests
 
 
-async def _switch(target: Target, manifests: Mapping[str, bytes]) -> frozenset[str]:
-    """Replace the two active manifests; the versions that they pointed into before."""
+async def _switch(context: TaskContext, target: Target, manifests: Mapping[str, bytes], former: Iterable[str]) -> None:
+    """Replace the two active manifests, then remove the versions that they pointed into before, and the `former` folders
+    of manifests."""
     old = frozenset[str]().union(*[asset.versions_in(await _text(target, name)) for name in manifests])
     for name, data in manifests.items():
         await target.put_bytes(data, name)
-    return old
+    await _remove(context, target, old)
+    for folder in sorted(former):
+        await target.storage.delete_folder(target.path(folder))
 
 
 async def _text(target: Target, name: str) -> str:
@@ -222,14 +261,14 @@ async def _remove(context: TaskContext, target: Target, old: Iterable[str]) -> N
         await target.storage.delete_folder(target.path(f"{asset.VERSIONS}/{version}"))
 
 
-def _outputs(target: Target, package: Package, stem: str, storage: str) -> Mapping[str, Any]:
+def _outputs(target: Target, package: Package, isms: Iterable[str], stem: str, storage: str) -> Mapping[str, Any]:
     hls, dash = (target.storage.full_path(target.path(f"{stem}.{kind}")) for kind in ("m3u8", "mpd"))
     files = [
         target.storage.full_path(target.path(str(file["path"])))
         for file in sorted(target.put, key=lambda file: str(file["path"]))
     ]
     return {
-        "message": hls,
+        "message": next((target.storage.full_path(target.path(ism)) for ism in sorted(isms)), hls),
         "files": asset.callback_files(files, _FILES_LIMIT),
         "metadata": asset.callback_metadata(package.media),
         "manifests": {"hls": hls, "dash": dash},

@@ -16,7 +16,7 @@ from taskengine.media.progress import EncodeProgress
 from taskengine.media.thumbnails import Grid
 from taskengine.media.tools import parse_version
 from taskengine.media.tracks import Command, Images, from_json, to_json
-from taskengine.ports import ProcessResult, TaskContext
+from taskengine.ports import ProcessResult, Storage, TaskContext
 
 STALL_S = 60.0
 QUIET_STALL_S = 600.0  # where ffmpeg may be at work for long and say nothing: tiles, an index that is moved
@@ -53,6 +53,12 @@ async def load(context: TaskContext, reference: Mapping[str, Any], name: str, ki
     return from_json(await asyncio.to_thread(path.read_bytes), kind)
 
 
+async def load_text(storage: Storage, path: str, what: str) -> str:
+    """A small text file of a storage; its faults are told of `what`."""
+    with storage_faults(what):
+        return (await storage.read(path)).decode(errors="replace")
+
+
 async def together(work: Sequence[Coroutine[Any, Any, T]], limit: int = 8) -> list[T]:
     """Await all, `limit` at a time; the first fault ends the rest and is raised as it is."""
     gate = asyncio.Semaphore(limit)
@@ -70,6 +76,16 @@ async def together(work: Sequence[Coroutine[Any, Any, T]], limit: int = 8) -> li
         for item in work:
             item.close()  # what was never begun
     return [task.result() for task in tasks]
+
+
+async def through(work: Coroutine[Any, Any, T]) -> T:
+    """Do to its end what must not be left half done. A cancellation that comes meanwhile is passed over: the task
+    completes, and the engine decides whether that counts."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        return await task
 
 
 @asynccontextmanager

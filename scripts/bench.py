@@ -166,8 +166,22 @@ def _report(result: Mapping[str, Any]) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """The exit status: 1 where a bar was missed."""
+    if arguments[:1] == ["orchestration"]:
+        from scripts.orchestration.measure import main
+
+        return main(arguments[1:])
+    if arguments[:1] == ["backlog"]:
+        from scripts.orchestration import backlog
+
+        return backlog.main(arguments[1:])
+    if arguments[:1] == ["api"]:
+        from scripts.orchestration import api
+
+        return api.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("what", choices=["overhead", "idle"])
+    parser.add_argument(
+        "what", choices=["overhead", "idle"], help="or orchestration, backlog, api: with options of their own"
+    )
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--place", type=Path, default=ROOT / "demo" / "bench", metavar="DIR")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -92,6 +92,10 @@ class Client:
         answer = await self._call("GET", "/workers")
         return cast("list[JsonObject]", answer["workers"] if isinstance(answer, dict) else answer)
 
+    async def save_setting(self, name: str, setting: str | float) -> JsonObject:
+        """Set a setting: an admin's of the system, another client's of its own."""
+        return cast(JsonObject, await self._call("POST", "/settings", body={"name": name, "setting": setting}))
+
     # ----------------------------------------------------------------------------------------------- one call
 
     async def _call(

@@ -91,6 +91,7 @@ class Message:
     correlation_id: str | None = None
     reply_to: str | None = None
     content_type: str = "application/json"
+    user_id: str | None = None  # who published it, where the broker vouches for that; never set by a publisher of ours
 
 
 class Address(StrEnum):
@@ -128,8 +129,8 @@ class Delivery(Protocol):
         """Give it back; it will be delivered again, marked redelivered."""
         ...
 
-    async def reject(self, reason: str) -> None:
-        """Send it to the dead-letter queue, with the reason."""
+    async def reject(self, reason: str, letter: Message | None = None) -> None:
+        """Send it to the dead-letter queue, with the reason; `letter` goes in its place where it has secrets."""
         ...
 
 
@@ -199,6 +200,26 @@ class Dispatched:
     task: Task
     client: str
     workflow: str
+    workspace: int  # `Job.workspace`
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchPlan:
+    """How tasks are handed out: how many of a queue may be on their way, when, and with what tokens."""
+
+    window: Callable[[str], int]
+    now: int
+    token: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What `JobStore.advance` wrote. In the queues `passed_over`, tasks that were next are still to be dispatched: they
+    were being decided on elsewhere."""
+
+    changes: Sequence[Changes]
+    dispatched: Sequence[Dispatched]
+    passed_over: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -292,6 +313,15 @@ class JobStore(Protocol):
         """
         ...
 
+    async def replace(self, job_id: int, decide: Decide, new: Changes) -> list[Changes]:
+        """As `decide` for one job, and store a new job in the same transaction: both or neither."""
+        ...
+
+    async def advance(self, job_ids: Sequence[int], decide: Decide, plan: DispatchPlan) -> Advanced:
+        """As `decide`, and in the same transaction as `dispatch` in every queue in which the decisions freed a task or
+        made room: in the order of dispatch over all that is ready, never beyond a window."""
+        ...
+
     async def admit(self, now: int, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:
         """Under the admission lock: read the slots and the heads of the queue, `choose` the ids, `start` each of them."""
         ...
@@ -324,21 +354,30 @@ class JobStore(Protocol):
         dispatched ones that were not confirmed and date from before `published_before`."""
         ...
 
+    async def unstarted(self, *, before: int, limit: int) -> Sequence[tuple[int, int, str, str]]:
+        """(job id, task id, token, queue) of tasks that were dispatched before `before`, have not started, and were named
+        by no worker since."""
+        ...
+
     async def held(self) -> Sequence[tuple[int, int, str]]:
         """(job id, task id, token) of every dispatched or running task."""
         ...
 
-    async def due(self, now: int, limit: int) -> Sequence[int]:
-        """Ids of jobs for which a timer is over: retry_wait's `ready_at`, `run_at` of scheduled jobs without a
-        semaphore, `deadline_at` of started ones."""
+    async def due(self, now: int, limit: int, *, scheduled: bool = True) -> Sequence[int]:
+        """Ids of jobs for which a timer is over: retry_wait's `ready_at`, `deadline_at` of started ones and, if
+        `scheduled`, `run_at` of scheduled ones without a semaphore."""
         ...
 
-    async def next_due(self) -> int | None:
+    async def next_due(self, *, scheduled: bool = True) -> int | None:
         """When the next timer of `due` is over; None where there is none."""
         ...
 
     async def gated(self, now: int) -> Sequence[tuple[int, str, str]]:
         """(job id, client, semaphore_url) of scheduled jobs whose `run_at` has passed and that wait for a semaphore."""
+        ...
+
+    async def next_gated(self, now: int) -> int | None:
+        """The first `run_at` after `now` of a scheduled job that waits for a semaphore; None where there is none."""
         ...
 
     async def ready_queues(self) -> Sequence[str]:
@@ -359,6 +398,10 @@ class JobStore(Protocol):
         """A page of jobs."""
         ...
 
+    async def workspace_user(self, workspace: int) -> Job | None:
+        """The job that a workspace is for now: the latest of those that work, or worked, in it."""
+        ...
+
     async def tasks(self, job_id: int) -> Sequence[StoredTask]:
         """A job's tasks in id order, with their attempts."""
         ...
@@ -368,7 +411,16 @@ class JobStore(Protocol):
         ...
 
     async def progress(self, job_ids: Sequence[int]) -> Mapping[int, float]:
-        """0–1 of each job: the mean over its tasks by weight, outside on_failure; ended ones count 1, skipped ones not."""
+        """0–1 of each job: the mean over its tasks by weight, outside on_failure; completed ones count 1, skipped ones
+        not, and what failed or was cancelled as far as it came."""
+        ...
+
+    async def scheduled(self, limit: int, client: str | None = None) -> Sequence[int]:
+        """The scheduled jobs whose time comes first, of one client or of all: by time, priority and submission."""
+        ...
+
+    async def candidates(self, heads: int, client: str | None = None) -> Candidates:
+        """What admission would decide on now, with at most so many of each client's queue (or of one client's alone)."""
         ...
 
     async def positions(self, job_ids: Sequence[int]) -> Mapping[int, int]:
@@ -412,6 +464,10 @@ class JobStore(Protocol):
 
     async def set_meta(self, name: str, value: str) -> None:
         """Set it."""
+        ...
+
+    async def swap_meta(self, name: str, before: str | None, value: str) -> bool:
+        """Set it where it is `before` now (None: not set yet); whether it was."""
         ...
 
 
@@ -493,6 +549,18 @@ class DueCallback:
     oldest_at: int  # creation of the oldest undelivered of this (job, endpoint)
 
 
+class Meter(Protocol):
+    """Counts what the engine's loops do. Cheap: it is told of every attempt and every try at a callback."""
+
+    def attempt(self, handler: str, outcome: str, seconds: float) -> None:
+        """An attempt ended."""
+        ...
+
+    def delivery(self, state: str, seconds: float) -> None:
+        """A try at a callback came out: delivered, pending (it is tried again) or dead; `seconds` since its event."""
+        ...
+
+
 class CallbackStore(Protocol):
     """Undelivered callbacks: a line per (job, endpoint), each with one clock."""
 
@@ -541,14 +609,73 @@ class CallbackStore(Protocol):
 
 
 class EventStore(Protocol):
-    """The outbox of events, which relays publish in order and followers resume from."""
+    """The outbox of events, which relays publish in order and followers resume from.
 
-    async def events_after(self, event_id: int, *, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Rows (id, job_id, task_id, client, workflow, task_name, kind, name, seq, at, body) with a greater id."""
+    Ids ascend in the order of the commits: who has read up to one has missed none before it.
+    """
+
+    async def events_after(
+        self, event_id: int, *, limit: int, job_id: int | None = None, client: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Rows (id, job_id, task_id, client, workflow, task_name, kind, name, seq, at, body) with a greater id, in order;
+        those of one job, or else of one client, where it is named."""
+        ...
+
+    async def last_event(self) -> int:
+        """The id of the newest event; 0 where there is none."""
+        ...
+
+    async def clean_events(self, *, before: int, up_to: int, limit: int) -> int:
+        """Of the oldest `limit` events with ids of at most `up_to`, delete those from before that time; how many."""
         ...
 
 
-class Store(JobStore, ClientStore, CallbackStore, EventStore, Protocol):
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """A schedule that submits a job at each of its times: `body` is that of `POST /job`."""
+
+    client: str
+    name: str  # unique among the client's
+    cron: str
+    time_zone: str  # an IANA name
+    body: Mapping[str, Any]
+    active: bool
+    next_at: int | None  # None: the pattern has no further time
+    created_at: int
+    last_at: int | None = None  # when it submitted last
+    last_job_id: int | None = None
+    last_error: str | None = None  # why the last job could not be submitted
+
+
+class RecurringStore(Protocol):
+    """The schedules of clients."""
+
+    async def recurring(self) -> Sequence[Recurring]:
+        """All of them, by client and name."""
+        ...
+
+    async def save_recurring(self, recurring: Recurring) -> bool:
+        """Insert it, or change the one of that name (what is known of its past stays); True where it was new.
+
+        NotFound where there is no such client.
+        """
+        ...
+
+    async def switch_recurring(self, client: str, name: str, *, active: bool, next_at: int | None) -> bool:
+        """Switch it on or off; False where there is none."""
+        ...
+
+    async def move_recurring(self, was: Recurring, now: Recurring) -> bool:
+        """Write `next_at` and what is known of the last submission, unless it was moved, changed or switched since
+        `was` was read; whether it was written."""
+        ...
+
+    async def delete_recurring(self, client: str, name: str) -> bool:
+        """Remove it; False where there was none."""
+        ...
+
+
+class Store(JobStore, ClientStore, CallbackStore, EventStore, RecurringStore, Protocol):
     """All of it: one adapter per database."""
 
     async def release_claims(self, now: int) -> None:
@@ -712,7 +839,7 @@ class WorkflowCatalog(Protocol):
 
 class Workspace(Protocol):
     """The job's shared workspace: what passes between its tasks. File references are plain JSON in outputs and inputs:
-    `{"$file": "ws://<job>/<task>/<attempt>-<token>/<name>", "size": bytes, "sha256": hex or null}`."""
+    `{"$file": "ws://<workspace>/<task>/<attempt>-<token>/<name>", "size": bytes, "sha256": hex or null}`."""
 
     async def fetch(self, reference: Mapping[str, Any], name: str | None = None) -> Path:
         """Bring a file into the scratch directory under a plain ASCII name and return its path (linked if one disk)."""
@@ -758,10 +885,18 @@ class TaskContext(Protocol):
 
     task: TaskMessage
     inputs: Mapping[str, Any]  # `with`, resolved, secrets opened
-    scratch: Path  # private, exists, empty
-    workspace: Workspace
     deadline: int  # UTC ms
     log: TaskLog
+
+    @property
+    def scratch(self) -> Path:
+        """The task's private directory, empty at first. ResourceFault where it cannot be made."""
+        ...
+
+    @property
+    def workspace(self) -> Workspace:
+        """The job's files."""
+        ...
 
     @property
     def tools(self) -> Tools:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 import structlog
 
+from tests.support.postgres import postgres
 from tests.support.rabbitmq import rabbitmq
 from tests.support.services import MISSING
 
-__all__ = ["rabbitmq"]
+__all__ = ["postgres", "rabbitmq"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

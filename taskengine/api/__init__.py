@@ -1,6 +1,8 @@
-"""The REST API: a route table, thin handlers, and the rules that all calls share."""
+"""The REST API: a route table, thin handlers, and the rules that all calls share; and submissions by message."""
 
+from taskengine.api.intake import Intake
+from taskengine.api.schedules import submit_recurring
 from taskengine.api.server import ApiRunner, create_app
 from taskengine.api.services import HttpLimits, Schedule, Services
 
-__all__ = ["ApiRunner", "HttpLimits", "Schedule", "Services", "create_app"]
+__all__ = ["ApiRunner", "HttpLimits", "Intake", "Schedule", "Services", "create_app", "submit_recurring"]

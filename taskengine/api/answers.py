@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 CONTENT_TYPE = "application/json; charset=utf-8"
-_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Server": "task-engine"}
+ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Server": "task-engine"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Answer:
 
 def to_response(answer: Answer) -> web.Response:
     """The answer as HTTP."""
-    response = web.Response(body=to_json(answer.body), status=answer.status, headers={**_ALWAYS, **answer.headers})
+    response = web.Response(body=to_json(answer.body), status=answer.status, headers={**ALWAYS, **answer.headers})
     response.headers["Content-Type"] = CONTENT_TYPE
     return response
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
 from aiohttp import web
 
+from taskengine.api.admission import ANONYMOUS, DEFAULTS, must_act
 from taskengine.api.answers import Answer
 from taskengine.api.fields import read_id
 from taskengine.api.models import Fields
@@ -16,8 +17,7 @@ from taskengine.api.services import Services
 from taskengine.domain.errors import Forbidden, NotFound
 from taskengine.domain.tenants import Caller, ClientConfig, Role
 
-ANONYMOUS = Caller("", Role.VIEWER)
-DEFAULTS = ClientConfig()
+CALLER = web.RequestKey("caller", str)  # the client that a request was found to come from
 
 
 class Access(Enum):
@@ -25,6 +25,7 @@ class Access(Enum):
 
     PUBLIC = auto()
     LIST = auto()  # anyone where the list of jobs is open, else who has credentials
+    METRICS = auto()  # anyone where the metrics are public, else who sees all clients
     LOOK = auto()  # who has credentials
     ACT = auto()  # all but viewers
     ADMIN = auto()
@@ -75,11 +76,13 @@ class Call:
         """Forbidden where the caller's role does not allow it."""
         if access is Access.ADMIN and self.caller.role is not Role.ADMIN:
             raise Forbidden("Only an admin may do this")
-        if access is Access.ACT and not self.caller.acts:
-            raise Forbidden(f"The role {self.caller.role} may look, not change")
+        if access is Access.METRICS and not self.caller.sees_all:
+            raise Forbidden("Only an admin or operator may read the metrics")
+        if access is Access.ACT:
+            must_act(self.caller)
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Answer | web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +102,5 @@ class Route:
     takes: type[Fields] | None = None
     gives: Any = None
     query: Mapping[str, str] | None = None  # parameter → meaning
+    media: str = "application/json"  # of the answer
+    refused: Mapping[int, str] = field(default_factory=dict)  # further statuses, beside those of all calls

@@ -33,6 +33,14 @@ class UnsupportedEncoding(TaskEngineError):
     """The Content-Encoding is none that is known."""
 
 
+class TooManyCalls(TaskEngineError):
+    """The client calls more often than it may; `retry_after` in whole seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many calls: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
 _STATUSES: Mapping[type[TaskEngineError], int] = {
     InvalidRequest: 400,
     Unauthorized: 401,
@@ -42,6 +50,7 @@ _STATUSES: Mapping[type[TaskEngineError], int] = {
     Conflict: 409,
     BodyTooLarge: 413,
     UnsupportedEncoding: 415,
+    TooManyCalls: 429,
     StoreUnavailable: 503,
     BrokerUnavailable: 503,
 }
@@ -50,6 +59,13 @@ _STATUSES: Mapping[type[TaskEngineError], int] = {
 def status_of(error: TaskEngineError) -> int:
     """The HTTP status of an error; 500 for one that a client should never see."""
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 500)
+
+
+def retry_headers(error: TaskEngineError, status: int) -> dict[str, str]:
+    """When to try again, where that is worth it."""
+    if isinstance(error, TooManyCalls):
+        return {"Retry-After": str(error.retry_after)}
+    return {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
 
 
 def error_body(error: TaskEngineError, status: int) -> dict[str, Any]:

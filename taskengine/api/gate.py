@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import BasicAuth, web
 
+from taskengine.api.admission import INTERNAL, Credentials, check_client, identify, refusal
 from taskengine.api.answers import Answer, to_response
 from taskengine.api.body import parse_object, read_body
-from taskengine.api.call import Access, Body, Call, Route
-from taskengine.api.faults import RETRY_AFTER_S, error_body, invalid, status_of
+from taskengine.api.call import CALLER, Access, Body, Call, Route
 from taskengine.api.fields import read_id
 from taskengine.api.services import Services
-from taskengine.domain.errors import Conflict, Fault, Forbidden, InvalidRequest, TaskEngineError, Unauthorized
-from taskengine.domain.tenants import ClientConfig
+from taskengine.api.submission import JOB_NOT_MADE
+from taskengine.domain.errors import Conflict, InvalidRequest, TaskEngineError
 
 log = structlog.get_logger(__name__)
-
-_KEY_HEADERS = ("api-key", "x-api-key", "x-auth-key")
-_JOB_NOT_MADE = "Unable to create job request"
-_INTERNAL = "The engine could not answer: an internal error, which its log names by the request's id"
-_UNAUTHORIZED_RESULT = "Unauthorized request."
 
 
 class Gate:
@@ -38,13 +34,14 @@ class Gate:
             call = Call(self._services, request)
             try:
                 call = await self._admit(route, request)
-                return to_response(await route.handler(call))
+                given = await route.handler(call)
+                return to_response(given) if isinstance(given, Answer) else given
             except TaskEngineError as error:
-                return to_response(await self._refusal(route, call, error))
+                return to_response(self._refusal(route, call, error))
             except Exception:
                 log.exception("request_failed", method=request.method, path=request.path)
                 made = route.method == "POST" and route.path == "/job"
-                return to_response(Answer({"error": _JOB_NOT_MADE if made else _INTERNAL}, 500))
+                return to_response(Answer({"error": JOB_NOT_MADE if made else INTERNAL}, 500))
 
         return handle
 
@@ -52,20 +49,17 @@ class Gate:
         """The call, or the error that refuses it."""
         if route.access is Access.PUBLIC:
             return Call(self._services, request)
-        named = request.headers.get("client") or None
-        key = next((value for name in _KEY_HEADERS if (value := request.headers.get(name))), None)
-        if route.access is Access.LIST and self._services.open_jobs_list and key is None:
+        if route.access is Access.METRICS and self._services.metrics_public:
             return Call(self._services, request)
-        body = None if named or key is None else await self._claimed(request)
-        claimed = body.get("client") if body else None
-        caller = await self._services.tenants.authenticate(
-            named or (claimed if isinstance(claimed, str) else None), key
-        )
-        config = await self._services.tenants.config(caller.client)
-        call = Call(self._services, request, caller, config, body, header_client=named is not None)
+        given = _credentials(request.headers)
+        if route.access is Access.LIST and self._services.open_jobs_list and given.key is None:
+            return Call(self._services, request)
+        who = await identify(self._services, given, partial(self._claimed, request))
+        request[CALLER] = who.caller.client
+        call = Call(self._services, request, who.caller, who.config, who.body, header_client=given.client is not None)
         call.may(route.access)
-        call = call if body is not None else await self._with_body(route, call)
-        self._check_client(route, call)
+        call = call if who.body is not None else await self._with_body(route, call)
+        check_client(call.caller, call.fields, other=route.names_client)
         return call
 
     async def _claimed(self, request: web.Request) -> Mapping[str, Any] | None:
@@ -85,32 +79,26 @@ class Gate:
         body = parse_object(data, self._services.limits)
         return Call(call.services, call.request, call.caller, call.config, body, header_client=call.header_client)
 
-    @staticmethod
-    def _check_client(route: Route, call: Call) -> None:
-        """`client` is legal in every body, and must be the caller's."""
-        claimed = call.fields.get("client")
-        if claimed is not None and not isinstance(claimed, str):
-            raise invalid(Fault("/client", "must be a client's name"))
-        if claimed is not None and claimed != call.caller.client and not route.names_client:
-            raise Forbidden("The body's client is not the client whose credentials these are")
-
-    async def _refusal(self, route: Route, call: Call, error: TaskEngineError) -> Answer:
-        status = status_of(error)
-        if status == 500:
-            log.error("request_failed", method=call.request.method, path=call.request.path, error=repr(error))
-            return Answer({"error": _INTERNAL}, status)
-        body = error_body(error, status)
+    def _refusal(self, route: Route, call: Call, error: TaskEngineError) -> Answer:
+        named = f"{call.request.method} {call.request.path}"
+        answer = refusal(self._services, call.config, error, published=route.published, call=named)
         job_id = read_id(call.request.match_info.get("id", "")) if route.path.startswith("/job") else None
         if isinstance(error, Conflict) and job_id is not None:
-            body["id"] = job_id
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
-        if isinstance(error, Unauthorized) and self._services.tenants.unauthorized_result:
-            body["result"] = _UNAUTHORIZED_RESULT
-        return Answer(body, _as_published(route, call.config, status), headers)
+            answer.body["id"] = job_id
+        return answer
 
 
-def _as_published(route: Route, config: ClientConfig, status: int) -> int:
-    """The status as a client that moves over from the original expects it."""
-    if route.published and ((status == 404 and config.not_found_as_400) or (status == 409 and config.conflict_as_400)):
-        return 400
-    return status
+def _credentials(headers: Mapping[str, str]) -> Credentials:
+    """Who calls, as the headers say.
+
+    HTTP Basic is for programs that can send nothing else (Prometheus, KEDA), and counts only where neither the client
+    nor a key has a header of its own: a proxy in front may use `Authorization` for itself.
+    """
+    given = Credentials.of(headers)
+    if given != Credentials() or not (header := headers.get("Authorization")):
+        return given
+    try:
+        basic = BasicAuth.decode(header, encoding="utf-8")
+    except ValueError:  # another scheme, or none that can be read: as if nothing was sent
+        return given
+    return Credentials(basic.login or None, basic.password or None)

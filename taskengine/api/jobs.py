@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from taskengine.api.answers import Answer
 from taskengine.api.call import Call
 from taskengine.api.faults import invalid
-from taskengine.api.models import JobFields, PatchFields, SubmissionFields, judge, read, spelt, unknown_fields
-from taskengine.api.queries import JobsQuery, read_jobs_query
+from taskengine.api.models import ActionFields, PatchFields, judge, read, spelt
+from taskengine.api.published import STATE_NUMBERS
+from taskengine.api.queries import JobsQuery, read_filter, read_jobs_query
+from taskengine.api.submission import Asked, Origin, accept, check_allowed
 from taskengine.api.views import job_object, job_without_parameters, task_detail, task_object
-from taskengine.domain.errors import Fault, Forbidden
-from taskengine.domain.masking import mask_tail
-from taskengine.engine.jobs import JobView, Submission
+from taskengine.domain.errors import Fault
+from taskengine.engine.actions import FROM_FAILED, Action, BulkActions, Outcome
+from taskengine.engine.jobs import JobView
+from taskengine.ports import JobFilter
 
 _CLEARABLE = ("run_at", "semaphore_url")  # null takes them away
 _LONGEST_KEY = 255
@@ -24,87 +26,14 @@ _LONGEST_KEY = 255
 
 async def submit(call: Call) -> Answer:
     """Accept a job: it is durable when the answer comes."""
-    body = call.fields
-    fields, faults = _job_fields(body)
-    parameters = body.get("parameters")
-    if parameters is not None and not isinstance(parameters, dict):
-        faults.append(Fault("/parameters", "must be an object"))
-        parameters = None
-    key = call.request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key.strip()) <= _LONGEST_KEY and key.isascii()):
-        faults.append(Fault("Idempotency-Key", f"must have 1 to {_LONGEST_KEY} ASCII characters"))
-    job, job_faults = judge(JobFields, fields, "/job") if isinstance(body.get("job"), dict) else (None, [])
-    unknown = unknown_fields(SubmissionFields, body, "") + unknown_fields(JobFields, fields, "/job")
-    named = fields.get("workflow")
-    workflow = named if isinstance(named, str) and not any(f.path == "/job/workflow" for f in job_faults) else ""
-    _check_allowed(call, workflow)
-    faults += job_faults
-    if _strict(call, workflow):
-        faults += unknown
-    submission = _submission(call, workflow, parameters or {}, job, key)
-    warnings = [f"{fault.path}: {fault.message}" for fault in unknown]
-    return Answer(await call.services.jobs.submit(replace(submission, warnings=warnings), faults))
+    asked = Asked(call.caller, call.config, call.fields, call.request.headers.get("Idempotency-Key"), _origin(call))
+    return Answer(await accept(call.services, asked))
 
 
-def _job_fields(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-    """The fields of `job`; one that is null counts as not given."""
-    job = body.get("job")
-    if job is None:
-        return {}, [Fault("/job", "is required")]
-    if not isinstance(job, dict):
-        return {}, [Fault("/job", "must be an object")]
-    fields, faults = spelt(job, "/job")
-    return {name: value for name, value in fields.items() if value is not None}, faults
-
-
-def _strict(call: Call, workflow: str) -> bool:
-    """Whether an unknown field is a fault: as for unknown parameters."""
-    loaded = call.services.catalog.get(workflow, call.caller.client) if workflow else None
-    return call.config.strict_parameters or (loaded is not None and not loaded.workflow.published)
-
-
-def _check_allowed(call: Call, workflow: str) -> None:
-    if workflow and call.config.workflows is not None and workflow not in call.config.workflows:
-        raise Forbidden(f"The client may not submit the workflow {workflow[:100]!r}")
-
-
-def _submission(
-    call: Call, workflow: str, parameters: Mapping[str, Any], job: JobFields | None, key: str | None
-) -> Submission:
-    submission = Submission(
-        client=call.caller.client,
-        workflow=workflow,
-        parameters=parameters,
-        idempotency_key=key.strip() if key else None,
-        fingerprint=_fingerprint(call.fields),
-        origin=_origin(call),
-    )
-    if job is None:  # it has faults: only what the parameters' check needs
-        return submission
-    return replace(
-        submission,
-        priority=job.priority,
-        top_of_queue=job.top_of_queue,
-        run_at=job.run_at,
-        semaphore_url=job.semaphore_url,
-        after=tuple(dict.fromkeys(job.after)),
-        persist=job.persist,
-        max_retries=job.max_retries,
-        timeout_s=job.timeout,
-        tags=tuple(dict.fromkeys(job.tags)),
-    )
-
-
-def _fingerprint(body: Mapping[str, Any]) -> str:
-    """The same for the same JSON, however it is spaced and ordered."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _origin(call: Call) -> dict[str, Any]:
-    """Where the submission came from, for the log: secrets masked to their last four characters."""
+def _origin(call: Call) -> Origin:
     request = call.request
     headers = {name: value.encode("utf-8", "replace").decode() for name, value in request.headers.items()}
-    return {"path": request.path, "remote_addr": request.remote or "", "headers": mask_tail(headers)}
+    return Origin(request.path, request.remote or "", headers)
 
 
 async def list_jobs(call: Call) -> Answer:
@@ -122,12 +51,74 @@ async def list_jobs(call: Call) -> Answer:
 
 async def _page(call: Call, query: JobsQuery) -> Sequence[JobView]:
     """The page, and one job more where there is a next one."""
+    found = _permitted(call, query)
+    return await call.services.jobs.list(replace(found, limit=found.limit + 1)) if found else []
+
+
+def _permitted(call: Call, query: JobsQuery) -> JobFilter | None:
+    """The filter with the caller's rights in it; None where no job can be the answer."""
     everyone = call.anonymous or call.caller.sees_all
     strange = not everyone and query.client not in {None, call.caller.client}
     if query.nothing or strange:
-        return []
-    client = query.client if everyone else call.caller.client
-    return await call.services.jobs.list(replace(query.filter, client=client, limit=query.filter.limit + 1))
+        return None
+    return replace(query.filter, client=query.client if everyone else call.caller.client)
+
+
+async def act(call: Call) -> Answer:
+    """Do one thing to all the jobs that a filter finds; a dry run tells which those are."""
+    asked = read(ActionFields, call.fields)
+    action = Action(asked.action)
+    query, value = read_filter(asked.filter), _action_value(action, asked.value)
+    found = _permitted(call, query)
+    outcome = Outcome()
+    if found is not None:
+        may_submit = partial(check_allowed, call.config)
+        outcome = await BulkActions(call.services.jobs).act(
+            call.caller, action, found, value, may_submit=may_submit, dry_run=asked.dry_run
+        )
+    body: dict[str, Any] = {
+        "result": "ok",
+        "action": action.value,
+        "dry_run": asked.dry_run,
+        "matched": len(outcome.changed) + len(outcome.refused),
+        "changed": len(outcome.changed),
+        "ids": outcome.changed,
+        "refused": [{"id": job_id, "error": reason} for job_id, reason in outcome.refused.items()],
+        "more": outcome.more,
+    }
+    if outcome.reruns:
+        body["reruns"] = [{"id": old, "new_id": new} for old, new in outcome.reruns.items()]
+    return Answer(body)
+
+
+def _action_value(action: Action, value: Any) -> int | str | None:
+    """The value as a change has it; InvalidRequest where it is none, or has no place."""
+    if action.value in PatchFields.model_fields:
+        found, faults = judge(PatchFields, {action.value: value}, "")
+        if found is None:
+            raise invalid(*(Fault("/value", fault.message) for fault in faults))
+        changed: int | None = getattr(found, action.value)
+        return changed
+    if action is Action.RERUN and value == FROM_FAILED:
+        return FROM_FAILED
+    if action is Action.RERUN and value is not None:
+        raise invalid(Fault("/value", f"must be {FROM_FAILED}, or not given"))
+    if value is not None:
+        raise invalid(Fault("/value", f"has no place: {action} takes none"))
+    return None
+
+
+async def why(call: Call) -> Answer:
+    """Why a job waits, or what it is at: each reason with its numbers."""
+    job_id = call.id("job")
+    view = await call.services.jobs.view(call.caller, job_id)
+    reasons = await call.services.why.reasons(view)
+    return Answer({
+        "id": job_id,
+        "queue_state": STATE_NUMBERS[view.job.state],
+        "waiting": bool(reasons),
+        "reasons": [{"kind": reason.kind, "message": reason.message, **reason.details} for reason in reasons],
+    })  # fmt: skip
 
 
 def _url(call: Call, after_id: str) -> str:
@@ -186,7 +177,7 @@ async def rerun(call: Call) -> Answer:
     if start not in {None, "failed"}:
         raise invalid(Fault("?from", "must be failed"))
     job = (await call.services.jobs.view(call.caller, job_id)).job
-    _check_allowed(call, job.workflow)
+    check_allowed(call.config, job.workflow)
     return Answer(await call.services.jobs.rerun(call.caller, job_id, from_failed=start == "failed"))
 
 

@@ -13,6 +13,7 @@ from taskengine.api.fields import Flag, Id, Object, Priority, Seconds, Text, Tim
 from taskengine.api.published import RESUMABLE, read_state
 from taskengine.domain.errors import Fault
 from taskengine.domain.words import nearest
+from taskengine.engine.actions import Action
 
 SEMAPHORE = "semaphore_url"
 MISSPELT_SEMAPHORES = ("sempahore_url", "semaphor_url", "semephore_url", "semaphore")
@@ -73,12 +74,51 @@ class PatchFields(Fields):
     top_of_queue: Flag = False
 
 
+def _action(value: object) -> str:
+    if value not in list(Action):
+        raise ValueError(f"must be one of {', '.join(Action)}")
+    return str(value)
+
+
 class SettingFields(Fields):
     """The body of `POST /settings`; value and scope are judged by the settings themselves."""
 
     name: Any = Field(description="The setting's name.")
     setting: Any = Field(description="Its value, as a number or a text.")
     client: Text | None = Field(None, description="For an admin: whose setting; else the system's.")
+
+
+class RecurringFields(Fields):
+    """The body of `POST /schedules`."""
+
+    name: Text = Field(description="Of the client's choice; a schedule of that name is replaced.")
+    cron: Text = Field(description="Minute, hour, day of month, month, day of week.")
+    time_zone: Text = Field("UTC", description="An IANA name, such as Europe/Berlin.")
+    active: Flag = True
+    job: Object = Field(description="As in `POST /job`, without `run_at`.")
+    parameters: Object = Field({}, description="As in `POST /job`.")
+    client: Text | None = Field(None, description="For an admin: whose schedule; else the caller's.")
+
+
+class SwitchFields(Fields):
+    """The body of `PUT /scheduler`."""
+
+    schedule: Text = Field(description="A name of `GET /schedules`.")
+    active: Flag
+    client: Text | None = None
+
+
+class ActionFields(Fields):
+    """The body of `POST /jobs/actions`."""
+
+    action: Annotated[str, BeforeValidator(_action), Field(json_schema_extra={"enum": [*Action]})]
+    filter: Object = Field(description="The conditions of `GET /jobs`, at least one.")
+    value: Any = Field(
+        None,
+        description="The priority; the time, or null: as soon as it may; `failed`: a rerun that keeps what was completed.",
+    )
+    dry_run: Flag = Field(False, description="Tell what would be done, and do nothing.")
+    client: Text | None = None
 
 
 class ClientFields(Fields):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiohttp import web
 
-from taskengine.api.body import MAX_INTEGER, text_fault
+from taskengine.api.body import MAX_INTEGER, pointer, text_fault
 from taskengine.api.faults import invalid
 from taskengine.api.fields import time, whole
 from taskengine.api.published import ENDED_AND_FAILED, read_severity, read_state
 from taskengine.domain.errors import Fault
 from taskengine.domain.status import JobState
+from taskengine.domain.words import nearest
 from taskengine.ports import JobFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
@@ -28,14 +29,15 @@ Value = TypeVar("Value")
 class Query:
     """Reads parameters one by one and gathers their faults."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, given: Iterable[tuple[str, str]], at: str = "?") -> None:
         self._given: dict[str, str] = {}
         self._faults: list[Fault] = []
-        for name, value in request.query.items():
+        self._at = at  # what comes before a name in the path of its fault
+        for name, value in given:
             if fault := text_fault(name) or text_fault(value):
-                self._faults.append(Fault(f"?{name.encode('utf-8', 'replace').decode()[:100]}", fault))
+                self._faults.append(Fault(f"{at}{name.encode('utf-8', 'replace').decode()[:100]}", fault))
             elif name in self._given:
-                self._faults.append(Fault(f"?{name[:100]}", "is given more than once"))
+                self._faults.append(Fault(f"{at}{name[:100]}", "is given more than once"))
             else:
                 self._given[name] = value
 
@@ -49,7 +51,7 @@ class Query:
                 raise ValueError(f"must have at most {_LONGEST} characters")
             return reader(text)
         except ValueError as error:
-            self._faults.append(Fault(f"?{name}", str(error)))
+            self._faults.append(Fault(f"{self._at}{name}", str(error)))
             return None
 
     def check(self) -> None:
@@ -123,9 +125,39 @@ class JobsQuery:
     nothing: bool
 
 
+FILTERS = (
+    "client", "failed", "from", "job_ids", "persist", "priority", "search", "state", "tag", "to", "workflow"
+)  # fmt: skip
+
+
 def read_jobs_query(request: web.Request) -> JobsQuery:
     """Judge all of it."""
-    query = Query(request)
+    return _jobs_query(Query(request.query.items()))
+
+
+def read_filter(given: Mapping[str, Any]) -> JobsQuery:
+    """The conditions of `GET /jobs` as the fields of a JSON object: numbers, flags and lists as well as texts."""
+    faults = [
+        Fault(pointer("/filter", name), f"unknown field {name[:100]!r}{nearest(name[:100], FILTERS)}")
+        for name in given
+        if name not in FILTERS
+    ]
+    known = {name: value for name, value in given.items() if name in FILTERS and value is not None}
+    if not known:
+        faults.append(Fault("/filter", f"must have a condition: one of {', '.join(FILTERS)}"))
+    if faults:
+        raise invalid(*faults)
+    return _jobs_query(Query(((name, _as_text(value)) for name, value in known.items()), "/filter/"))
+
+
+def _as_text(value: Any) -> str:
+    """As it would stand in a query."""
+    if isinstance(value, list):
+        return ",".join(_as_text(part) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _jobs_query(query: Query) -> JobsQuery:
     state = query.read("state", _state)
     failed = query.read("failed", read_flag)
     client = query.read("client", _not_empty)
@@ -152,7 +184,7 @@ def read_jobs_query(request: web.Request) -> JobsQuery:
 
 def read_logs_query(request: web.Request) -> Mapping[str, Any]:
     """The arguments of `JobStore.logs`."""
-    query = Query(request)
+    query = Query(request.query.items())
     arguments = {
         "show_all": query.read("show_all", read_flag) or False,
         "severity": query.read("severity", _severity),
@@ -173,7 +205,7 @@ def _severity(text: str) -> int:
 
 def read_page(request: web.Request) -> int:
     """The `limit` of a page alone."""
-    query = Query(request)
+    query = Query(request.query.items())
     limit = query.read("limit", read_limit(MAX_LIMIT)) or MAX_LIMIT
     query.check()
     return limit

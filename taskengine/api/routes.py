@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from taskengine.api import callbacks, clients, jobs, logs, settings, status, workflows
-from taskengine.api.answers import Answer
+from aiohttp import web
+
+from taskengine.api import callbacks, clients, events, jobs, logs, schedules, settings, shapes, status, workflows
+from taskengine.api.answers import ALWAYS, CONTENT_TYPE, to_json
 from taskengine.api.call import Access, Body, Call, Route
-from taskengine.api.models import ClientFields, PatchFields, SettingFields, SubmissionFields
+from taskengine.api.models import (
+    ActionFields,
+    ClientFields,
+    PatchFields,
+    RecurringFields,
+    SettingFields,
+    SubmissionFields,
+    SwitchFields,
+)
 from taskengine.api.openapi import describe
+from taskengine.api.reading import reading_file, reading_page
 from taskengine.api.views import CallbackObject, ClientObject, JobObject, LogObject, TaskDetail, TaskObject
-
-Rows = Sequence[Mapping[str, Any]]
 
 JOBS_QUERY = {
     "limit": "at most so many (10; 1000 at the most)",
@@ -40,58 +48,98 @@ LOGS_QUERY = {
 }
 
 
-async def document(call: Call) -> Answer:
+_documents: dict[tuple[str, str], bytes] = {}  # the last one, by version and workflows
+
+
+async def document(call: Call) -> web.StreamResponse:
     """The OpenAPI document of this API, with the parameters of the workflows that everyone has."""
     catalog = call.services.catalog
-    loaded = {name: catalog.get(name, "") for name in catalog.names("")}
-    schemas = {name: dict(found.workflow.schema) for name, found in loaded.items() if found is not None}
-    return Answer(describe(ROUTES, call.services.version, schemas))
+    loaded = [found for name in catalog.names("") if (found := catalog.get(name, "")) is not None]
+    key = call.services.version, " ".join(found.workflow.digest for found in loaded)
+    if key not in _documents:
+        schemas = {found.workflow.name: dict(found.workflow.schema) for found in loaded}
+        _documents.clear()
+        _documents[key] = to_json(describe(ROUTES, call.services.version, schemas))
+    return web.Response(body=_documents[key], headers={**ALWAYS, "Content-Type": CONTENT_TYPE})
+
+
+async def page(_: Call) -> web.StreamResponse:
+    """The document to read, and to try its calls by."""
+    return reading_page()
+
+
+async def module(call: Call) -> web.StreamResponse:
+    """A file of that page."""
+    return reading_file(call.name())
 
 
 _LOOK, _ACT, _ADMIN = Access.LOOK, Access.ACT, Access.ADMIN
 _NEEDED, _MAY = Body.REQUIRED, Body.OPTIONAL
 
 ROUTES: Sequence[Route] = (
-    Route("GET", "/", status.alive, Access.PUBLIC, published=True),
-    Route("GET", "/livez", status.alive, Access.PUBLIC),
-    Route("GET", "/readyz", status.ready, Access.PUBLIC),
+    Route("GET", "/", status.alive, Access.PUBLIC, published=True, gives=shapes.Alive),
+    Route("GET", "/livez", status.alive, Access.PUBLIC, gives=shapes.Alive),
+    Route("GET", "/readyz", status.ready, Access.PUBLIC, gives=shapes.Alive, refused={503: "not ready; see Retry-After"}),
     Route("GET", "/openapi.json", document, Access.PUBLIC),
-    Route("GET", "/health", status.health, published=True),
-    Route("GET", "/dashboard", status.dashboard, published=True, query={"limit": "at most so many of each (1000)"}),
-    Route("POST", "/job", jobs.submit, _ACT, _NEEDED, published=True, takes=SubmissionFields),
+    Route("GET", "/docs", page, Access.PUBLIC, media="text/html"),
+    Route("GET", "/docs/{name}", module, Access.PUBLIC, media="text/javascript", refused={404: "there is no such file"}),
+    Route("GET", "/health", status.health, published=True, gives=shapes.Health),
+    Route("GET", "/metrics", status.metrics, Access.METRICS, media="text/plain"),
+    Route("GET", "/dashboard", status.dashboard, published=True, query={"limit": "at most so many of each (1000)"},
+        gives=shapes.Dashboard),
+    Route("POST", "/job", jobs.submit, _ACT, _NEEDED, published=True, takes=SubmissionFields,
+        gives=shapes.Accepted),
     Route("GET", "/jobs", jobs.list_jobs, Access.LIST, published=True, gives=Sequence[JobObject], query=JOBS_QUERY),
     *(
         route
         for path in ("/jobs/{id}", "/job/{id}")
         for route in (
             Route("GET", path, jobs.view, published=True, gives=JobObject),
-            Route("PATCH", path, jobs.update, _ACT, _NEEDED, published=True, takes=PatchFields),
-            Route("PUT", path, jobs.update, _ACT, _NEEDED, published=True, takes=PatchFields),
-            Route("DELETE", path, jobs.remove, _ACT, _MAY),
+            Route("PATCH", path, jobs.update, _ACT, _NEEDED, published=True, takes=PatchFields, gives=shapes.JobResult),
+            Route("PUT", path, jobs.update, _ACT, _NEEDED, published=True, takes=PatchFields, gives=shapes.JobResult),
+            Route("DELETE", path, jobs.remove, _ACT, _MAY, gives=shapes.JobResult),
+            Route("GET", f"{path}/why", jobs.why, gives=shapes.Why),
+            Route("GET", f"{path}/events", events.stream_of_job, media="text/event-stream"),
             Route("GET", f"{path}/tasks", jobs.tasks, gives=Sequence[TaskObject]),
             Route(
                 "POST", f"{path}/rerun", jobs.rerun, _ACT, _MAY, published=True,
-                query={"from": "failed: keep what was completed"},
+                query={"from": "failed: keep what was completed"}, gives=shapes.Accepted,
             ),
             Route("GET", f"{path}/callbacks", callbacks.list_callbacks, gives=Sequence[CallbackObject]),
-            Route("POST", f"{path}/callbacks/{{callback_id}}/replay", callbacks.replay, _ACT, _MAY),
+            Route("POST", f"{path}/callbacks/{{callback_id}}/replay", callbacks.replay, _ACT, _MAY, gives=shapes.Replayed),
         )
     ),
+    Route("POST", "/jobs/actions", jobs.act, _ACT, _NEEDED, takes=ActionFields, gives=shapes.ActionResult),
+    Route("GET", "/events", events.stream, media="text/event-stream"),
     Route("GET", "/tasks/{id}", jobs.task, gives=TaskDetail),
     Route("GET", "/logs/{id}", logs.logs, published=True, gives=Sequence[LogObject], query=LOGS_QUERY),
-    Route("GET", "/settings", settings.list_settings, query={"client": "of this client (for admins)"}),
+    Route("GET", "/settings", settings.list_settings, query={"client": "of this client (for admins)"},
+        gives=shapes.SettingList),
     Route(
         "POST", "/settings", settings.change_setting, _LOOK, _NEEDED, published=True, names_client=True,
-        takes=SettingFields,
+        takes=SettingFields, gives=shapes.Message,
     ),
-    Route("GET", "/schedules", status.schedules, published=True, query={"all": "1: those that are not active too"}),
-    Route("GET", "/workers", status.workers, gives=Rows),
-    Route("GET", "/workflows", workflows.list_workflows, gives=Rows),
-    Route("GET", "/workflows/{name}", workflows.view),
+    Route(
+        "GET", "/schedules", schedules.list_schedules, published=True, query={"all": "1: those that are not active too"},
+        gives=shapes.ScheduleList,
+    ),
+    Route("POST", "/schedules", schedules.save_schedule, _ACT, _NEEDED, names_client=True, takes=RecurringFields,
+        gives=shapes.SavedSchedule),
+    Route(
+        "DELETE", "/schedules", schedules.remove_schedule, _ACT, _MAY, names_client=True, query={"name": "the schedule"},
+        gives=shapes.NamedResult,
+    ),
+    Route("DELETE", "/schedules/{name}", schedules.remove_schedule, _ACT, _MAY, names_client=True, gives=shapes.NamedResult),
+    Route(
+        "PUT", "/scheduler", schedules.switch, _ADMIN, _NEEDED, published=True, names_client=True, takes=SwitchFields, gives=shapes.ActiveSchedules
+    ),
+    Route("GET", "/workers", status.workers, gives=Sequence[shapes.WorkerObject]),
+    Route("GET", "/workflows", workflows.list_workflows, gives=Sequence[shapes.WorkflowSummary]),
+    Route("GET", "/workflows/{name}", workflows.view, gives=shapes.WorkflowDetail),
     Route("GET", "/clients", clients.list_clients, _ADMIN, gives=Sequence[ClientObject]),
-    Route("POST", "/clients", clients.save_client, _ADMIN, _NEEDED, takes=ClientFields),
-    Route("DELETE", "/clients", clients.remove_client, _ADMIN, _MAY, query={"name": "the client"}),
-    Route("DELETE", "/clients/{name}", clients.remove_client, _ADMIN, _MAY),
-    Route("POST", "/clients/{name}/keys", clients.add_key, _ADMIN, _MAY),
-    Route("DELETE", "/clients/{name}/keys/{key_id}", clients.revoke_key, _ADMIN, _MAY),
+    Route("POST", "/clients", clients.save_client, _ADMIN, _NEEDED, takes=ClientFields, gives=shapes.NamedResult),
+    Route("DELETE", "/clients", clients.remove_client, _ADMIN, _MAY, query={"name": "the client"}, gives=shapes.NamedResult),
+    Route("DELETE", "/clients/{name}", clients.remove_client, _ADMIN, _MAY, gives=shapes.NamedResult),
+    Route("POST", "/clients/{name}/keys", clients.add_key, _ADMIN, _MAY, gives=shapes.NamedResult),
+    Route("DELETE", "/clients/{name}/keys/{key_id}", clients.revoke_key, _ADMIN, _MAY, gives=shapes.NamedResult),
 )  # fmt: skip

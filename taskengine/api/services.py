@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskengine.api.metrics import Metrics
+from taskengine.engine.duties import Duties
+from taskengine.engine.feed import Feed
 from taskengine.engine.jobs import Jobs
+from taskengine.engine.rates import Rates
+from taskengine.engine.recurring import RecurringJobs
 from taskengine.engine.settings_book import SettingsBook
 from taskengine.engine.tenants import Tenants
+from taskengine.engine.why import Why
 from taskengine.ports import Broker, Clock, Store, WorkflowCatalog
 
 
@@ -19,6 +25,9 @@ class HttpLimits:
     body_s: float = 30.0  # for the whole body to arrive
     depth: int = 64  # of nested objects and arrays
     check_s: float = 5.0  # that `/health` waits for a component
+    header_s: float = 10.0  # for the first call of a connection to be there
+    connections: int = 4096  # at one time
+    connections_per_address: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class Services:
     """The use cases, ports and settings that handlers use.
 
     `ready` raises TaskEngineError where the engine should get no requests now; `queues` names every queue that a
-    workflow names; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
+    workflow names; `feed` gives events to followers, where they are kept; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
     those of a component or a queue (`database` and `broker` stand for theirs).
     """
 
@@ -63,10 +72,18 @@ class Services:
     version: str
     ready: Callable[[], Awaitable[None]]
     queues: Callable[[], Sequence[str]]
+    duties: Duties
+    recurring: RecurringJobs
+    why: Why
+    rates: Rates
     schedules: Callable[[], Awaitable[Sequence[Schedule]]] = no_schedules
+    feed: Feed | None = None
     wake_callbacks: Callable[[], None] = nothing
     database_name: str = "sqlite"
     broker_name: str = "memory"
     health_aliases: Mapping[str, str] = field(default_factory=dict)
     open_jobs_list: bool = False
+    metrics: Metrics | None = None
+    metrics_public: bool = False
+    access_log: bool = True
     limits: HttpLimits = HttpLimits()

@@ -6,17 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
+from aiohttp import web
+
 from taskengine.api.answers import Answer
 from taskengine.api.call import Call
+from taskengine.api.metrics import shared_metrics
 from taskengine.api.queries import read_page
+from taskengine.api.services import Services
 from taskengine.api.views import job_without_parameters, moment
-from taskengine.domain.errors import StoreUnavailable, TaskEngineError
+from taskengine.domain.errors import NotFound, StoreUnavailable, TaskEngineError
 from taskengine.domain.status import JobState
 from taskengine.engine.jobs import JobView
 from taskengine.engine.settings_book import SYSTEM
 from taskengine.ports import Health, JobFilter
 
 _OK = "OK"
+Backlog = tuple[int, int | None]  # (undelivered callbacks, creation of the oldest)
 _NO_COUNTS = Health(
     {state.value: 0 for state in JobState} | {"failed": 0}, {"failed": 0, "pending": 0, "processed": 0}, {}
 )
@@ -45,11 +50,8 @@ async def ready(call: Call) -> Answer:
 async def health(call: Call) -> Answer:
     """The components, queues, tasks and jobs: counters that are kept, at constant cost."""
     services = call.services
-    database, broker = await asyncio.gather(
-        _checked(services.store.check(), services.limits.check_s),
-        _checked(services.broker.check(), services.limits.check_s),
-    )
-    counts, backlog = await _counts(call) if database == _OK else (_NO_COUNTS, 0)
+    database, broker = await _components(services)
+    counts, (backlog, _) = await _counts(call) if database == _OK else (_NO_COUNTS, (0, None))
     body: dict[str, Any] = {
         "version": services.version,
         "status": "ok" if database == broker == _OK else "degraded" if database == _OK else "down",
@@ -76,13 +78,38 @@ async def _checked(check: Awaitable[None], seconds: float) -> str:
     return _OK
 
 
-async def _counts(call: Call) -> tuple[Health, int]:
-    """(the caller's counters, undelivered callbacks)."""
+async def _components(services: Services) -> tuple[str, str]:
+    """(database, broker): OK, or the fault."""
+    return await asyncio.gather(
+        _checked(services.store.check(), services.limits.check_s),
+        _checked(services.broker.check(), services.limits.check_s),
+    )
+
+
+async def metrics(call: Call) -> web.StreamResponse:
+    """The engine in Prometheus' text format: what this process counts, and the counters that all engines share."""
+    services = call.services
+    if services.metrics is None:
+        raise NotFound("the metrics are off (http.metrics)")
+    database, broker = await _components(services)
+    counts, backlog = await _counts(call, everyone=True) if database == _OK else (_NO_COUNTS, (0, None))
+    up = [(("database", services.database_name), database == _OK), (("broker", services.broker_name), broker == _OK)]
+    pending, oldest_at = backlog
+    oldest_s = (services.clock.now() - oldest_at) / 1000 if oldest_at is not None else None
+    shared = shared_metrics(
+        version=services.version, up=up, jobs=counts.jobs, tasks=counts.tasks, queues=_queues(call, counts, pending),
+        callbacks=(pending, oldest_s),
+    )  # fmt: skip
+    return services.metrics.answer(list(shared))
+
+
+async def _counts(call: Call, *, everyone: bool = False) -> tuple[Health, Backlog]:
+    """(the caller's counters or everyone's, undelivered callbacks)."""
     try:
-        counts = await call.services.store.health(None if call.caller.sees_all else call.caller.client)
-        backlog, _ = await call.services.store.callback_backlog()
+        counts = await call.services.store.health(None if everyone or call.caller.sees_all else call.caller.client)
+        backlog = await call.services.store.callback_backlog()
     except StoreUnavailable:  # it went away in between
-        return _NO_COUNTS, 0
+        return _NO_COUNTS, (0, None)
     return counts, backlog
 
 
@@ -116,10 +143,10 @@ async def dashboard(call: Call) -> Answer:
     """What runs, what waits for a slot and what waits for its time, each in the order in which it will run."""
     limit = read_page(call.request)
     started = await _in_state(call, JobState.STARTED, "started_at", limit)
-    queued = sorted(await _in_state(call, JobState.QUEUED, "priority", limit), key=lambda view: view.position)
-    scheduled = await _in_state(call, JobState.SCHEDULED, "run_at", limit)
-    scheduled = sorted(scheduled, key=lambda view: (view.job.run_at or 0, view.job.priority, view.job.id))
-    counts = await call.services.store.health(None if call.caller.sees_all else call.caller.client)
+    client = None if call.caller.sees_all else call.caller.client
+    queued = await call.services.jobs.queue(client, limit)
+    scheduled = await call.services.jobs.scheduled(client, limit)
+    counts = await call.services.store.health(client)
     lists = {"started": started, "queued": queued, "scheduled": scheduled}
     return Answer(
         {"version": call.services.version}
@@ -139,22 +166,3 @@ async def workers(call: Call) -> Answer:
     """Every worker that was heard of lately."""
     rows = await call.services.store.workers()
     return Answer([{**row, "seen_at": moment(row["seen_at"])} for row in rows])
-
-
-async def schedules(call: Call) -> Answer:
-    """The engine's recurring duties."""
-    found = await call.services.schedules()
-    every = call.request.query.get("all") in {"1", "true"}
-    shown = {
-        schedule.name: {
-            "class": schedule.kind,
-            "every": [schedule.every_s, {"first_in": schedule.first_in_s}],
-            "queue": schedule.queue,
-            "description": schedule.description,
-            "active": schedule.active,
-            "last_run": moment(schedule.last_run),
-        }
-        for schedule in found
-        if every or schedule.active
-    }
-    return Answer({"result": "ok", "schedules": shown})

@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from taskengine import __version__
-from taskengine.api import HttpLimits, Services, create_app
+from taskengine.api import HttpLimits, Intake, Services, create_app, submit_recurring
+from taskengine.api.metrics import Metrics
 from taskengine.api.services import Schedule
-from taskengine.app.duties import duties
+from taskengine.app.duties import schedules
+from taskengine.app.folders import make_folders
 from taskengine.app.http import listening
+from taskengine.app.starting import enter
 from taskengine.app.watching import WorkflowWatch
 from taskengine.app.workers import build_storages, build_worker
 from taskengine.brokers import open_broker
@@ -29,32 +34,42 @@ from taskengine.engine.callbacks import CallbackDelivery
 from taskengine.engine.coordinator import Coordinator
 from taskengine.engine.directory import Directory
 from taskengine.engine.dispatcher import Dispatcher, DispatchPolicy
+from taskengine.engine.duties import Duties
 from taskengine.engine.effects import Effects
+from taskengine.engine.event_bus import EventBus, EventRetention, Pace
+from taskengine.engine.feed import Feed
 from taskengine.engine.janitor import Janitor
 from taskengine.engine.jobs import Jobs
 from taskengine.engine.judging import Offer
+from taskengine.engine.others import Others
 from taskengine.engine.progress import ProgressBook
-from taskengine.engine.reaper import Reaper
+from taskengine.engine.rates import Rates
+from taskengine.engine.reaper import Hearing, Reaper
+from taskengine.engine.recurring import RecurringJobs
+from taskengine.engine.rerunning import Kept
 from taskengine.engine.rules import Decisions
 from taskengine.engine.scheduler import Scheduler
+from taskengine.engine.semaphores import Semaphores
 from taskengine.engine.settings_book import SettingsBook
-from taskengine.engine.signals import Signals
+from taskengine.engine.signals import SWEEP_S, Signals
 from taskengine.engine.supervisor import supervise
 from taskengine.engine.tenants import Tenants
+from taskengine.engine.why import Why
 from taskengine.handlers import load_handlers
 from taskengine.media.profiles import profile_names
 from taskengine.net import GuardedClients, Timeouts, networks
 from taskengine.ports import Broker, Clock, Store
 from taskengine.settings import Settings
 from taskengine.storage.scratch import remove_stale
-from taskengine.storage.workspace import jobs_present, remove_job
-from taskengine.stores import open_store
+from taskengine.storage.workspace import jobs_present, missing_files, remove_job
+from taskengine.stores import Sharing, open_store
 from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator
 
 log = structlog.get_logger(__name__)
 
-_BEGINNERS = ("admissions", "dispatcher")  # the loops that begin something new
+_BEGINNERS = ("intake", "recurring", "admissions", "dispatcher")  # the loops that begin something new
+_OTHERS_EVENTS_S = 0.5  # between looks for events that another engine has written
 
 Loop = Callable[[], Awaitable[None]]
 
@@ -86,6 +101,10 @@ class LocalWorkspaces:
         """Remove a job's."""
         await remove_job(self._root, job_id)
 
+    async def missing(self, urls: Sequence[str]) -> Sequence[str]:
+        """Those of these references behind which there is no file."""
+        return await missing_files(self._root, urls)
+
 
 class _Parts:
     """The use cases of one engine, wired. Nothing runs yet."""
@@ -104,24 +123,41 @@ class _Parts:
         self.draining = asyncio.Event()  # nothing new is begun
         self.directory.on_change(self.signals.admission.set)
         self.directory.on_change(self.signals.semaphores.set)
+        self.feed = Feed(store, self.signals.feed, clock, look_s=_OTHERS_EVENTS_S) if settings.bus.events else None
+        self.duties = Duties(store, self.directory, clock)
+        self.recurring = RecurringJobs(store, clock)
+        self.metrics = Metrics()
         self.callbacks = CallbackDelivery(
-            store, self._sender(clients), clock, _callback_policy(settings), retry_limit=self._retry_limit
+            store,
+            self._sender(clients),
+            clock,
+            _callback_policy(settings),
+            retry_limit=self._retry_limit,
+            may=self.duties.gate("deliver_callbacks"),
+            meter=self.metrics,
         )
+        self.directory.on_change(self.signals.timers.set)
+        self.directory.on_change(self.callbacks.wake)
+        workspaces, keep_failed_s = LocalWorkspaces(Path(settings.workspace)), settings.workspace_retention_h * 3600
         self.janitor = Janitor(
             store,
-            LocalWorkspaces(Path(settings.workspace)),
+            workspaces,
             clock,
-            keep_failed_s=settings.workspace_retention_h * 3600,
+            keep_failed_s=keep_failed_s,
             retention_days=self.book.retention_days,
+            may_delete=self.duties.gate("clean_up"),
+            may_sweep=self.duties.gate("clean_workspaces"),
+            clean_events=self._event_retention().clean,
         )
+        self.others = Others(store, self.signals, self.callbacks.wake, clock)
         effects = Effects(broker, self.signals, self.janitor.job_ended, self.callbacks.wake)
         self.progress = ProgressBook(store, clock)
         installation = {"default_storage": settings.default_storage}
-        decisions = Decisions(store, catalog, evaluator, self.book, clock, installation)
-        self.coordinator = Coordinator(store, broker, decisions, effects, self.progress, clock)
-        self.dispatcher = Dispatcher(store, broker, self.signals, clock, self._dispatch_policy())
+        decisions = Decisions(store, catalog, evaluator, self.book, clock, installation, events=settings.bus.events)
         probe = HttpSemaphoreProbe(clients, self._endpoint)
-        self.scheduler = Scheduler(store, decisions, effects, self.signals, self.book, probe, clock)
+        may_queue = self.duties.gate("queue_scheduled_jobs")
+        self.scheduler = Scheduler(store, decisions, effects, self.signals, self.book, clock, may_queue)
+        self.semaphores = Semaphores(store, decisions, effects, self.signals, self.book, probe, clock, may_queue)
         self.reaper = Reaper(
             store,
             broker,
@@ -130,7 +166,12 @@ class _Parts:
             clock,
             heartbeat_s=settings.heartbeat_s,
             missed=settings.lease_missed,
-            listening=lambda: self.coordinator.listening,
+            hearing=lambda: Hearing(self.coordinator.listening, self.coordinator.caught_up_at),
+            may_sweep=self.duties.gate("sweep_leases"),
+        )
+        self.dispatcher = Dispatcher(store, broker, self.signals, clock, self._dispatch_policy(), self.reaper.take_back)
+        self.coordinator = Coordinator(
+            store, broker, decisions, effects, self.progress, self.dispatcher, clock, self.metrics
         )
         self.jobs = Jobs(
             store,
@@ -143,19 +184,29 @@ class _Parts:
             clock,
             self._judge(clients),
             self._offer(),
+            Kept(workspaces, keep_failed_s),
         )
+        queueing = partial(self.duties.active, "queue_scheduled_jobs")
+        self.why = Why(store, self.book, clock, self.semaphores.answer, queueing)
 
     def loops(self) -> Mapping[str, Loop]:
         """What runs while the engine does."""
         scheduler = self.scheduler
+        events = {"events": self._event_bus().run} if self._publishes else {}
+        others = {} if _within(self.settings) else {"others": self.others.run}
         return {
+            **events,
+            **others,
+            **({"feed": self.feed.run} if self.feed else {}),
             "coordinator": self.coordinator.run,
             "dispatcher": self.dispatcher.run,
+            "confirmations": self.dispatcher.confirmations,
             "admissions": scheduler.admissions,
             "timers": scheduler.timers,
-            "semaphores": scheduler.semaphores,
+            "semaphores": self.semaphores.run,
             "awaited": scheduler.awaited,
             "reaper": self.reaper.run,
+            "queues": self.reaper.watch_queues,
             "progress": self.progress.run,
             "callbacks": self.callbacks.run,
             "directory": self.directory.watch,
@@ -164,9 +215,28 @@ class _Parts:
             "workflows": self.watch.run,
         }
 
+    @property
+    def _publishes(self) -> bool:
+        """Whether events leave this process: on a broker within it nobody could follow them."""
+        return self.settings.bus.events and not _within(self.settings)
+
+    def _event_bus(self) -> EventBus:
+        settings = self.settings
+        alone = str(settings.database_url).startswith("sqlite:")  # its directory has one owner
+        pace = Pace(
+            look_s=SWEEP_S if alone else _OTHERS_EVENTS_S,
+            heartbeat_s=settings.heartbeat_s,
+            lease_s=0 if alone else settings.heartbeat_s * settings.lease_missed,
+        )
+        return EventBus(self.store, self.broker, self.signals.events, self.clock, pace, source=settings.bus.source)
+
+    def _event_retention(self) -> EventRetention:
+        kept_s = self.settings.bus.events_retention_h * 3600
+        return EventRetention(self.store, self.clock, kept_s=kept_s, published=self._publishes)
+
     async def schedules(self) -> Sequence[Schedule]:
         """The recurring duties, as `GET /schedules` shows them."""
-        return duties(await self.book.schedule_interval(), self.settings.heartbeat_s)
+        return schedules(await self.book.schedule_interval(), self.settings.heartbeat_s, self.duties)
 
     def queues(self) -> Sequence[str]:
         """Every queue that a workflow names."""
@@ -210,7 +280,15 @@ class _Parts:
             for name in storages.names()
         }
         allow = [str(network) for network in self.settings.outbound_allow]
-        return DispatchPolicy(self.settings.heartbeat_s, lambda _client: named, lambda _client: allow)
+
+        def storages_of(client: str) -> Mapping[str, Any]:
+            config = self.directory.known.config(client)
+            return {name: described for name, described in named.items() if config.may_use(name)}
+
+        def allowed(client: str) -> Sequence[str]:
+            return [*allow, *self.directory.known.config(client).outbound_allow]
+
+        return DispatchPolicy(self.settings.heartbeat_s, storages_of, allowed)
 
     def _offer(self) -> Offer:
         storages = build_storages(self.settings)
@@ -230,22 +308,32 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
     """Run an engine on its data directory until the block ends, then drain it.
 
     Raises Conflict where another process owns the directory, InvalidRequest where the configuration does not fit,
-    StoreUnavailable where the database is away.
+    StoreUnavailable or BrokerUnavailable where the database or the broker is away for `start_wait_s`.
     """
     clock = SystemClock()
+    sharing = Sharing.ALONE if settings.broker_url.startswith("memory:") else Sharing.SHARED
     async with AsyncExitStack() as stack:
         stack.enter_context(owned(settings.data_dir))
+        make_folders(settings)
         await remove_stale(settings.scratch)
-        store = await stack.enter_async_context(open_store(str(settings.database_url), clock))
-        broker = await stack.enter_async_context(open_broker(str(settings.broker_url)))
+        wait_s = settings.start_wait_s
+        store = await enter(stack, "database", lambda: open_store(settings.database_url, clock, sharing), wait_s)
+        broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), wait_s)
         allow = networks([str(network) for network in settings.outbound_allow])
         clients = await stack.enter_async_context(GuardedClients(allow))
         parts = _Parts(settings, store, broker, clients, _catalog(settings), clock)
         await _bootstrap(parts)
+        services = _services(parts)
+        intake = Intake(services, settings.bus.users)
         async with asyncio.TaskGroup() as group:
-            loops = {name: group.create_task(supervise(name, loop, clock)) for name, loop in parts.loops().items()}
+            running: dict[str, Loop] = {
+                **parts.loops(),
+                "intake": intake.run,
+                "recurring": partial(parts.recurring.run, submit_recurring(services)),
+            }
+            loops = {name: group.create_task(supervise(name, loop, clock)) for name, loop in running.items()}
             try:
-                async with _serving(parts, http=http) as url, _working(parts, workers=workers):
+                async with _serving(services, settings, http=http) as url, _working(parts, workers=workers):
                     try:
                         yield Engine(settings, store, broker, parts.catalog, parts.tenants, parts.jobs, url)
                     finally:
@@ -260,8 +348,18 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
                     loop.cancel()
 
 
+def _within(settings: Settings) -> bool:
+    """Whether the broker is this process's own."""
+    return str(settings.broker_url).startswith("memory:")
+
+
 def _catalog(settings: Settings) -> Catalog:
-    return Catalog(CelEvaluator(), load_handlers(shell=settings.debug_shell), settings.workflows_dirs)
+    return Catalog(
+        CelEvaluator(),
+        load_handlers(shell=settings.debug_shell),
+        settings.workflows_dirs,
+        external_queues=settings.external_queues,
+    )
 
 
 async def _bootstrap(parts: _Parts) -> None:
@@ -271,7 +369,7 @@ async def _bootstrap(parts: _Parts) -> None:
     key = await parts.tenants.bootstrap(settings.bootstrap_client, given.get_secret_value() if given else None)
     if key is not None and given is None:
         write_key(settings.data_dir, key)
-    if str(settings.broker_url).startswith("memory:"):
+    if _within(settings):
         await parts.store.release_claims(parts.clock.now())
         voided = await parts.reaper.void_all()
         if voided:
@@ -284,33 +382,36 @@ async def _working(parts: _Parts, *, workers: bool) -> AsyncIterator[None]:
     if not workers:
         yield
         return
-    slots = {queue: count for queue in parts.queues() if (count := parts.settings.slots(queue)) > 0}
-    worker = build_worker(parts.settings, parts.broker, parts.clock, slots)
+    settings = parts.settings
+    own = [queue for queue in parts.queues() if queue not in settings.external_queues]
+    slots = {queue: count for queue in own if (count := settings.slots(queue)) > 0}
+    worker = build_worker(settings, parts.broker, parts.clock, slots)
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run())
+        running = group.create_task(worker.run())
         try:
             yield
         finally:
             worker.drain()
+    if unreported := running.result():
+        log.warning("reports_given_up", reports=unreported)
 
 
 @asynccontextmanager
-async def _serving(parts: _Parts, *, http: bool) -> AsyncIterator[str | None]:
+async def _serving(services: Services, settings: Settings, *, http: bool) -> AsyncIterator[str | None]:
     """The API, where it is wanted; it goes on answering while the workers drain, but is not ready any more."""
     if not http:
         yield None
         return
+    async with listening(create_app(services), services.limits, settings.host, settings.port) as url:
+        yield url
 
+
+def _services(parts: _Parts) -> Services:
     async def ready() -> None:
         if parts.draining.is_set():
             raise StoreUnavailable("the engine is draining")
         await parts.store.check()
 
-    async with listening(create_app(_services(parts, ready)), parts.settings.host, parts.settings.port) as url:
-        yield url
-
-
-def _services(parts: _Parts, ready: Callable[[], Awaitable[None]]) -> Services:
     settings = parts.settings
     return Services(
         jobs=parts.jobs,
@@ -324,12 +425,30 @@ def _services(parts: _Parts, ready: Callable[[], Awaitable[None]]) -> Services:
         ready=ready,
         queues=parts.queues,
         schedules=parts.schedules,
+        duties=parts.duties,
+        recurring=parts.recurring,
+        why=parts.why,
+        feed=parts.feed,
+        rates=Rates(parts.clock),
         wake_callbacks=parts.callbacks.replayed,
         database_name=str(settings.database_url).partition(":")[0],
         broker_name=str(settings.broker_url).partition(":")[0],
         health_aliases=settings.health.aliases,
         open_jobs_list=settings.open_jobs_list,
-        limits=HttpLimits(body_bytes=settings.http.max_body_bytes),
+        metrics=parts.metrics if settings.http.metrics != "off" else None,
+        metrics_public=settings.http.metrics == "public",
+        access_log=settings.http.access_log,
+        limits=_limits(settings),
+    )
+
+
+def _limits(settings: Settings) -> HttpLimits:
+    given = settings.http
+    return HttpLimits(
+        body_bytes=given.max_body_bytes,
+        header_s=given.header_timeout_s,
+        connections=given.max_connections,
+        connections_per_address=given.max_connections_per_address,
     )
 
 

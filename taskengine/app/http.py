@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from taskengine.api import ApiRunner
+from taskengine.api import ApiRunner, HttpLimits
 
 _CLOSE_S = 5.0  # for answers that are on their way at the end
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+async def listening(app: web.Application, limits: HttpLimits, host: str, port: int) -> AsyncIterator[str]:
     """Serve the application until the block ends; the URL, with the port that was taken where `port` is 0."""
-    runner = ApiRunner(app, shutdown_timeout=_CLOSE_S)
+    runner = ApiRunner(app, limits, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import structlog
 
 from taskengine.app.engine import engine
+from taskengine.app.starting import enter
 from taskengine.app.workers import build_worker
 from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
+from taskengine.domain.errors import BrokerUnavailable
 from taskengine.settings import Settings
 from taskengine.storage.scratch import remove_stale
 
@@ -28,6 +30,7 @@ async def serve(settings: Settings, *, workers: bool = True, ready: Callable[[st
     sys.setswitchinterval(_SWITCH_S)
     with _signals() as stopping:
         async with engine(settings, workers=workers, http=True) as running:
+            stopping.started = True
             if ready is not None and running.url is not None:
                 ready(running.url)
             await stopping.wait()
@@ -35,21 +38,37 @@ async def serve(settings: Settings, *, workers: bool = True, ready: Callable[[st
 
 
 async def work(settings: Settings, queues: Mapping[str, int]) -> None:
-    """Be a pool of workers until SIGTERM or SIGINT, then drain. It knows the broker and the storages alone."""
+    """Be a pool of workers until SIGTERM or SIGINT, then drain. It knows the broker and the storages alone.
+
+    Raises BrokerUnavailable where the broker was not there to be told of the end.
+    """
     await remove_stale(settings.scratch)
     with _signals() as stopping:
-        async with open_broker(str(settings.broker_url)) as broker, asyncio.TaskGroup() as group:
-            worker = build_worker(settings, broker, SystemClock(), queues)
-            group.create_task(worker.run())
-            await stopping.wait()
-            worker.drain()
+        async with AsyncExitStack() as stack:
+            broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), settings.start_wait_s)
+            stopping.started = True
+            async with asyncio.TaskGroup() as group:
+                worker = build_worker(settings, broker, SystemClock(), queues)
+                running = group.create_task(worker.run())
+                await stopping.wait()
+                worker.drain()
+            if unreported := running.result():
+                raise BrokerUnavailable(
+                    f"drained, but {unreported} reports could not be sent: the broker is away. Their tasks run again elsewhere"
+                )
+
+
+class _Stopping(asyncio.Event):
+    """Is set by the first signal. `started`: there is something to drain; before that the start is given up."""
+
+    started = False
 
 
 @contextmanager
-def _signals() -> Iterator[asyncio.Event]:
-    """An event that the first signal sets; the second ends the process at once (its children die with it)."""
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+def _signals() -> Iterator[_Stopping]:
+    """What the first signal sets; the second ends the process at once (its children die with it)."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    stopping = _Stopping()
 
     def on_signal(number: int) -> None:
         if stopping.is_set():
@@ -57,17 +76,29 @@ def _signals() -> Iterator[asyncio.Event]:
             sys.stderr.flush()
             os._exit(128 + number)
         stopping.set()
+        if not stopping.started and main is not None:
+            main.cancel()
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     if sys.platform == "win32":  # no handlers on its loops
         for number in numbers:
             signal.signal(number, lambda n, _: loop.call_soon_threadsafe(on_signal, n))
-        yield stopping
+        yield from _given_up(stopping)
         return
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
-        yield stopping
+        yield from _given_up(stopping)
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _given_up(stopping: _Stopping) -> Iterator[_Stopping]:
+    """A start that a signal ended is no failure: nothing was begun."""
+    try:
+        yield stopping
+    except asyncio.CancelledError:
+        if stopping.started or not stopping.is_set():
+            raise
+        log.info("start_given_up")

@@ -65,7 +65,7 @@ def _facilities(settings: Settings) -> Facilities:
 
     def workspace(task: TaskMessage, scratch: Path) -> Workspace:
         return LocalWorkspace(
-            root, scratch, job_id=task.job_id, task_id=task.task_id, attempt=task.attempt, token=task.token
+            root, scratch, job_id=task.workspace_id, task_id=task.task_id, attempt=task.attempt, token=task.token
         )
 
     def storage(name: str, root: str) -> Storage:

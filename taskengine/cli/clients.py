@@ -31,7 +31,9 @@ def clients() -> None:
 
 @clients.command()
 @click.argument("name")
-@click.option("--role", type=click.Choice(list(Role)), default=Role.SUBMITTER, show_default=True)
+@click.option(
+    "--role", type=click.Choice([role.value for role in Role]), default=Role.SUBMITTER.value, show_default=True
+)
 @_options
 @json_option
 def add(name: str, *, role: str, config: Path | None, as_json: bool, **flags: Any) -> None:

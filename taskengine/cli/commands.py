@@ -6,6 +6,7 @@ import click
 
 from taskengine import __version__
 from taskengine.cli.clients import clients
+from taskengine.cli.contract import conformance, contract
 from taskengine.cli.doctor import doctor
 from taskengine.cli.engine import callbacks, queues, workers
 from taskengine.cli.installation import configuration, migrate, version
@@ -18,7 +19,7 @@ from taskengine.cli.workflows import workflows
 PROGRAM = "taskengine"
 COMMANDS = (
     serve, worker, run, submit, jobs, queues, workers, callbacks, workflows, clients, migrate, configuration, doctor,
-    version,
+    contract, conformance, version,
 )  # fmt: skip
 
 

@@ -34,7 +34,12 @@ def catalog_of(settings: Settings) -> Catalog:
     from taskengine.workflows.catalog import Catalog
     from taskengine.workflows.expressions import CelEvaluator
 
-    return Catalog(CelEvaluator(), load_handlers(shell=settings.debug_shell), settings.workflows_dirs)
+    return Catalog(
+        CelEvaluator(),
+        load_handlers(shell=settings.debug_shell),
+        settings.workflows_dirs,
+        external_queues=settings.external_queues,
+    )
 
 
 def find_workflow(catalog: Catalog, workflow: str, client: str) -> LoadedWorkflow:

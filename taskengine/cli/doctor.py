@@ -15,7 +15,7 @@ import click
 
 from taskengine import __version__
 from taskengine.cli.connection import json_option
-from taskengine.cli.local import local_options, read_settings
+from taskengine.cli.local import configure_log, local_options, read_settings
 from taskengine.cli.outcome import ExitCode, fault_text, run_async
 from taskengine.cli.output import Output
 from taskengine.domain.errors import InvalidRequest, TaskEngineError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOW_DISK = 10 << 30
 LEAST_DISK = 1 << 30
+OLDEST_RABBITMQ = (3, 10)  # Debian 12's
 _LSM = Path("/sys/kernel/security/lsm")
 
 
@@ -48,6 +49,7 @@ def doctor(*, config: Path | None, as_json: bool, **flags: Any) -> int:
     except InvalidRequest as error:
         findings += [Finding("configuration", "fault", fault_text(fault)) for fault in error.faults]
     else:
+        configure_log(settings)
         findings.append(Finding("configuration", "ok", f"data directory {settings.data_dir}"))
         findings += run_async(_collect(settings))
     output = Output(json=as_json)
@@ -62,7 +64,7 @@ def doctor(*, config: Path | None, as_json: bool, **flags: Any) -> int:
 async def _collect(settings: Settings) -> list[Finding]:
     findings = [finding async for finding in _binaries(settings)]
     findings.append(await _broker(settings))
-    findings.append(_store(settings))
+    findings.append(await _store(settings))
     findings += _storages(settings)
     findings += _disk(settings)
     findings.append(_sandbox())
@@ -96,34 +98,42 @@ async def _broker(settings: Settings) -> Finding:
 
     if settings.broker_url.startswith("memory:"):
         return Finding("broker", "ok", "memory://, within one process: a worker of another process does not meet it")
+    url = settings.redacted()["broker_url"]
     try:
         async with open_broker(settings.broker_url) as broker:
             await broker.check()
+            version = getattr(broker, "version", "")  # of those that have a server
     except (TaskEngineError, OSError) as error:
         return Finding("broker", "fault", str(error))
-    return Finding("broker", "ok", settings.redacted()["broker_url"])
+    if settings.broker_url.startswith("amqp") and _number(version) < OLDEST_RABBITMQ:
+        wanted = ".".join(map(str, OLDEST_RABBITMQ))
+        return Finding(
+            "broker", "warning", f"{url}, version {version or 'unknown'}: it is tried with {wanted} or newer"
+        )
+    return Finding("broker", "ok", f"{url}, version {version}" if version else url)
 
 
-def _store(settings: Settings) -> Finding:
-    from taskengine.stores.connect import connect, sqlite_path, translated
-    from taskengine.stores.migrate import applied, known, missing
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+async def _store(settings: Settings) -> Finding:
+    from taskengine.stores.connect import sqlite_path
+    from taskengine.stores.look import look
 
     url = settings.redacted()["database_url"]
     try:
-        path = sqlite_path(settings.database_url)
-        if not path.exists():
-            return Finding("store", *_writable(path.parent, f"{url} will be made"))
-        with translated(path):
-            connection = connect(path, read_only=True)
-            try:
-                todo = missing(known("sqlite"), applied(connection))
-            finally:
-                connection.close()
+        if settings.database_url.startswith("sqlite:"):
+            path = sqlite_path(settings.database_url)
+            if not path.exists():
+                return Finding("store", *_writable(path.parent, f"{url} will be made"))
+        found = await look(settings.database_url)
     except TaskEngineError as error:
         return Finding("store", "fault", str(error))
-    if todo:
-        return Finding("store", "warning", f"{url} lacks {len(todo)} migrations: `taskengine migrate`, or `serve`")
-    return Finding("store", "ok", f"{url}, its schema is current")
+    if found.missing:
+        text = f"{url} ({found.version}) lacks {len(found.missing)} migrations: `taskengine migrate`, or `serve`"
+        return Finding("store", "warning", text)
+    return Finding("store", "ok", f"{url} ({found.version}), its schema is current")
 
 
 def _storages(settings: Settings) -> Iterator[Finding]:

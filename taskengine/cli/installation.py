@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,10 @@ from taskengine.cli.connection import json_option
 from taskengine.cli.local import local_options, read_settings
 from taskengine.cli.outcome import ExitCode, fault_text, run_async
 from taskengine.cli.output import Output
-from taskengine.domain.errors import InvalidRequest
+from taskengine.domain.errors import Fault, InvalidRequest
+
+if TYPE_CHECKING:
+    from taskengine.settings import Settings
 
 
 @click.command()
@@ -74,7 +77,7 @@ def check(*, config: Path | None, as_json: bool, **flags: Any) -> int:
     """Say whether the configuration is right: every fault at once. Exits 1 where there is one."""
     output = Output(json=as_json)
     try:
-        read_settings(flags, config)
+        _check_urls(read_settings(flags, config))
     except InvalidRequest as error:
         if as_json:
             faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
@@ -88,6 +91,22 @@ def check(*, config: Path | None, as_json: bool, **flags: Any) -> int:
     else:
         output.line("the configuration is right")
     return ExitCode.OK
+
+
+def _check_urls(settings: Settings) -> None:
+    """InvalidRequest where the adapters cannot read the URLs of database and broker. Nothing is connected to: that is
+    `doctor`'s."""
+    from taskengine.brokers import open_broker
+    from taskengine.stores import check_url
+
+    faults: list[Fault] = []
+    for check in (lambda: check_url(settings.database_url), lambda: open_broker(settings.broker_url)):
+        try:
+            check()
+        except InvalidRequest as error:
+            faults += error.faults or [Fault("/database_url", str(error))]
+    if faults:
+        raise InvalidRequest("the configuration has faults", faults)
 
 
 @click.command()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,39 @@ def choose(
         chosen.append(best.id)
         waiting.remove(best)
     return chosen
+
+
+def in_order(
+    started: Sequence[InSlot], queued: Sequence[Queued], weights: Mapping[str, float], heads: int | None = None
+) -> list[int]:
+    """The ids in the order of admission, as if slots became free one after the other and no started job ended.
+
+    `queued` has each client's jobs in their order. With `heads`, clients that have so many may have more: what comes after
+    such a client's last one is left out, for nobody can tell what comes before it.
+    """
+    waiting: dict[str, deque[Queued]] = {}
+    for job in queued:
+        waiting.setdefault(job.client, deque()).append(job)
+    share = Counter(running.client for running in started)
+    cut = {client for client, jobs in waiting.items() if heads is not None and len(jobs) >= heads}
+
+    def rank(client: str) -> tuple[tuple[bool, int, float, int], str]:
+        return _rank(waiting[client][0], share[client] / weights.get(client, 1.0)), client
+
+    first = [rank(client) for client in waiting]
+    heapify(first)
+    order: list[int] = []
+    while first:
+        _, client = first[0]
+        order.append(waiting[client].popleft().id)
+        share[client] += 1
+        if waiting[client]:
+            heapreplace(first, rank(client))
+        elif client in cut:
+            break
+        else:
+            heappop(first)
+    return order
 
 
 def _rank(job: Queued, share: float) -> tuple[bool, int, float, int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from taskengine.domain.capture import begin_of
 from taskengine.domain.errors import Conflict, InvalidRequest
 from taskengine.domain.execution import Run
+from taskengine.domain.scope import job_scope
 from taskengine.domain.status import JobState
 
 J = JobState
@@ -57,7 +59,9 @@ def _regate(run: Run) -> None:
 
 def _run_at(run: Run, value: int | None) -> None:
     _must_not_have_begun(run, "run_at")
-    run.job.run_at = value
+    rules = run.rules
+    scope = {"parameters": run.job.arguments, "job": job_scope(run.job), "client": rules.client}
+    run.job.run_at = begin_of(rules.workflow, value, run.now, rules.evaluate, scope)
 
 
 def _semaphore_url(run: Run, value: str | None) -> None:

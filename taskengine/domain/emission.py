@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskengine.domain.callbacks import job_body, task_body
 from taskengine.domain.job import Callback, Event, LogEntry, Task
+from taskengine.domain.masking import mask_tail
 from taskengine.domain.messages import MAX_TEXT
 from taskengine.domain.status import JobState
 from taskengine.domain.times import format_utc as utc
@@ -15,9 +16,21 @@ from taskengine.domain.times import format_utc as utc
 if TYPE_CHECKING:
     from taskengine.domain.execution import Run
 
-__all__ = ["job_ended", "job_event", "log", "task_event", "utc", "worker_log"]
+__all__ = ["job_ended", "job_event", "log", "submitted", "task_event", "utc", "worker_log"]
 
 _SEVERITIES = range(5)
+
+
+def submitted(origin: Mapping[str, Any], parameters: Mapping[str, Any], now: int) -> LogEntry:
+    """The first entry of every job: its submission, its secrets masked to their last characters."""
+    body = {
+        "path": origin.get("path", "/job"),
+        "remote_addr": origin.get("remote_addr", ""),
+        "headers": origin.get("headers", {}),
+        "parameters": mask_tail(parameters),
+        "payload": "job_created",
+    }
+    return LogEntry(1, "api", json.dumps(body, ensure_ascii=False), now)
 
 
 def log(run: Run, progname: str, message: str, task: Task | None = None, *, severity: int = 1) -> None:
@@ -48,23 +61,27 @@ def task_event(run: Run, task: Task, event: str, message: str = "") -> None:
     """A task started, completed or was given up: an event for followers and, where the step reports, callbacks."""
     if task.id is None:  # it ended before it was ever stored: only its log entry tells
         return
+    calls_back = bool(run.job.endpoints) and run.rules.workflow.step(task.step).callback
+    if not (run.rules.events or calls_back):
+        return
     body = task_body(run.job, task, event, message, run.now, run.rules.callback_ids)
-    run.changes.events.append(Event("task", event, run.now, _next_seq(run), task, body))
-    if run.rules.workflow.step(task.step).callback:
+    _tell(run, "task", event, body, task)
+    if calls_back:
         _call_back(run, event, body, task)
 
 
 def job_event(run: Run) -> None:
     """The job is in another state: an event for followers alone."""
-    body = {**job_body(run.job, run.now, ids=run.rules.callback_ids), "status": run.job.state.value}
-    run.changes.events.append(Event("job", run.job.state.value, run.now, _next_seq(run), None, body))
+    if run.rules.events:
+        body = {**job_body(run.job, run.now, ids=run.rules.callback_ids), "status": run.job.state.value}
+        _tell(run, "job", run.job.state.value, body)
 
 
 def job_ended(run: Run) -> None:
     """The job's end: its callback, and the event."""
     body = job_body(run.job, run.now, extra_fields=run.rules.extra_fields, ids=run.rules.callback_ids)
     name = "broken" if run.job.state is JobState.BROKEN else body["status"]
-    run.changes.events.append(Event("job", name, run.now, _next_seq(run), None, body))
+    _tell(run, "job", name, body)
     _call_back(run, "job", body, None)
 
 
@@ -76,7 +93,9 @@ def _call_back(run: Run, event: str, body: Mapping[str, Any], task: Task | None)
         run.changes.callbacks.append(Callback(endpoint, event, f"msg_{run.rules.new_id()}", text, run.now, task))
 
 
-def _next_seq(run: Run) -> int:
-    run.job.seq += 1
-    run.changes.job_changed = True
-    return run.job.seq
+def _tell(run: Run, kind: str, name: str, body: Mapping[str, Any], task: Task | None = None) -> None:
+    """An event for followers, where there may be any; it counts within its job."""
+    if run.rules.events:
+        run.job.seq += 1
+        run.changes.job_changed = True
+        run.changes.events.append(Event(kind, name, run.now, run.job.seq, task, body))

@@ -51,6 +51,10 @@ class StoreUnavailable(TaskEngineError):
     """The job store cannot be reached now; the same call may succeed later."""
 
 
+class SchemaMismatch(StoreUnavailable):
+    """The database's schema is not this version's, and no waiting makes it so."""
+
+
 class BrokerUnavailable(TaskEngineError):
     """The broker cannot be reached, or did not confirm in time."""
 

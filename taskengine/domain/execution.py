@@ -7,7 +7,7 @@ time, the chance and the ids are given to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class Rules:
     retry: RetryDefaults = RetryDefaults()
     callback_ids: str = "number"
     extra_fields: bool = True
+    events: bool = True  # whether anybody follows what happens to jobs
     unusable: str | None = None  # why the definition cannot be gone by (any more): the job is given up
 
 
@@ -464,10 +465,3 @@ class Run:
         self.changes.job_changed = True
         if tell:
             emission.job_event(self)
-
-
-def decide_reports(run: Run, reports: Sequence[tuple[str, str, Report]]) -> Changes:
-    """Apply the reports of one job in their order: (worker id, worker name, report)."""
-    for worker_id, worker, report in reports:
-        run.report(worker_id, worker, report)
-    return run.changes

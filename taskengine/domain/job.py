@@ -47,6 +47,7 @@ class Job:
     error: str | None = None
     result: Mapping[str, Any] | None = None  # the job_callback fields, at its end
     seq: int = 0  # of its last event
+    workspace_of: int | None = None  # the job whose workspace it goes on in; None: it has its own
 
     def move(self, state: JobState) -> None:
         """Assign the state: nothing else does."""
@@ -57,6 +58,11 @@ class Job:
     def ended(self) -> bool:
         """Whether it never runs again."""
         return self.state in JOB_ENDED
+
+    @property
+    def workspace(self) -> int:
+        """Which workspace its tasks work in, by the id of the job that had it first."""
+        return self.id if self.workspace_of is None else self.workspace_of
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Any
 from taskengine.domain.errors import ErrorKind, MessageError
 
 VERSION = 1
+READABLE_VERSIONS = tuple(version for version in (VERSION - 1, VERSION) if version > 0)  # so that upgrades may overlap
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024
 MAX_INPUT_BYTES = 240 * 1024  # of `with`: the rest of a task message finds room beside it
@@ -47,6 +49,12 @@ class TaskMessage:
         """`<task>:<attempt>:<dispatch>`."""
         return f"{self.task_id}:{self.attempt}:{self.dispatch}"
 
+    @property
+    def workspace_id(self) -> int:
+        """Which workspace the task works in: the job's own, or the one of the job that it was rerun from."""
+        found = _WORKSPACE.match(self.workspace)
+        return int(found[1]) if found else self.job_id
+
     def to_json(self) -> bytes:
         """The wire form."""
         body = {name: getattr(self, name) for name in _TASK_FIELDS}
@@ -58,11 +66,14 @@ class TaskMessage:
         """Parse the wire form; raise MessageError. Unknown fields are ignored."""
         body = decode(data)
         try:
+            if not math.isfinite(body["heartbeat_s"]):
+                raise ValueError("heartbeat_s is not a finite number")
             return cls(inputs=dict(body["with"]), **{name: body[name] for name in _TASK_FIELDS if name in body})
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(f"not a task message: {error!r}") from error
 
 
+_WORKSPACE = re.compile(r"ws://([1-9][0-9]{0,18})/")
 _TASK_FIELDS = (
     "job_id", "task_id", "attempt", "token", "queue", "handler", "client", "workflow", "task_name", "priority",
     "workspace", "storages", "outbound_allow", "timeout_s", "heartbeat_s", "traceparent", "dispatch",
@@ -248,9 +259,15 @@ def decode(data: bytes) -> dict[str, Any]:
         raise MessageError(f"not JSON: {error}") from error
     if not isinstance(body, dict):
         raise MessageError("not a JSON object")
-    if body.get("v") != VERSION:
-        raise MessageError(f"version {body.get('v')!r} is not known; this reader knows {VERSION}")
+    check_version(body.get("v"))
     return body
+
+
+def check_version(version: object) -> None:
+    """MessageError for a version that this reader does not know: it knows the current one and the one before."""
+    if isinstance(version, bool) or version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise MessageError(f"version {str(version)[:40]} is not known; this reader knows {known}")
 
 
 def _no_number(name: str) -> float:

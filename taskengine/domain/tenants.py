@@ -42,7 +42,16 @@ class Caller:
         return self.role is not Role.VIEWER
 
 
+EVERY_WORKFLOW = "*"
 CLIENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often one may call: `per_second` in the long run, `burst` calls at once."""
+
+    per_second: float
+    burst: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +70,26 @@ class ClientConfig:
     strict_parameters: bool = False  # an unknown parameter is a fault, not a warning
     weight: float = 1.0  # in the fair share
     max_jobs: int | None = None  # what the client's own setting may not go beyond
+    rate: Rate | None = None  # how often it may call; None: as often as it likes
     workflows: Sequence[str] | None = None  # those that it may submit; None: all
     outbound_allow: Sequence[str] = ()  # networks that its URLs may reach although private
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # workflow, or "*" for all → parameters
+    storages: Sequence[str] | None = None  # those that its jobs may use; None: all
+    default_storage: str | None = None  # of a job that names none; None: the installation's, or the first of `storages`
+
+    def may_use(self, storage: str) -> bool:
+        """Whether its jobs may use a storage."""
+        return self.storages is None or storage in self.storages
+
+    def defaults_of(self, workflow: str) -> dict[str, Any]:
+        """Its parameters where a job does not give them: those for all workflows, and those for this one before them."""
+        return {**self.defaults.get(EVERY_WORKFLOW, {}), **self.defaults.get(workflow, {})}
+
+    def storage_by_default(self, installation: str) -> str:
+        """The storage of a job that names none."""
+        if self.default_storage is not None:
+            return self.default_storage
+        return installation if self.may_use(installation) or not self.storages else self.storages[0]
 
     @property
     def public(self) -> dict[str, Any]:
@@ -147,6 +174,20 @@ def _max_jobs(value: Any) -> int | None:
     return value
 
 
+def _rate(value: Any) -> Rate | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not {"per_second"} <= value.keys() <= {"per_second", "burst"}:
+        raise ValueError("must be an object of per_second and burst, or null")
+    per_second = value["per_second"]
+    if isinstance(per_second, bool) or not isinstance(per_second, int | float) or not 0.01 <= per_second <= 100_000:
+        raise ValueError("must have a per_second from 0.01 to 100000")
+    burst = value.get("burst", max(round(per_second), 1))
+    if isinstance(burst, bool) or not isinstance(burst, int) or not 1 <= burst <= 100_000:
+        raise ValueError("must have a burst that is a whole number from 1 to 100000")
+    return Rate(float(per_second), burst)
+
+
 def _workflows(value: Any) -> tuple[str, ...] | None:
     return None if value is None else _texts(value)
 
@@ -175,6 +216,24 @@ def _networks(value: Any) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(text, strict=False)) for text in _texts(value))
 
 
+def _storages(value: Any) -> tuple[str, ...] | None:
+    if value is not None and not _texts(value):
+        raise ValueError("must name at least one storage, or be null")
+    return None if value is None else _texts(value)
+
+
+def _storage(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError("must be the name of a storage, or null")
+    return value
+
+
+def _defaults(value: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping) or not all(isinstance(given, Mapping) for given in value.values()):
+        raise ValueError('must be an object of workflows, or "*" for all, each with an object of parameters')
+    return {str(workflow): dict(given) for workflow, given in value.items()}
+
+
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "not_found_as_400": _flag,
     "conflict_as_400": _flag,
@@ -188,6 +247,10 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "strict_parameters": _flag,
     "weight": _weight,
     "max_jobs": _max_jobs,
+    "rate": _rate,
+    "defaults": _defaults,
+    "storages": _storages,
+    "default_storage": _storage,
     "workflows": _workflows,
     "outbound_allow": _networks,
 }

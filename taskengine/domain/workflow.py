@@ -51,6 +51,7 @@ class Workflow:
     on_failure: Mapping[str, Step]
     job_callback: Mapping[str, Any]  # templates of the fields added to the job callback
     callbacks: Mapping[str, Any] = field(default_factory=dict)  # `callbacks` as written (headers, bodies …)
+    capture: Mapping[str, Any] | None = None  # templates `clips`, `continuous`: when its jobs may begin
     published: bool = False  # one of the 14: unknown parameters are accepted with a warning
 
     def step(self, name: str) -> Step:

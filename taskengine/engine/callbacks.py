@@ -19,8 +19,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from taskengine.domain.job import LogEntry
 from taskengine.domain.urls import redacted_url
 from taskengine.engine.callback_policy import GONE, CallbackPolicy, Verdict, judge, wait_listed
+from taskengine.engine.duties import Gate, always
 from taskengine.engine.endpoints import Endpoints, Limits
-from taskengine.ports import CallbackSender, CallbackStore, Clock, DueCallback, SendResult
+from taskengine.engine.meter import NoMeter
+from taskengine.ports import CallbackSender, CallbackStore, Clock, DueCallback, Meter, SendResult
 
 __all__ = ["CallbackDelivery", "CallbackPolicy", "DeliveryStore"]
 
@@ -54,6 +56,8 @@ class CallbackDelivery:
         *,
         draw: Callable[[], float] = random.random,
         retry_limit: Callable[[str], int] | None = None,  # of a client, as its settings say now; else the policy's
+        may: Gate = always,
+        meter: Meter | None = None,
     ) -> None:
         self._store = store
         self._sender = sender
@@ -72,6 +76,8 @@ class CallbackDelivery:
         self._sending: set[int] = set()
         self._interrupted: list[DueCallback] = []
         self._retry_limit = retry_limit
+        self._may = may
+        self._meter = meter or NoMeter()
         self._gone: dict[tuple[int, str], str] = {}  # (job, endpoint) → why no callback goes there any more
         self._woken = asyncio.Event()
 
@@ -109,7 +115,7 @@ class CallbackDelivery:
     async def _claim(self) -> bool:
         """Claim the heads of due lines for which there is room; whether all that was asked for came."""
         limit = min(self._policy.concurrency - self._endpoints.sending, self._policy.claim_batch)
-        if limit <= 0:
+        if limit <= 0 or not self._may():
             return False
         now = self._clock.now()
         lease_until = now + round(self._policy.lease_s * 1000)
@@ -138,6 +144,8 @@ class CallbackDelivery:
     async def _next_at(self) -> int | None:
         if self._endpoints.sending >= self._policy.concurrency:
             return None  # the first that ends wakes us
+        if not self._may():
+            return None  # so does who switches it on
         now = self._clock.now()
         busy = self._endpoints.busy(now)
         due = await self._persist("next", lambda: self._store.next_callback(busy=busy))
@@ -182,6 +190,7 @@ class CallbackDelivery:
         until = now + _SETTLE_MS
         verdict = judge(callback, result, now, self._policy_of(callback.client), self._wait)
         _tell(callback, result, verdict)
+        self._meter.delivery(verdict.state, (now - callback.created_at) / 1000)
         try:
             await self._persist("settle", lambda: self._write(callback, result, verdict, now), until=until)
             if (entry := _entry(callback, result, verdict, now)) is not None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ class Facilities:
 
     runner: ProcessRunner
     tools: Callable[[], Tools]
-    scratch: Callable[[str], AbstractAsyncContextManager[Path]]  # a private directory, removed afterwards
+    scratch: Callable[
+        [str], AbstractAsyncContextManager[Callable[[], Path]]
+    ]  # a private directory, made when asked for
     workspace: Callable[[TaskMessage, Path], Workspace]
     storage: Callable[[str, str], Storage]  # by name and root
 
@@ -55,17 +58,31 @@ class Context:
     """Conforms to `ports.TaskContext`."""
 
     def __init__(
-        self, task: TaskMessage, scratch: Path, facilities: Facilities, reporter: Reporter, clock: Clock
+        self,
+        task: TaskMessage,
+        scratch: Callable[[], Path],
+        facilities: Facilities,
+        reporter: Reporter,
+        clock: Clock,
     ) -> None:
         self.task = task
         self.inputs: Mapping[str, Any] = task.inputs
-        self.scratch = scratch
-        self.workspace = facilities.workspace(task, scratch)
+        self._scratch = scratch
         self.deadline = clock.now() + round(task.timeout_s * 1000)
         self.log: TaskLog = ReportedLog(task, reporter)
         self.process_s = 0.0  # wall time in which at least one subprocess ran
         self._facilities, self._reporter = facilities, reporter
         self._active, self._busy_since = 0, 0.0
+
+    @property
+    def scratch(self) -> Path:
+        """The private directory."""
+        return self._scratch()
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The job's files."""
+        return self._facilities.workspace(self.task, self.scratch)
 
     @property
     def tools(self) -> Tools:
@@ -134,6 +151,6 @@ def _finite(value: float | None) -> float | None:
 async def open_context(
     task: TaskMessage, facilities: Facilities, reporter: Reporter, clock: Clock
 ) -> AsyncIterator[Context]:
-    """A context with its private scratch directory, which is removed at the end."""
+    """A context with its private scratch directory, where the task asks for it; it is removed at the end."""
     async with facilities.scratch(f"{task.task_id}-{task.attempt}-{task.token[:12]}") as scratch:
         yield Context(task, scratch, facilities, reporter, clock)

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from taskengine.domain.errors import BrokerUnavailable, MessageError
 from taskengine.domain.execution import Run
 from taskengine.domain.job import Cancel, Changes
-from taskengine.domain.messages import Report, ReportEvent, WorkerMessage
+from taskengine.domain.messages import ReportEvent, WorkerMessage
 from taskengine.domain.status import TaskState
+from taskengine.engine.dispatcher import Dispatcher
 from taskengine.engine.effects import Effects
+from taskengine.engine.inbox import Inbox, Told
+from taskengine.engine.meter import NoMeter
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.rules import Decisions
-from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, JobStore
+from taskengine.engine.signals import Signal
+from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, Dispatched, JobStore, Meter
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 200
+_JOBS = 50  # in one transaction
+_DECIDERS = 3  # transactions at one time: while one waits for the disk, another is computed
 _KNOWN_TASKS = 100_000
 _LAST_LOOK_S = 0.05
+_HEARTBEATS_S = 0.25  # between writes of what workers name: far less than any lease
 
-type_of_report = tuple[str, str, Report]
+Ended = tuple[int, str]  # (task id, token)
 
 
 class Coordinator:
-    """The consumer of reports. A batch is acknowledged once everything that it means is durable."""
+    """The consumer of reports. A message is acknowledged once everything that its reports mean is durable."""
 
     def __init__(
         self,
@@ -36,35 +43,62 @@ class Coordinator:
         decisions: Decisions,
         effects: Effects,
         progress: ProgressBook,
+        dispatcher: Dispatcher,
         clock: Clock,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or NoMeter()
         self._store, self._broker, self._decisions = store, broker, decisions
-        self._effects, self._progress, self._clock = effects, progress, clock
+        self._effects, self._progress, self._dispatcher, self._clock = effects, progress, dispatcher, clock
         self._job_of: dict[int, int] = {}
         self._stopping = asyncio.Event()
+        self._alive: dict[str, tuple[WorkerMessage, int]] = {}  # the last word of each worker, and when it came
+        self._over: set[Ended] = set()  # what was told to have ended since the last heartbeats were written
+        self._heard = Signal()
         self.listening = False  # whether workers can be heard now
+        self.caught_up_at = 0  # when nothing that they had said was waiting here to be read, ms
 
     def stop(self) -> None:
         """`run` returns once everything that is there already was taken."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Consume for ever. What was not acknowledged when this raises is delivered again."""
+        """Consume for ever. What was not acknowledged when this raises is delivered again: so nothing is taken while the
+        store is away, else a queue with a delivery limit would give up on it."""
+        if self._stopping.is_set():  # and the broker was away: what it has is for the next engine
+            return
+        await self._store.check()
         async with self._broker.consume(Address.REPORTS, prefetch=_BATCH * 2) as consumer:
             self.listening = True
             try:
-                while deliveries := await self._next(consumer):
-                    await self.take(deliveries)
+                await self._consume(consumer)
+            except BaseExceptionGroup as group:
+                raise _first(group) from group
             finally:
                 self.listening = False
         if not self._stopping.is_set():
             raise BrokerUnavailable("the consumer of reports was closed")
 
-    async def _next(self, consumer: Consumer) -> list[Delivery]:
+    async def _consume(self, consumer: Consumer) -> None:
+        inbox = Inbox()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_DECIDERS):
+                group.create_task(self._decide(inbox))
+            heartbeats = group.create_task(self._heartbeats())
+            while deliveries := await self._next(consumer, inbox):
+                await self._take(deliveries, inbox)
+            await inbox.close()
+            heartbeats.cancel()
+            await self._write_heartbeats()
+
+    async def _next(self, consumer: Consumer, inbox: Inbox) -> list[Delivery]:
         """The next batch; [] once stopping and nothing is there."""
         stopping = asyncio.ensure_future(self._stopping.wait())
         batch = asyncio.ensure_future(consumer.batch(_BATCH))
         try:
+            await asyncio.sleep(0)  # what is there already is taken by now
+            if not batch.done() and inbox.empty:
+                self.caught_up_at = self._clock.now()
             await asyncio.wait({stopping, batch}, return_when=asyncio.FIRST_COMPLETED)
             if not batch.done():
                 await asyncio.wait({batch}, timeout=_LAST_LOOK_S)
@@ -73,66 +107,74 @@ class Coordinator:
             stopping.cancel()
             batch.cancel()
 
-    async def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Handle one batch."""
-        messages: list[WorkerMessage] = []
-        good: list[Delivery] = []
+    async def _take(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
+        """Hand what is said to the deciders, by job."""
+        told: list[tuple[Delivery, list[Told]]] = []
         for delivery in deliveries:
             try:
-                messages.append(WorkerMessage.from_json(delivery.message.body))
-                good.append(delivery)
+                message = WorkerMessage.from_json(delivery.message.body)
             except MessageError as error:
                 log.warning("report_rejected", error=str(error))
                 await delivery.reject(str(error))
-        await self._reports(messages)
-        await self._heartbeats(messages)
-        for delivery in good:
-            await delivery.ack()
+            else:
+                told.append((delivery, self._note(message)))
+        jobs = await self._jobs({one.report.task_id for _, some in told for one in some})
+        for delivery, some in told:
+            await inbox.add(delivery, [(jobs[one.report.task_id], one) for one in some if one.report.task_id in jobs])
 
-    async def _heartbeats(self, messages: Sequence[WorkerMessage]) -> None:
-        """The last word of each worker counts. What it names and does not hold is fenced."""
-        latest = {message.worker.id: message for message in messages}
-        for message in latest.values():
-            unknown = await self._store.heartbeat(message.worker, message.running, self._clock.now())
-            if unknown:
-                worker = message.worker.id
-                await self._effects.tell([Cancel(run.task_id, run.token, worker, "fenced") for run in unknown])
+    def _note(self, message: WorkerMessage) -> list[Told]:
+        """Note what needs no decision; the rest."""
+        self._alive[message.worker.id] = message, self._clock.now()
+        self._heard.set()
+        told: list[Told] = []
+        for report in message.reports:
+            if report.event is ReportEvent.PROGRESS:
+                self._progress.note(report)
+                continue
+            told.append(Told(message.worker.id, message.worker.name, report))
+            self._dispatcher.told(report.token)
+            if report.event not in {ReportEvent.STARTED, ReportEvent.LOG}:
+                self._over.add((report.task_id, report.token))
+        return told
 
-    async def _reports(self, messages: Sequence[WorkerMessage]) -> None:
-        reports: list[type_of_report] = []
-        for message in messages:
-            for report in message.reports:
-                if report.event is ReportEvent.PROGRESS:
-                    self._progress.note(report)
-                else:
-                    reports.append((message.worker.id, message.worker.name, report))
-        if not reports:
-            return
-        by_job = await self._by_job(reports)
-
-        def apply(run: Run) -> None:
-            for worker_id, worker, report in by_job[run.job.id]:
-                run.report(worker_id, worker, report)
-
-        written = await self._decisions.decide_each(sorted(by_job), apply)
-        self._log_attempts(written)
-        await self._effects.follow(written)
-
-    async def _by_job(self, reports: Sequence[type_of_report]) -> dict[int, list[type_of_report]]:
-        unknown = {report.task_id for _, _, report in reports} - self._job_of.keys()
-        if unknown:
+    async def _jobs(self, task_ids: set[int]) -> dict[int, int]:
+        """The job of each task that exists."""
+        known = {task_id: self._dispatcher.job_of(task_id) or self._job_of.get(task_id) for task_id in task_ids}
+        if unknown := sorted(task_id for task_id, job_id in known.items() if job_id is None):
             if len(self._job_of) > _KNOWN_TASKS:
                 self._job_of.clear()
-                unknown = {report.task_id for _, _, report in reports}
-            self._job_of.update(await self._store.job_of(sorted(unknown)))
-        by_job: dict[int, list[type_of_report]] = {}
-        for entry in reports:
-            job_id = self._job_of.get(entry[2].task_id)
-            if job_id is None:
-                log.warning("report_of_unknown_task", task_id=entry[2].task_id, worker=entry[1])
-            else:
-                by_job.setdefault(job_id, []).append(entry)
-        return by_job
+            found = await self._store.job_of(unknown)
+            self._job_of.update(found)
+            known.update(found)
+            for task_id in set(unknown) - found.keys():
+                log.warning("report_of_unknown_task", task_id=task_id)
+        return {task_id: job_id for task_id, job_id in known.items() if job_id is not None}
+
+    # ------------------------------------------------------------------------------------------------------ decisions
+
+    async def _decide(self, inbox: Inbox) -> None:
+        """One of the deciders: what is next, again and again. Others go on while it publishes."""
+        while by_job := await inbox.some(_JOBS):
+            dispatched = await self._decided(by_job)
+            await inbox.done(list(by_job))
+            try:
+                await self._dispatcher.publish(dispatched)
+            except BrokerUnavailable as error:  # they are given back, and the dispatcher waits for the broker
+                log.warning("dispatch_not_sent", error=str(error), tasks=len(dispatched))
+
+    async def _decided(self, by_job: Mapping[int, Sequence[Told]]) -> list[Dispatched]:
+        """Decide and write; what is to be published then."""
+
+        def apply(run: Run) -> None:
+            for told in by_job[run.job.id]:
+                run.report(told.worker_id, told.worker, told.report)
+
+        advanced = await self._decisions.advance_each(sorted(by_job), apply, self._dispatcher.plan())
+        for each in advanced:
+            self._log_attempts(each.changes)
+            await self._effects.follow(each.changes, handed_out=True)
+            self._effects.dispatch_later(each.passed_over)
+        return [one for each in advanced for one in each.dispatched]
 
     def _log_attempts(self, written: Sequence[Changes]) -> None:
         """The canonical line of each attempt."""
@@ -141,6 +183,8 @@ class Coordinator:
             for attempt in changes.attempts:
                 task = tasks.get(attempt.task_id)
                 began = attempt.started_at or attempt.ended_at
+                seconds = (attempt.ended_at - began) / 1000
+                self._meter.attempt(task.handler if task else "unknown", attempt.outcome, seconds)
                 log.info(
                     "attempt_ended",
                     job_id=changes.job.id,
@@ -152,9 +196,39 @@ class Coordinator:
                     attempt=attempt.attempt,
                     worker=attempt.worker,
                     outcome=attempt.outcome,
-                    seconds=(attempt.ended_at - began) / 1000,
+                    seconds=seconds,
                     process_s=attempt.process_s,
                     error=attempt.error,
                 )
                 if task is None or task.state is not TaskState.RUNNING:
                     self._progress.forget(attempt.task_id)
+
+    # ------------------------------------------------------------------------------------------------------ heartbeats
+
+    async def _heartbeats(self) -> None:
+        """Write them now and then: who is alive, and what it is at."""
+        while True:
+            await self._heard.wait(self._clock)
+            await self._write_heartbeats()
+            await self._clock.sleep(_HEARTBEATS_S)
+
+    async def _write_heartbeats(self) -> None:
+        """The last word of each worker counts. What it names and does not hold is fenced, but for what it has told the
+        end of meanwhile."""
+        alive, self._alive = self._alive, {}
+        over, self._over = self._over, set()
+        for message, at in alive.values():
+            running = [run for run in message.running if (run.task_id, run.token) not in over]
+            unknown = await self._store.heartbeat(message.worker, running, at)
+            fenced = [run for run in unknown if (run.task_id, run.token) not in self._over]
+            if fenced:
+                worker = message.worker.id
+                await self._effects.tell([Cancel(run.task_id, run.token, worker, "fenced") for run in fenced])
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Why all of them ended."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

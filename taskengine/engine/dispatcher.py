@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from taskengine.domain.errors import BrokerUnavailable
 from taskengine.domain.messages import TaskMessage
-from taskengine.engine.signals import SWEEP_S, Signals
-from taskengine.ports import Address, Broker, Clock, Dispatched, JobStore, Message, Outgoing
+from taskengine.engine.signals import SWEEP_S, Signal, Signals
+from taskengine.ports import Address, Broker, Clock, Dispatched, DispatchPlan, JobStore, Message, Outgoing
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,8 @@ MIN_WINDOW = 8
 _WORKERS_FRESH_MS = 2_000
 _WORKERS_LIVE_MS = 60_000  # one that was silent for longer has no slots
 _SWEEP_MS = round(SWEEP_S * 1000)
+_CONFIRM_S = 0.25  # the time in which most tasks have ended, so that their confirmation need not be written
+_KNOWN_TASKS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,29 @@ class DispatchPolicy:
     outbound_allow: Callable[[str], Sequence[str]]  # by client
 
 
+GiveBack = Callable[[Sequence[tuple[int, int, str]]], Awaitable[Any]]
+"""Makes dispatched tasks ready again: (job id, task id, token)."""
+
+
 class Dispatcher:
     """Keeps about twice the slots of each queue, at least 8, on their way to workers."""
 
-    def __init__(self, store: JobStore, broker: Broker, signals: Signals, clock: Clock, policy: DispatchPolicy) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        broker: Broker,
+        signals: Signals,
+        clock: Clock,
+        policy: DispatchPolicy,
+        give_back: GiveBack,
+    ) -> None:
         self._store, self._broker, self._signals = store, broker, signals
-        self._clock, self._policy = clock, policy
+        self._clock, self._policy, self._give_back = clock, policy, give_back
         self._slots: dict[str, int] = {}
         self._slots_at = 0
+        self._confirmed: set[str] = set()  # tokens that the broker has, and the store does not know of it
+        self._some_confirmed = Signal()
+        self._job_of: dict[int, int] = {}
 
     async def run(self) -> None:
         """Dispatch whenever a queue has something to do; at the start and now and then, look at every queue."""
@@ -57,16 +75,62 @@ class Dispatcher:
                 raise
 
     async def dispatch(self, queues: Sequence[str]) -> None:
-        """Fill the windows of these queues."""
+        """Fill the windows of these queues. Nothing is taken while the broker is away."""
+        await self._broker.check()
         await self._refresh_slots()
         for queue in queues:
-            window = max(MIN_WINDOW, 2 * self._slots.get(queue, 0))
             dispatched = await self._store.dispatch(
-                queue, window=window, now=self._clock.now(), tokens=lambda: uuid.uuid4().hex
+                queue, window=self._window(queue), now=self._clock.now(), tokens=_token
             )
-            if dispatched:
-                await self._broker.publish([self._outgoing(one) for one in dispatched])
-                await self._store.confirm_published([one.task.token for one in dispatched if one.task.token])
+            await self.publish(dispatched)
+
+    def plan(self) -> DispatchPlan:
+        """How a decision hands out what it frees, now."""
+        return DispatchPlan(self._window, self._clock.now(), _token)
+
+    async def publish(self, dispatched: Sequence[Dispatched]) -> None:
+        """Hand to the broker what was dispatched. What it does not confirm is given back, to be dispatched under new
+        tokens: the old ones are refused, should they be out after all. Raises BrokerUnavailable then."""
+        if not dispatched:
+            return
+        try:
+            await self._broker.publish([self._outgoing(one) for one in dispatched])
+        except BrokerUnavailable:
+            await self._give_back([(t.job_id, t.id or 0, t.token or "") for t in (d.task for d in dispatched)])
+            raise
+        if len(self._job_of) > _KNOWN_TASKS:
+            self._job_of.clear()
+        self._job_of.update((one.task.id or 0, one.task.job_id) for one in dispatched)
+        self._confirmed.update(one.task.token for one in dispatched if one.task.token)
+        self._some_confirmed.set()
+
+    async def confirmations(self) -> None:
+        """Write down what the broker has, for what is not over by then."""
+        while True:
+            await self._some_confirmed.wait(self._clock)
+            await self._clock.sleep(_CONFIRM_S)
+            await self.confirm()
+
+    async def confirm(self) -> None:
+        """Write it down now."""
+        tokens, self._confirmed = self._confirmed, set()
+        try:
+            await self._store.confirm_published(sorted(tokens))
+        except BaseException:
+            self._confirmed |= tokens
+            self._some_confirmed.set()
+            raise
+
+    def told(self, token: str) -> None:
+        """Its worker has said something of a dispatch: nobody needs the broker's word any more."""
+        self._confirmed.discard(token)
+
+    def job_of(self, task_id: int) -> int | None:
+        """The job of a task that was dispatched here lately."""
+        return self._job_of.get(task_id)
+
+    def _window(self, queue: str) -> int:
+        return max(MIN_WINDOW, 2 * self._slots.get(queue, 0))
 
     async def _refresh_slots(self) -> None:
         now = self._clock.now()
@@ -94,7 +158,7 @@ class Dispatcher:
             task_name=task.name,
             priority=task.priority,
             inputs=task.inputs,
-            workspace=f"ws://{task.job_id}/{task.id}/{task.attempt}-{task.token}",
+            workspace=f"ws://{dispatched.workspace}/{task.id}/{task.attempt}-{task.token}",
             storages=self._policy.storages(dispatched.client),
             outbound_allow=self._policy.outbound_allow(dispatched.client),
             timeout_s=task.timeout_s,
@@ -105,3 +169,7 @@ class Dispatcher:
         return Outgoing(
             Address.TASKS, Message(message.to_json(), message.message_id, headers, priority=priority), task.queue
         )
+
+
+def _token() -> str:
+    return uuid.uuid4().hex

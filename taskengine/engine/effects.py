@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
@@ -14,6 +15,8 @@ from taskengine.engine.signals import Signals
 from taskengine.ports import Address, Broker, Message, Outgoing
 
 log = structlog.get_logger(__name__)
+
+_TELL_S = 2.0  # a caller waits for it: a broker that does not answer keeps nobody longer
 
 
 class Effects:
@@ -29,11 +32,13 @@ class Effects:
         self._broker, self._signals = broker, signals
         self._on_ended, self._wake_callbacks = on_ended, wake_callbacks
 
-    async def follow(self, written: Iterable[Changes]) -> None:
-        """Act on changes that are durable now."""
+    async def follow(self, written: Iterable[Changes], *, handed_out: bool = False) -> None:
+        """Act on changes that are durable now; `handed_out`: what they made ready has been dispatched with them."""
         cancels: list[Cancel] = []
         for changes in written:
             self._wake(changes)
+            if not handed_out:
+                self._wake_dispatch(changes)
             cancels.extend(changes.cancels)
         if cancels:
             await self.tell(cancels)
@@ -42,6 +47,9 @@ class Effects:
         signals = self._signals
         if changes.callbacks:
             self._wake_callbacks()
+        if changes.events:
+            signals.events.set()
+            signals.feed.set()
         moved = changes.job.state is not changes.job_before
         if changes.job_changed and (moved or changes.job.state is JobState.QUEUED):
             signals.admission.set()
@@ -54,20 +62,24 @@ class Effects:
             self._on_ended(changes)
         if changes.job.state is JobState.PENDING or changes.job.ended:
             signals.awaited.set()
-        self._wake_for_tasks(changes)
+        if any(task.state is TaskState.RETRY_WAIT for task, _ in changes.tasks.values()):
+            signals.timers.set()
         if changes.job.state is JobState.STARTED and changes.job.deadline_at is not None:
             signals.timers.set()
 
-    def _wake_for_tasks(self, changes: Changes) -> None:
+    def _wake_dispatch(self, changes: Changes) -> None:
         signals = self._signals
         for task, before in changes.tasks.values():
             if task.state is TaskState.READY or before in TASK_HELD:  # whatever became of it, it makes room
                 signals.dispatch_queue(task.queue)
-            if task.state is TaskState.RETRY_WAIT:
-                signals.timers.set()
         for task in changes.new_tasks:
             if task.state is TaskState.READY:
                 signals.dispatch_queue(task.queue)
+
+    def dispatch_later(self, queues: Iterable[str]) -> None:
+        """What a decision could not hand out is the dispatcher's."""
+        for queue in queues:
+            self._signals.dispatch_queue(queue)
 
     async def tell(self, cancels: Sequence[Cancel]) -> None:
         """Tell workers to end attempts; one that does not hear of it is refused at its next report."""
@@ -80,6 +92,7 @@ class Effects:
             for cancel in cancels
         ]
         try:
-            await self._broker.publish(messages)
-        except BrokerUnavailable as error:
-            log.warning("control_not_sent", error=str(error), messages=len(messages))
+            async with asyncio.timeout(_TELL_S):
+                await self._broker.publish(messages)
+        except (BrokerUnavailable, TimeoutError) as error:
+            log.warning("control_not_sent", error=str(error) or "no answer in time", messages=len(messages))

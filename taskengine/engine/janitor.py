@@ -8,6 +8,8 @@ from typing import Protocol
 import structlog
 
 from taskengine.domain.job import Changes, Job
+from taskengine.domain.status import JobState
+from taskengine.engine.duties import Gate, always
 from taskengine.engine.signals import Signal
 from taskengine.ports import Clock, JobStore
 
@@ -19,20 +21,20 @@ _BATCH = 500
 
 
 class Workspaces(Protocol):
-    """The workspaces of all jobs."""
+    """The workspaces of all jobs, each by the id of the job that had it first."""
 
     async def job_ids(self) -> Sequence[int]:
-        """The jobs that have one."""
+        """Those that there are."""
         ...
 
     async def remove(self, job_id: int) -> None:
-        """Remove a job's."""
+        """Remove one."""
         ...
 
 
 class Janitor:
     """A workspace goes when its job has completed or is broken; a failed job's is kept for a while, for a look and a
-    rerun. What a crash left behind is found by the hourly round."""
+    rerun that goes on in it. What a crash left behind is found by the hourly round."""
 
     def __init__(
         self,
@@ -42,16 +44,25 @@ class Janitor:
         *,
         keep_failed_s: float,
         retention_days: Callable[[], Awaitable[float]],
+        clean_events: Callable[[], Awaitable[int]],
+        may_delete: Gate = always,
+        may_sweep: Gate = always,
     ) -> None:
         self._store, self._workspaces, self._clock = store, workspaces, clock
         self._keep_failed_ms, self._retention_days = round(keep_failed_s * 1000), retention_days
-        self._ended: set[int] = set()
+        self._clean_events = clean_events
+        self._may_delete, self._may_sweep = may_delete, may_sweep
+        self._ended: set[int] = set()  # workspaces
+        self._doubtful: set[int] = set()  # of those, the ones that another job may have taken over
         self._signal = Signal()
 
     def job_ended(self, changes: Changes) -> None:
         """A job reached its end: its workspace may go."""
-        if self._may_go(changes.job):
-            self._ended.add(changes.job.id)
+        job = changes.job
+        if self._may_go(job):
+            self._ended.add(job.workspace)
+            if job.state is JobState.BROKEN:  # by a rerun, perhaps, that goes on in it
+                self._doubtful.add(job.workspace)
             self._signal.set()
 
     async def workspaces(self) -> None:
@@ -61,25 +72,36 @@ class Janitor:
             next_round = self._clock.now() + round(ROUND_S * 1000)
             while (left := (next_round - self._clock.now()) / 1000) > 0:
                 await self._signal.wait(self._clock, left)
+                if not self._may_sweep():
+                    continue  # the round finds them
                 ended, self._ended = self._ended, set()
-                for job_id in sorted(ended):
-                    await self._workspaces.remove(job_id)
+                doubtful, self._doubtful = self._doubtful, set()
+                for workspace in sorted(ended):
+                    if workspace not in doubtful or await self._unused(workspace):
+                        await self._workspaces.remove(workspace)
 
     async def round(self) -> None:
-        """Look at every workspace there is."""
-        for job_id in await self._workspaces.job_ids():
-            job = await self._store.job(job_id)
-            if job is None or self._may_go(job):
-                await self._workspaces.remove(job_id)
+        """Look at every workspace there is, unless that is switched off."""
+        if not self._may_sweep():
+            return
+        for workspace in await self._workspaces.job_ids():
+            if await self._unused(workspace):
+                await self._workspaces.remove(workspace)
+
+    async def _unused(self, workspace: int) -> bool:
+        job = await self._store.workspace_user(workspace)
+        return job is None or self._may_go(job)
 
     async def retention(self) -> None:
-        """Delete ended jobs beyond the retention, in batches, every hour; one engine at a time."""
+        """Delete events and ended jobs beyond their retention, in batches, every hour; one engine at a time."""
         while True:
             now = self._clock.now()
-            if await self._store.claim_duty("clean_up", now=now, every_ms=round(ROUND_S * 1000)):
+            if self._may_delete() and await self._store.claim_duty("clean_up", now=now, every_ms=round(ROUND_S * 1000)):
                 before = now - round(await self._retention_days() * _DAY_MS)
                 while deleted := await self._store.clean(ended_before=before, limit=_BATCH):
                     log.info("jobs_deleted", jobs=len(deleted))
+                if events := await self._clean_events():
+                    log.info("events_deleted", events=events)
             await self._clock.sleep(ROUND_S)
 
     def _may_go(self, job: Job) -> bool:

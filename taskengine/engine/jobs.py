@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskengine.domain import emission
+from taskengine.domain.capture import begin_of
 from taskengine.domain.changing import change_job
-from taskengine.domain.errors import Conflict, Fault, InvalidRequest, NotFound
-from taskengine.domain.execution import Run
-from taskengine.domain.job import Changes, Job, LogEntry, Snapshot
-from taskengine.domain.masking import mask_tail
+from taskengine.domain.errors import Conflict, ExpressionError, Fault, InvalidRequest, NotFound
+from taskengine.domain.execution import Rules, Run
+from taskengine.domain.job import Cancel, Changes, Job, LogEntry, Snapshot
 from taskengine.domain.planning import plan
+from taskengine.domain.rerunning import check_failed
 from taskengine.domain.scope import job_scope
 from taskengine.domain.status import JobState
-from taskengine.domain.tenants import Caller
+from taskengine.domain.tenants import Caller, ClientConfig
 from taskengine.domain.words import nearest
+from taskengine.domain.workflow import Workflow
 from taskengine.engine.effects import Effects
 from taskengine.engine.judging import Offer, judge_names
 from taskengine.engine.progress import Progress, ProgressBook
+from taskengine.engine.queue_order import QueueOrder
+from taskengine.engine.rerunning import Kept, RerunFromFailed
 from taskengine.engine.rules import ClientRulesBook, Decisions
 from taskengine.ports import (
     Clock,
@@ -66,6 +70,8 @@ class JobView:
     position: int
 
 
+_LAST_WORDS_S = 0.2  # in which a report that is on its way is taken
+
 UrlJudge = Callable[[str, str], str | None]  # (client, url) → why its literal address may not be called
 
 
@@ -84,11 +90,14 @@ class Jobs:
         clock: Clock,
         judge_url: UrlJudge,
         offer: Offer,
+        kept: Kept,
     ) -> None:
         self._store, self._catalog, self._evaluator = store, catalog, evaluator
         self._decisions, self._effects, self._progress = decisions, effects, progress
         self._clients, self._clock, self._judge_url, self._offer = clients, clock, judge_url, offer
-        self._kept: set[str] = set()  # digests of the definitions that are in the store
+        self._order = QueueOrder(store, lambda client: clients.rules_of(client).config.weight)
+        self._from_failed = RerunFromFailed(store, decisions, evaluator, kept, clock)
+        self._stored: set[str] = set()  # digests of the definitions that are in the store
 
     # --------------------------------------------------------------------------------------------------------- submit
 
@@ -98,11 +107,21 @@ class Jobs:
         `faults` are those of the envelope, found before: InvalidRequest names them and those of the parameters
         together. Conflict for an idempotency key that stands for another body.
         """
+        changes, answer = await self._prepare(submission, faults)
+        new = NewJob(changes, submission.idempotency_key, submission.fingerprint, answer)
+        [known] = await self._store.submit([new], self._clock.now())
+        if known is not None:
+            return _known_answer(known, submission)
+        await self._effects.follow([changes])
+        return answer
+
+    async def _prepare(self, submission: Submission, faults: Sequence[Fault] = ()) -> tuple[Changes, Mapping[str, Any]]:
+        """The job, judged and planned, to be stored; and the answer."""
         loaded, arguments, warnings = await self._check(submission, list(faults))
         workflow = loaded.workflow
-        if workflow.digest not in self._kept:
+        if workflow.digest not in self._stored:
             await self._store.save_definition(workflow.digest, workflow.name, workflow.source)
-            self._kept.add(workflow.digest)
+            self._stored.add(workflow.digest)
             self._decisions.remember(workflow)
         changes = await self._plan(submission, loaded, arguments, warnings)
         answer: dict[str, Any] = {
@@ -113,12 +132,11 @@ class Jobs:
         }
         if warnings:
             answer["warnings"] = list(warnings)
-        new = NewJob(changes, submission.idempotency_key, submission.fingerprint, answer)
-        [known] = await self._store.submit([new], self._clock.now())
-        if known is not None:
-            return _known_answer(known, submission)
-        await self._effects.follow([changes])
-        return answer
+        return changes, answer
+
+    async def check(self, submission: Submission, faults: Sequence[Fault] = ()) -> None:
+        """Judge a job without storing it: raises what `submit` would."""
+        await self._check(submission, list(faults))
 
     async def _check(
         self, submission: Submission, faults: list[Fault]
@@ -138,10 +156,11 @@ class Jobs:
                 faults.append(Fault("/job/workflow", text))
             rules = self._clients.rules_of(submission.client)
             strict = rules.strict_parameters or not loaded.workflow.published
-            checked = loaded.parameters.check(submission.parameters, strict=strict)
+            parameters = _with_defaults(submission.parameters, loaded, rules.config)
+            checked = loaded.parameters.check(parameters, strict=strict)
             faults.extend(checked.faults)
             arguments, warnings = checked.arguments, [*checked.warnings, *submission.warnings]
-            faults.extend(judge_names(loaded.workflow, arguments, self._offer))
+            faults.extend(judge_names(loaded.workflow, arguments, self._offer.of(rules.config)))
         named = {fault.path for fault in faults}  # one fault per place is enough
         faults.extend(fault for fault in self._url_faults(submission, arguments) if fault.path not in named)
         faults.extend([fault async for fault in self._after_faults(submission)])
@@ -200,6 +219,7 @@ class Jobs:
         )
         rules = self._decisions.rules(job)
         scope = {"parameters": arguments, "job": job_scope(job), "client": rules.client}
+        job.run_at = _begin(workflow, job.run_at, now, rules, scope)
         tasks = plan(job, workflow, self._evaluator.evaluate, self._evaluator.references, scope)
         [job.id], ids = await self._store.allocate(jobs=1, tasks=len(tasks))
         for task, task_id in zip(tasks, ids, strict=True):
@@ -218,6 +238,20 @@ class Jobs:
     async def list(self, query: JobFilter) -> Sequence[JobView]:
         """A page of jobs (the caller's rights are in the filter already)."""
         return await self._views(await self._store.jobs(query))
+
+    async def queue(self, client: str | None, limit: int) -> Sequence[JobView]:
+        """The queued jobs that will start first, of one client or of all, in that order."""
+        return await self._in_order(await self._order.first(limit, client), JobState.QUEUED)
+
+    async def scheduled(self, client: str | None, limit: int) -> Sequence[JobView]:
+        """The scheduled jobs whose time comes first, of one client or of all, in that order."""
+        return await self._in_order(await self._store.scheduled(limit, client), JobState.SCHEDULED)
+
+    async def _in_order(self, ids: Sequence[int], state: JobState) -> Sequence[JobView]:
+        """These jobs, but for those that have left the state meanwhile."""
+        jobs = {job.id: job for job in await self._store.jobs(JobFilter(job_ids=ids, limit=len(ids)))} if ids else {}
+        found = (jobs[job_id] for job_id in ids if job_id in jobs)
+        return await self._views([job for job in found if job.state is state])
 
     async def tasks(self, caller: Caller, job_id: int) -> Sequence[StoredTask]:
         """A job's tasks."""
@@ -253,8 +287,8 @@ class Jobs:
 
     async def _views(self, jobs: Sequence[Job]) -> Sequence[JobView]:
         progress = await self._store.progress([job.id for job in jobs])
-        queued = [job.id for job in jobs if job.state is JobState.QUEUED]
-        positions = await self._store.positions(queued) if queued else {}
+        queued = [job for job in jobs if job.state is JobState.QUEUED]
+        positions = await self._order.positions(queued) if queued else {}
         return [JobView(job, progress.get(job.id, 0.0), positions.get(job.id, 1)) for job in jobs]
 
     # --------------------------------------------------------------------------------------------------------- change
@@ -267,15 +301,43 @@ class Jobs:
         url = patch.get("semaphore_url")
         if url and (reason := self._judge_url(job.client, url)):
             raise InvalidRequest(f"semaphore_url: {reason}", [Fault("/semaphore_url", reason)])
-        await self._change(job_id, lambda run: change_job(run, patch, caller.client))
+
+        def apply(run: Run) -> None:
+            change_job(run, patch, caller.client)
+
+        if patch.get("queue_state") in {"broken", "paused"}:
+            await self._call_off([job_id], apply)
+        await self._change(job_id, apply)
         return list(patch)
 
     async def rerun(self, caller: Caller, job_id: int, *, from_failed: bool = False) -> Mapping[str, Any]:
-        """A new job with the same parameters; the old one becomes broken. The answer as of `submit`."""
-        if from_failed:
-            raise InvalidRequest("not yet supported: from=failed", [Fault("/from", "not yet supported: failed")])
+        """A new job with the same parameters; the old one becomes broken with the same write, so that there is never
+        one without the other. The answer as of `submit`.
+
+        `from_failed`: with what the old one's completed tasks gave. Conflict where it has not failed, or their files are
+        gone.
+        """
         old = await self._job(caller, job_id)
-        answer = await self.submit(
+        changes, answer = await (self._from_failed.prepare(old) if from_failed else self._same_again(old))
+
+        def break_off(run: Run) -> None:
+            if from_failed:  # only one rerun can have the files
+                check_failed(run.job)
+            if run.job.state is not JobState.BROKEN:
+                run.break_off(f"broken by {caller.client}")
+
+        await self._call_off([job_id], break_off)
+        await self._effects.follow(await self._decisions.replace(job_id, break_off, changes))
+        return answer
+
+    async def check_rerun(self, caller: Caller, job_id: int, *, from_failed: bool) -> None:
+        """Conflict where a rerun from what failed would be one now."""
+        job = await self._job(caller, job_id)
+        if from_failed:
+            await self._from_failed.check(job)
+
+    async def _same_again(self, old: Job) -> tuple[Changes, Mapping[str, Any]]:
+        return await self._prepare(
             Submission(
                 client=old.client,
                 workflow=old.workflow,
@@ -290,20 +352,58 @@ class Jobs:
             )
         )
 
-        def break_off(run: Run) -> None:
-            if run.job.state is not JobState.BROKEN:
-                run.break_off(f"broken by {caller.client}")
-
-        await self._change(job_id, break_off)
-        return answer
-
     async def remove(self, caller: Caller, job_id: int) -> None:
         """End the job as broken. Conflict where it has ended."""
-        await self._job(caller, job_id)
-        await self._change(job_id, lambda run: change_job(run, {"queue_state": "broken"}, caller.client))
+        await self.update(caller, job_id, {"queue_state": "broken"})
+
+    async def find(self, query: JobFilter) -> Sequence[int]:
+        """The ids of a page of jobs (the caller's rights are in the filter already)."""
+        return [job.id for job in await self._store.jobs(query)]
+
+    async def change_all(
+        self, job_ids: Sequence[int], apply: Callable[[Run], None], *, dry_run: bool, ends: bool
+    ) -> None:
+        """Change jobs, each whatever becomes of the others; in a dry run `apply` sees them, and nothing is written.
+        `ends`: what runs of them is stopped."""
+        if dry_run:
+            await self._decisions.rehearse(job_ids, apply)
+        else:
+            if ends:
+                await self._call_off(job_ids, apply)
+            await self._effects.follow(await self._decisions.decide_each(job_ids, apply))
+
+    async def _call_off(self, job_ids: Sequence[int], apply: Callable[[Run], None]) -> None:
+        """Before jobs are broken or paused: have the attempts ended that `apply` would end, and hear out those that were at
+        their end. So what has published in this moment is told before the decision, which it then wins: no job is broken
+        whose output is there. Raises what `apply` does."""
+        cancels: dict[int, Sequence[Cancel]] = {}
+
+        def note(run: Run) -> None:
+            apply(run)
+            cancels[run.job.id] = run.changes.cancels
+
+        await self._decisions.rehearse(job_ids, note)
+        if found := [cancel for some in cancels.values() for cancel in some]:
+            await self._effects.tell(found)
+            await self._clock.sleep(_LAST_WORDS_S)
 
     async def _change(self, job_id: int, apply: Callable[[Run], None]) -> None:
         await self._effects.follow(await self._decisions.decide([job_id], apply))
+
+
+def _begin(workflow: Workflow, run_at: int | None, now: int, rules: Rules, scope: Mapping[str, Any]) -> int | None:
+    try:
+        return begin_of(workflow, run_at, now, rules.evaluate, scope)
+    except ExpressionError as error:
+        raise InvalidRequest(f"capture: {error}", [Fault("/parameters", f"capture: {error}")]) from error
+
+
+def _with_defaults(parameters: Mapping[str, Any], loaded: LoadedWorkflow, config: ClientConfig) -> Mapping[str, Any]:
+    """The parameters, and the client's own for those of the workflow that were not given."""
+    known = loaded.workflow.schema.get("properties", {})
+    own = config.defaults_of(loaded.workflow.name)
+    missing = {name: value for name, value in own.items() if name in known and parameters.get(name) is None}
+    return {**parameters, **missing} if missing else parameters
 
 
 def _known_answer(known: Known, submission: Submission) -> Mapping[str, Any]:
@@ -321,13 +421,6 @@ def _sentence(faults: Sequence[Fault]) -> str:
 
 def _first_entries(submission: Submission, warnings: Sequence[str], now: int) -> list[LogEntry]:
     """The submission itself, masked, and what was odd about it."""
-    body = {
-        "path": submission.origin.get("path", "/job"),
-        "remote_addr": submission.origin.get("remote_addr", ""),
-        "headers": submission.origin.get("headers", {}),
-        "parameters": mask_tail(submission.parameters),
-        "payload": "job_created",
-    }
-    entries = [LogEntry(1, "api", json.dumps(body, ensure_ascii=False), now)]
+    entries = [emission.submitted(submission.origin, submission.parameters, now)]
     entries.extend(LogEntry(2, "api", warning, now) for warning in warnings)
     return entries

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskengine.domain.errors import Fault
+from taskengine.domain.tenants import ClientConfig
 from taskengine.domain.words import nearest
 from taskengine.domain.workflow import Workflow
 
@@ -23,6 +24,11 @@ class Offer:
     storages: Mapping[str, Sequence[str]]
     profiles: Sequence[str]
 
+    def of(self, config: ClientConfig) -> Offer:
+        """What of it a client's jobs may use."""
+        storages = {name: roots for name, roots in self.storages.items() if config.may_use(name)}
+        return replace(self, default_storage=config.storage_by_default(self.default_storage), storages=storages)
+
 
 def judge_names(workflow: Workflow, arguments: Mapping[str, Any], offer: Offer) -> list[Fault]:
     """A fault for each name that the installation does not know. Only published workflows' parameters are known to
@@ -34,6 +40,8 @@ def judge_names(workflow: Workflow, arguments: Mapping[str, Any], offer: Offer) 
         if "encoding_profile" in arguments:
             faults += _unknown("encoding_profile", arguments["encoding_profile"], offer.profiles, PUBLISHED_PROFILES)
     storage = arguments.get("destination_storage") or arguments.get("source_storage") or offer.default_storage
+    if workflow.published and offer.default_storage not in offer.storages and storage == offer.default_storage:
+        faults += _unknown("source_storage", storage, offer.storages, PUBLISHED_STORAGES)
     roots = [root for root in offer.storages.get(storage, ()) if root != SOURCE_ROOT]
     if roots:
         faults += _unknown("output_root", arguments.get("output_root"), roots, frozenset())

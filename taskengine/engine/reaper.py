@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.domain.execution import Run
-from taskengine.domain.status import TaskState
+from taskengine.engine.duties import Gate, always
 from taskengine.engine.effects import Effects
 from taskengine.engine.rules import Decisions
 from taskengine.ports import Broker, Clock, JobStore
@@ -16,15 +17,25 @@ from taskengine.ports import Broker, Clock, JobStore
 log = structlog.get_logger(__name__)
 
 _BATCH = 200
+_MANY = 10_000
 _LISTENING = "engine_listening"  # "<since> <until>", ms: when engines have been listening without a gap
-_PUBLISH_GRACE_S = 30.0  # a dispatch that no broker confirmed by then is dispatched again
-_START_GRACE_S = 30.0  # one that was confirmed, and has not started by then, is looked for in its queue
+_PUBLISH_GRACE_S = 12.0  # a dispatch that no broker confirmed by then is dispatched again
+_START_GRACE_S = 2.0  # one that has not started by then is looked for in its queue; a worker begins what it is given
+_LOOK_MS = 1_000  # between two such looks; what both miss is taken back
 
-_Held = tuple[int, int, str]  # (job id, task id, token)
+Held = tuple[int, int, str]  # (job id, task id, token)
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What the engine has heard of its workers."""
+
+    now: bool  # whether they can be heard at present
+    caught_up_at: int  # when nothing that they had said was waiting to be read, ms; 0: not yet
 
 
 class Reaper:
-    """Every heartbeat it looks for leases that nobody has renewed for three of them. The time in which no engine was
+    """Twice in each heartbeat it looks for leases that nobody has renewed for three of them. The time in which no engine was
     listening does not count: workers could not be heard then."""
 
     def __init__(
@@ -37,7 +48,8 @@ class Reaper:
         *,
         heartbeat_s: float,
         missed: int,
-        listening: Callable[[], bool],
+        hearing: Callable[[], Hearing],
+        may_sweep: Gate = always,
     ) -> None:
         self._store, self._broker, self._decisions, self._effects, self._clock = (
             store, broker, decisions, effects, clock
@@ -45,15 +57,22 @@ class Reaper:
         self._heartbeat_s, self._lease_ms = heartbeat_s, round(heartbeat_s * missed * 1000)
         # A gap that, with the heartbeat before it, could be taken for a lease that ran out.
         self._gap_ms = round(heartbeat_s * max(missed - 1, 1.5) * 1000)
-        self._listening = listening
+        self._hearing, self._may_sweep = hearing, may_sweep
+        self._missed: dict[str, set[str]] = {}  # queue → tokens of which the last look found fewer messages
 
     async def run(self) -> None:
-        """Look once per heartbeat."""
+        """Look twice per heartbeat: what is lost waits half of one at most, beyond its lease."""
         while True:
-            await self.sweep()
-            if await self._store.claim_duty("unstarted", now=self._clock.now(), every_ms=round(_START_GRACE_S * 1000)):
+            if self._may_sweep():
+                await self.sweep()
+            await self._clock.sleep(self._heartbeat_s / 2)
+
+    async def watch_queues(self) -> None:
+        """Look once per second for what was handed to the broker and is not there any more."""
+        while True:
+            if self._may_sweep():
                 await self.recover_unstarted()
-            await self._clock.sleep(self._heartbeat_s)
+            await self._clock.sleep(_LOOK_MS / 1000)
 
     async def sweep(self) -> None:
         """Take back every expired lease."""
@@ -65,37 +84,39 @@ class Reaper:
             seen_before=seen_before, published_before=published_before, limit=_BATCH
         ):
             log.warning("leases_expired", tasks=[task_id for _, task_id, _ in expired])
-            written = await self._take_back(expired)
+            written = await self.take_back(expired)
             if not written:
                 return
 
     async def recover_unstarted(self) -> None:
-        """Dispatch again what was handed to the broker long ago and is not there any more (its queue was purged or
-        deleted). Where it is in some worker's hands after all, its token is refused, and nothing runs twice."""
+        """Dispatch again what was handed to the broker a while ago and is not there any more (its queue was purged or
+        deleted). Two looks in a row must miss it, neither with reports unread: a delivery is on its way to a start for a
+        moment. Where it is in some worker's hands after all, its token is refused, and nothing takes effect twice."""
+        missed: dict[str, set[str]] = {}
         for queue, held in (await self._unstarted()).items():
             try:
                 waiting = await self._broker.waiting(queue)
             except BrokerUnavailable:
+                self._missed = {}
                 return
-            if waiting < len(held):
-                log.warning("dispatches_lost", queue=queue, waiting=waiting, tasks=[task_id for _, task_id, _ in held])
-                await self._take_back(held)
+            if waiting >= len(held):
+                continue
+            before, missed[queue] = self._missed.get(queue, set()), {token for _, _, token in held}
+            gone = [one for one in held if one[2] in before]
+            if gone:
+                log.warning("dispatches_lost", queue=queue, waiting=waiting, tasks=[task_id for _, task_id, _ in gone])
+                await self.take_back(gone)
+        self._missed = missed
 
-    async def _unstarted(self) -> dict[str, list[_Held]]:
-        """By queue, the dispatched tasks that have not started within the time of grace."""
-        before = self._clock.now() - round(_START_GRACE_S * 1000)
-        found: dict[_Held, str] = {}
-
-        def look(run: Run) -> None:
-            for task in run.tasks:
-                late = (task.dispatched_at or 0) < before
-                if task.state is TaskState.DISPATCHED and task.token and task.id is not None and late:
-                    found[run.job.id, task.id, task.token] = task.queue
-
-        await self._decisions.decide(sorted({job_id for job_id, _, _ in await self._store.held()}), look)
-        by_queue: dict[str, list[_Held]] = {}
-        for held, queue in found.items():
-            by_queue.setdefault(queue, []).append(held)
+    async def _unstarted(self) -> dict[str, list[Held]]:
+        """By queue, the dispatched tasks that have not started within the time of grace, as far as that is known."""
+        hearing, grace = self._hearing(), round(_START_GRACE_S * 1000)
+        if not hearing.now:
+            return {}
+        before = min(self._clock.now(), hearing.caught_up_at) - grace
+        by_queue: dict[str, list[Held]] = {}
+        for job_id, task_id, token, queue in await self._store.unstarted(before=before, limit=_MANY):
+            by_queue.setdefault(queue, []).append((job_id, task_id, token))
         return by_queue
 
     async def void_all(self) -> int:
@@ -105,7 +126,8 @@ class Reaper:
         await self._effects.follow(await self._decisions.decide_each(job_ids, Run.void))
         return len(held)
 
-    async def _take_back(self, expired: Sequence[_Held]) -> bool:
+    async def take_back(self, expired: Sequence[Held]) -> bool:
+        """Have these dispatched again, where they are still out under these tokens; whether any was."""
         by_job: dict[int, list[tuple[int, str]]] = {}
         for job_id, task_id, token in expired:
             by_job.setdefault(job_id, []).append((task_id, token))
@@ -119,7 +141,7 @@ class Reaper:
         return bool(written)
 
     async def _listening_since(self, now: int) -> int:
-        if not self._listening():
+        if not self._hearing().now:
             return now
         since, until = (int(part) for part in (await self._store.meta(_LISTENING) or "0 0").split())
         if not 0 <= now - until <= self._gap_ms:  # nobody listened, or the clock was set

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 _MAX_BATCH = 100
 _QUIET_S = 0.5  # how long progress and log entries may wait for company
 _RETRY_S = 0.5
+_LEAST_BEAT_S = 0.05  # between heartbeats, whatever a task asks for
 _ENTRIES_CHARS = 32 * 1024  # of entries in one report: also escaped, it is smaller than a message may be
 _MAX_LOG_ENTRIES = 2_000  # kept while the broker is away; the oldest of one task go first
 
@@ -39,21 +40,28 @@ class Reporter:
         self._broker, self._clock, self._heartbeat_s = broker, clock, heartbeat_s
         self._quiet_s = min(_QUIET_S, heartbeat_s)
         self._running: dict[str, Running] = {}
+        self._beats: dict[str, float] = {}  # seconds, of the attempts that ask for more heartbeats than our own setting
         self._urgent: list[tuple[Report, asyncio.Future[None]]] = []
         self._progress: dict[str, Report] = {}
         self._entries: dict[str, tuple[TaskMessage, list[Mapping[str, Any]]]] = {}
         self._signal = Signal()
         self._quiet_until = 0
+        self._patient_until: int | None = None  # ms; None: for ever
+        self.unreported = 0  # reports that were given up
 
     # -------------------------------------------------------------------------------------------------------- telling
 
     def begin(self, task: TaskMessage) -> None:
         """The worker is at this attempt from now on: every message names it."""
         self._running[task.token] = Running(task.task_id, task.attempt, task.token)
+        if task.heartbeat_s < self._heartbeat_s:
+            self._beats[task.token] = max(task.heartbeat_s, _LEAST_BEAT_S)
+            self._signal.set()  # the next heartbeat may be due sooner than what is waited for
 
     def end(self, task: TaskMessage) -> None:
         """It is not any more."""
         self._running.pop(task.token, None)
+        self._beats.pop(task.token, None)
 
     async def tell(self, task: TaskMessage, event: ReportEvent, details: Mapping[str, Any] | None = None) -> None:
         """Send a report with the next message; return when the broker has confirmed it."""
@@ -63,6 +71,10 @@ class Reporter:
         self._urgent.append((self._report(task, event, details or {}), confirmed))
         self._signal.set()
         await confirmed
+
+    def finish(self, seconds: float) -> None:
+        """The worker ends: after `seconds` more, what a broker that is away does not take is given up."""
+        self._patient_until = self._clock.now() + round(seconds * 1000)
 
     def progress(self, task: TaskMessage, details: Mapping[str, Any]) -> None:
         """The attempt's latest progress; only the last one before a message counts."""
@@ -86,12 +98,18 @@ class Reporter:
         beat = self._clock.now()
         await self._send([])
         while True:
-            due = (beat + self._heartbeat_s * 1000 - self._clock.now()) / 1000
-            await self._signal.wait(self._clock, max(due, 0.0))
+            await self._signal.wait(self._clock, max(self._due_s(beat), 0.0))
             if not self._urgent and (self._progress or self._entries):
                 await self._linger()
+            if not (self._urgent or self._progress or self._entries) and self._due_s(beat) > 0:
+                continue
             await self._send_all()
             beat = self._clock.now()
+
+    def _due_s(self, beat: int) -> float:
+        """Seconds until the next heartbeat: the shortest interval that our setting or a running attempt asks for."""
+        interval_s = min(self._heartbeat_s, *self._beats.values()) if self._beats else self._heartbeat_s
+        return (beat + interval_s * 1000 - self._clock.now()) / 1000
 
     async def _linger(self) -> None:
         wait = (self._quiet_until - self._clock.now()) / 1000
@@ -108,24 +126,33 @@ class Reporter:
         while True:
             urgent, self._urgent = self._urgent[:_MAX_BATCH], self._urgent[_MAX_BATCH:]
             progress, self._progress = list(self._progress.values()), {}
-            await self._send([report for report, _ in urgent] + progress)
+            given_up = await self._send([report for report, _ in urgent] + progress)
             for _, confirmed in urgent:
-                if not confirmed.done():
+                if confirmed.done():
+                    continue
+                if given_up is None:
                     confirmed.set_result(None)
+                else:
+                    confirmed.set_exception(given_up)
+                    confirmed.exception()  # entries have nobody who waits for them
+            if given_up is not None:
+                self.unreported += len(urgent)
             if not self._urgent:
                 return
 
-    async def _send(self, reports: list[Report]) -> None:
-        """Publish until confirmed: a report is never dropped while the worker lives."""
+    async def _send(self, reports: list[Report]) -> BrokerUnavailable | None:
+        """Publish until confirmed: a report is never dropped while the worker lives; the fault where it was given up."""
         while True:
             try:
                 for part in _parts(self.worker, list(self._running.values()), reports):
                     await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
             except BrokerUnavailable as error:
+                if self._patient_until is not None and self._clock.now() >= self._patient_until:
+                    return error
                 log.warning("reports_wait", error=str(error), reports=len(reports))
                 await self._clock.sleep(_RETRY_S)
             else:
-                return
+                return None
 
     def _flush_entries(self, token: str) -> None:
         """Entries become a report, ahead of whatever the same task reports next."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -14,8 +14,11 @@ from taskengine.domain.errors import ExpressionError, NotFound, StoreUnavailable
 from taskengine.domain.execution import Rules, Run
 from taskengine.domain.job import Changes, Job, Snapshot
 from taskengine.domain.retry import RetryDefaults
+from taskengine.domain.tenants import ClientConfig
 from taskengine.domain.workflow import Step, Workflow
-from taskengine.ports import Clock, Evaluator, JobStore, WorkflowCatalog
+from taskengine.ports import Advanced, Clock, DispatchPlan, Evaluator, JobStore, WorkflowCatalog
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +32,7 @@ class ClientRules:
     callback_ids: str = "number"
     extra_fields: bool = True
     strict_parameters: bool = False
+    config: ClientConfig = field(default_factory=ClientConfig)
 
 
 class ClientRulesBook(Protocol):
@@ -59,10 +63,13 @@ class Decisions:
         clock: Clock,
         installation: Mapping[str, Any],
         chance: Callable[[], float] = random.random,
+        *,
+        events: bool = True,
     ) -> None:
         self._store, self._catalog, self._evaluator = store, catalog, evaluator
         self._clients, self._clock, self._chance = clients, clock, chance
         self._installation = installation  # what expressions see of every client, unless it has its own
+        self._events = events  # whether they are written
         self._definitions: dict[str, Workflow] = {}
         self._unusable: dict[str, str] = {}  # digest → why it cannot be gone by
 
@@ -84,10 +91,15 @@ class Decisions:
             evaluate=self._evaluate,
             chance=self._chance,
             new_id=lambda: uuid.uuid4().hex,
-            client={**self._installation, **client.public},
+            client={
+                **self._installation,
+                "default_storage": client.config.storage_by_default(str(self._installation.get("default_storage", ""))),
+                **client.public,
+            },
             retry=client.retry,
             callback_ids=client.callback_ids,
             extra_fields=client.extra_fields,
+            events=self._events,
             unusable=unusable,
         )
 
@@ -111,15 +123,38 @@ class Decisions:
 
     async def decide_each(self, job_ids: Sequence[int], apply: Callable[[Run], None]) -> list[Changes]:
         """As `decide`, where a job that cannot be decided must not keep the others from it: that job is ended."""
+        decided = await self._each(job_ids, lambda ids: self.decide(ids, apply), lambda changes: changes)
+        return [changes for some in decided for changes in some]
+
+    async def advance_each(
+        self, job_ids: Sequence[int], apply: Callable[[Run], None], plan: DispatchPlan
+    ) -> list[Advanced]:
+        """As `decide_each`, handing out what becomes ready (`JobStore.advance`)."""
+
+        def told(snapshot: Snapshot) -> Changes:
+            return self._told(snapshot, apply)
+
+        async def advance(ids: Sequence[int]) -> Advanced:
+            return await self.with_definitions(lambda: self._store.advance(ids, told, plan))
+
+        return await self._each(job_ids, advance, lambda changes: Advanced(changes, ()))
+
+    async def _each(
+        self,
+        job_ids: Sequence[int],
+        decide: Callable[[Sequence[int]], Awaitable[T]],
+        left: Callable[[list[Changes]], T],
+    ) -> list[T]:
+        """All together; where that fails, each alone, and what fails then is given up."""
         try:
-            return await self.decide(job_ids, apply)
+            return [await decide(job_ids)] if job_ids else []
         except StoreUnavailable:
             raise
         except Exception as error:
             if len(job_ids) == 1:
                 log.exception("decision_failed", job_id=job_ids[0])
-                return await self.abandon(job_ids, f"the engine failed: {type(error).__name__}: {error}")
-        return [changes for job_id in job_ids for changes in await self.decide_each([job_id], apply)]
+                return [left(await self.abandon(job_ids, f"the engine failed: {type(error).__name__}: {error}"))]
+        return [done for job_id in job_ids for done in await self._each([job_id], decide, left)]
 
     async def abandon(self, job_ids: Sequence[int], reason: str) -> list[Changes]:
         """End jobs about which no decision can be made."""
@@ -134,22 +169,40 @@ class Decisions:
     async def decide(self, job_ids: Sequence[int], apply: Callable[[Run], None]) -> list[Changes]:
         """Lock the jobs, let `apply` tell each run what happened, write what follows; the changes as written."""
 
-        def decide(snapshot: Snapshot) -> Changes:
-            run = self.run(snapshot)
-            apply(run)
-            return run.changes
+        def told(snapshot: Snapshot) -> Changes:
+            return self._told(snapshot, apply)
 
-        return await self.with_definitions(lambda: self._store.decide(job_ids, decide)) if job_ids else []
+        return await self.with_definitions(lambda: self._store.decide(job_ids, told)) if job_ids else []
 
-    async def with_definitions(self, call: Callable[[], Any]) -> list[Changes]:
+    async def replace(self, job_id: int, apply: Callable[[Run], None], new: Changes) -> list[Changes]:
+        """As `decide` for one job, and store a new one with it: both or neither."""
+
+        def told(snapshot: Snapshot) -> Changes:
+            return self._told(snapshot, apply)
+
+        return await self.with_definitions(lambda: self._store.replace(job_id, told, new))
+
+    def _told(self, snapshot: Snapshot, apply: Callable[[Run], None]) -> Changes:
+        run = self.run(snapshot)
+        apply(run)
+        return run.changes
+
+    async def rehearse(self, job_ids: Sequence[int], apply: Callable[[Run], None]) -> None:
+        """As `decide`, and nothing is written."""
+
+        def decide(snapshot: Snapshot) -> None:
+            apply(self.run(snapshot))
+
+        if job_ids:
+            await self.with_definitions(lambda: self._store.decide(job_ids, decide))
+
+    async def with_definitions(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a store call whose decisions may need definitions; load what is missing and call again."""
         while True:
             try:
-                changes: list[Changes] = await call()
+                return await call()
             except _DefinitionNeeded as needed:
                 await self._make_usable(needed.digest)
-            else:
-                return changes
 
     async def _make_usable(self, digest: str) -> None:
         """Load a definition; where that cannot be, its jobs are told why."""

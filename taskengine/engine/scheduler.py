@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -12,10 +11,11 @@ from taskengine.domain.admission import Budget, InSlot, Queued, choose
 from taskengine.domain.execution import Run
 from taskengine.domain.job import Changes, Snapshot
 from taskengine.domain.status import JobState
+from taskengine.engine.duties import Gate, always
 from taskengine.engine.effects import Effects
 from taskengine.engine.rules import Decisions
 from taskengine.engine.signals import SWEEP_S, Signals
-from taskengine.ports import Candidates, Clock, JobStore, SemaphoreProbe
+from taskengine.ports import Candidates, Clock, JobStore
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class Budgets(Protocol):
 
 
 class Scheduler:
-    """Four loops that are awake only when there is something to do: admission, timers, semaphores, awaited jobs."""
+    """Three loops that are awake only when there is something to do: admission, timers, awaited jobs."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class Scheduler:
         effects: Effects,
         signals: Signals,
         budgets: Budgets,
-        semaphores: SemaphoreProbe,
         clock: Clock,
+        may_queue: Gate = always,
     ) -> None:
         self._store, self._decisions, self._effects, self._signals = store, decisions, effects, signals
-        self._budgets, self._semaphores, self._clock = budgets, semaphores, clock
-        self._asked_at: dict[tuple[int, str, str], int] = {}  # (job, client, semaphore) → when it was asked last
+        self._budgets, self._clock = budgets, clock
+        self._may_queue = may_queue
 
     # ------------------------------------------------------------------------------------------------------ admission
 
@@ -99,53 +99,18 @@ class Scheduler:
         """Sleep until the next timer is over; a new one wakes the loop."""
         while True:
             least = 0.0 if await self.ring() else _STUCK_S
-            due = await self._store.next_due()
+            due = await self._store.next_due(scheduled=self._may_queue())
             wait = SWEEP_S if due is None else min((due - self._clock.now()) / 1000, SWEEP_S)
             await self._signals.timers.wait(self._clock, max(wait, least))
 
     async def ring(self) -> bool:
         """Act on every timer that is over; whether none is left of those."""
-        while job_ids := await self._store.due(self._clock.now(), _BATCH):
+        while job_ids := await self._store.due(self._clock.now(), _BATCH, scheduled=self._may_queue()):
             written = await self._decisions.decide_each(job_ids, Run.timers)
             await self._effects.follow(written)
             if not written:  # someone else was faster
                 return False
         return True
-
-    # ----------------------------------------------------------------------------------------------------- semaphores
-
-    async def semaphores(self) -> None:
-        """Ask every semaphore each `schedule_interval`, a new one at once; none waits for another."""
-        while True:
-            interval = await self._budgets.schedule_interval()
-            await self.ask(interval)
-            await self._signals.semaphores.wait(self._clock, interval)
-
-    async def ask(self, interval: float) -> None:
-        """Ask those that gate a job whose time has come and that were not asked for `interval` seconds."""
-        now = self._clock.now()
-        waiting = await self._store.gated(now)
-        before = now - round(interval * 1000)
-        asked_at = {gate: self._asked_at.get(gate, before) for gate in waiting}
-        gated = [gate for gate, at in asked_at.items() if at <= before]
-        self._asked_at = {**asked_at, **dict.fromkeys(gated, now)}
-        limit = asyncio.Semaphore(50)
-
-        async def ask(job_id: int, client: str, url: str) -> int | None:
-            async with limit:
-                is_open, answer = await self._semaphores.open(url, client)
-            log.debug("semaphore_asked", job_id=job_id, open=is_open, answer=answer)
-            return job_id if is_open else None
-
-        asked = await asyncio.gather(*(ask(*gate) for gate in gated))
-        await self._queue([job_id for job_id in asked if job_id is not None], JobState.SCHEDULED)
-
-    async def _queue(self, job_ids: Sequence[int], state: JobState) -> None:
-        def apply(run: Run) -> None:
-            if run.job.state is state and (run.job.run_at or 0) <= run.now:  # it may have been changed meanwhile
-                run.enqueue()
-
-        await self._effects.follow(await self._decisions.decide_each(job_ids, apply))
 
     # --------------------------------------------------------------------------------------------------- awaited jobs
 

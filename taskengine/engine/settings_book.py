@@ -80,6 +80,7 @@ class SettingsBook:
             callback_ids=config.callback_ids,
             extra_fields=config.callback_extra_fields,
             strict_parameters=config.strict_parameters,
+            config=config,
         )
 
     def _look(self, entries: Entries, scope: str, name: str) -> SettingView:

@@ -47,6 +47,8 @@ class Signals:
         self.semaphores = Signal()  # a job waits for one, or the interval of the looks is another
         self.dispatch = Signal()  # a task became ready, a window has room
         self.awaited = Signal()  # a job ended that others may wait for
+        self.events = Signal()  # an event was written: for the bus
+        self.feed = Signal()  # and for followers
         self.ready_queues: set[str] = set()  # where dispatch has something to do
 
     def dispatch_queue(self, queue: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -29,6 +30,9 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], clock: Clock
             log.exception("loop_failed", loop=name, pause_s=pause)
         else:
             return
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # a library below has made another error of the cancellation
+            raise asyncio.CancelledError
         if clock.now() - began > _HEALTHY_MS:
             pause = _FIRST_PAUSE_S
         await clock.sleep(pause)

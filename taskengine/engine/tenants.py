@@ -15,6 +15,7 @@ from taskengine.engine.directory import Directory, Entries
 from taskengine.ports import ApiKey, Client, ClientStore, Clock
 
 _KEY_BYTES = 32
+_WRONG = "The client or its api-key is missing or wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,15 @@ class Tenants:
         owner = entries.keys.get(digest, "")
         same = hmac.compare_digest(owner.encode(), (client or "").encode("utf-8", "surrogatepass"))
         if not same or not key or owner not in entries.tenants:
-            raise Unauthorized("The client or its api-key is missing or wrong")
+            raise Unauthorized(_WRONG)
         return Caller(owner, entries.tenants[owner].role)
+
+    async def known(self, client: str) -> Caller:
+        """The caller that a client is which was recognised by other means than a key; Unauthorized where there is none."""
+        tenant = (await self._directory.current()).tenants.get(client)
+        if tenant is None:
+            raise Unauthorized(_WRONG)
+        return Caller(client, tenant.role)
 
     async def config(self, client: str) -> ClientConfig:
         """A client's configuration; the defaults for one that is not known."""

@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 _QUICK_S = 0.02  # a task that ends within it is told in one report
 _EARLY_ACK_S = 60.0  # long before a broker gives up on an unacknowledged delivery
+_LAST_WORDS_S = 10.0  # for the last reports of a worker that drains while the broker is away
 _REMEMBERED = 10_000  # tokens that were withdrawn before they were met
 
 Outcome = tuple[ReportEvent, dict[str, Any]]
@@ -82,12 +83,21 @@ class _Pool:
         self.slots = slots
         self._consumer: Consumer | None = None
         self._taken: set[_Slot] = set()
-        self._changed = asyncio.Condition()
+        self._freed = asyncio.Event()
+        self.closed = asyncio.Event()  # nothing more is taken
 
-    async def free(self) -> None:
-        """Wait until a slot is free."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self._taken) < self.slots)
+    async def idle(self) -> None:
+        """Wait until no slot is taken."""
+        while self._taken:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def free(self) -> int:
+        """Wait until a slot is free; how many are."""
+        while self.left <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+        return self.left
 
     @property
     def left(self) -> int:
@@ -118,8 +128,7 @@ class _Pool:
         self._taken.discard(slot)
         if slot.detached:
             await self._adjust()
-        async with self._changed:
-            self._changed.notify_all()
+        self._freed.set()
 
     async def _adjust(self) -> None:
         if self._consumer is None:
@@ -155,25 +164,27 @@ class Worker:
         """Take nothing new; `run` returns once what runs has ended or, after the grace period, was handed back."""
         self._draining.set()
 
-    async def run(self) -> None:
-        """Work until drained."""
+    async def run(self) -> int:
+        """Work until drained; how many reports no broker took in the end. Their tasks run elsewhere, once their lease is
+        over."""
         async with asyncio.TaskGroup() as background:
             services = [
                 background.create_task(self._reporter.run()),
                 background.create_task(supervise("control", self._control, self._clock)),
             ]
             async with asyncio.TaskGroup() as attempts:
-                pools = [
-                    attempts.create_task(self._supervised(_Pool(queue, slots), attempts))
-                    for queue, slots in self.info.queues.items()
-                ]
+                pools = [_Pool(queue, slots) for queue, slots in self.info.queues.items()]
+                loops = [attempts.create_task(self._supervised(pool, attempts)) for pool in pools]
                 await self._draining.wait()
+                for loop in loops:
+                    loop.cancel()
                 for pool in pools:
-                    pool.cancel()
-                await asyncio.wait(pools)
+                    await pool.closed.wait()
                 await self._let_run_out()
+                self._reporter.finish(_LAST_WORDS_S)
             for service in services:
                 service.cancel()
+        return self._reporter.unreported
 
     async def _let_run_out(self) -> None:
         """Give what runs the grace period, then hand it back."""
@@ -211,19 +222,29 @@ class Worker:
     # ------------------------------------------------------------------------------------------------------------ pool
 
     async def _supervised(self, pool: _Pool, attempts: asyncio.TaskGroup) -> None:
-        await supervise(f"pool {pool.queue}", lambda: self._consume(pool, attempts), self._clock)
+        try:
+            await supervise(f"pool {pool.queue}", lambda: self._consume(pool, attempts), self._clock)
+        finally:
+            pool.closed.set()
 
     async def _consume(self, pool: _Pool, attempts: asyncio.TaskGroup) -> None:
         """One delivery per free slot. Attempts outlive the consumer: a broker that comes and goes stops none."""
         await pool.free()
         async with self._broker.consume(Address.TASKS, pool.queue, prefetch=pool.left) as consumer:
             await pool.opened(consumer)
-            while True:
-                await pool.free()
-                deliveries = await consumer.batch(1)
-                if not deliveries:
-                    raise BrokerUnavailable(f"the consumer of {pool.queue} was closed")
-                attempts.create_task(self._deliver(deliveries[0], pool, pool.take()))
+            try:
+                while True:
+                    deliveries = await consumer.batch(await pool.free())
+                    if not deliveries:
+                        raise BrokerUnavailable(f"the consumer of {pool.queue} was closed")
+                    for delivery in deliveries:
+                        attempts.create_task(self._deliver(delivery, pool, pool.take()))
+            except asyncio.CancelledError:  # drained: what runs is settled by this consumer, else it would come again
+                with contextlib.suppress(BrokerUnavailable):
+                    await consumer.pause()
+                pool.closed.set()
+                await pool.idle()
+                raise
 
     async def _deliver(self, delivery: Delivery, pool: _Pool, slot: _Slot) -> None:
         try:
@@ -255,6 +276,11 @@ class Worker:
                 attempt.work = group.create_task(self._execute(attempt))
                 await self._accompany(attempt, attempt.work, delivery, detach)
             outcome = _outcome(attempt, attempt.work)
+        except ExceptionGroup as group:
+            given_up, others = group.split(BrokerUnavailable)
+            if given_up is None or others is not None:
+                raise
+            raise BrokerUnavailable(str(given_up.exceptions[0])) from group
         finally:
             self._reporter.end(task)
             del self._attempts[task.token]
@@ -269,8 +295,8 @@ class Worker:
         delivery: Delivery,
         detach: Callable[[], Awaitable[None]],
     ) -> None:
-        done, _ = await asyncio.wait({work}, timeout=_QUICK_S)
-        if done:
+        await asyncio.sleep(0)  # many a task is over at its first step: it needs no timer
+        if work.done() or (await asyncio.wait({work}, timeout=_QUICK_S))[0]:
             return
         await self._reporter.tell(attempt.task, ReportEvent.STARTED)
         done, _ = await asyncio.wait({work}, timeout=self._early_ack_s)
@@ -324,8 +350,10 @@ class Worker:
 
 
 def _outcome(attempt: _Attempt, work: asyncio.Task[Outcome]) -> Outcome | None:
-    """What is to be reported of an attempt's end; None where it was withdrawn."""
-    if attempt.withdrawn:
+    """What is to be reported of an attempt's end; None where it was withdrawn. One that completed all the same could not
+    be called off any more: its engine decides whether that counts."""
+    completed = not work.cancelled() and work.result()[0] is ReportEvent.COMPLETED
+    if attempt.withdrawn and not completed:
         return None
     if work.cancelled():
         return ReportEvent.RELEASED, {"reason": "drain"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from taskengine.media.tracks import Media, Track, TrackKind
@@ -13,6 +15,7 @@ METADATA = "metadata.json"
 POSTER = "thumbnail.jpg"
 VERSIONS = "v"
 _VERSION = re.compile(r"(?:^|[\s\"'>/])v/(\d+-\d+)/")
+_ISM = re.compile(r"[^/]+_(?:no)?drm_[0-9a-f-]{36}\.ism/\.(?:m3u8|mpd)")
 _SEGMENT = re.compile(r"/v/\d+-\d+/[^/]+/[^/]+/[^/]+$")
 
 
@@ -41,6 +44,52 @@ def published_names(metadata: bytes) -> frozenset[str]:
     except (ValueError, KeyError, TypeError, RecursionError):
         return frozenset()
     return frozenset(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What a `metadata.json` tells that stays true when a new version of the same tracks is published."""
+
+    files: Sequence[Mapping[str, Any]] = ()
+    sources: Sequence[Mapping[str, Any]] = ()
+    commands: Sequence[Sequence[str]] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def former(metadata: bytes, *, without: Sequence[str]) -> Former:
+    """The files beside the versions (`without` these names), where they come from and what made them; nothing where the
+    file is somebody else's."""
+    if not published_names(metadata):
+        return Former()
+    body = json.loads(metadata)
+    files = [
+        file for file in body["files"] if file["path"] not in without and not file["path"].startswith(f"{VERSIONS}/")
+    ]
+    return Former(files, body.get("sources", ()), body.get("commands", ()), body.get("tools", {}))
+
+
+def with_file(metadata: bytes, entry: Mapping[str, Any]) -> bytes | None:
+    """A `metadata.json` that lists one more file (path, size, sha256); None where it is somebody else's."""
+    if not published_names(metadata):
+        return None
+    body = json.loads(metadata)
+    others = [file for file in body["files"] if file["path"] != entry["path"]]
+    return _dumped(body | {"files": [*others, dict(entry)]})
+
+
+def _dumped(body: Mapping[str, Any]) -> bytes:
+    return (json.dumps(body, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def ism_name(stem: str, protection: str, place: str) -> str:
+    """The folder of manifests for clients that append `/.m3u8` or `/.mpd` to an `.ism` path; another one for each version
+    of an asset (`place` names it)."""
+    return f"{stem}_{'nodrm' if protection == 'clear' else 'drm'}_{uuid.uuid5(uuid.NAMESPACE_URL, place)}.ism"
+
+
+def ism_folders(metadata: bytes) -> frozenset[str]:
+    """The `.ism` folders of the asset that a `metadata.json` describes."""
+    return frozenset(name.partition("/")[0] for name in published_names(metadata) if _ISM.fullmatch(name))
 
 
 def callback_files(paths: Sequence[str], limit: int) -> Sequence[str]:
@@ -90,6 +139,7 @@ def metadata(
         "content_id": content_id,
         "job_id": job_id,
         "duration": round(media.duration, 6),
+        "segment_duration": media.segment_duration,
         "active": dict(active),
         "tracks": [track_facts(track) for track in media.tracks],
         "sources": list(sources),
@@ -97,4 +147,4 @@ def metadata(
         "tools": dict(versions),
         "commands": [list(command) for command in commands],
     }
-    return (json.dumps(body, ensure_ascii=False, indent=1) + "\n").encode()
+    return _dumped(body)

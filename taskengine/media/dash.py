@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from lxml import etree
 
+from taskengine.media.thumbnails import Grid
+
 _NS = "{urn:mpeg:dash:schema:mpd:2011}"
+_TRICK_MODE = "http://dashif.org/guidelines/trickmode"
 _MAX_SEGMENTS = 1_000_000
 _NOTABLE_S = 0.1  # priming and rounding make up less
 
@@ -131,6 +134,54 @@ def aligned(text: str) -> str:
         length += max((_end(template) - base for template in templates), default=0.0)
     if length > _seconds(root.get("mediaPresentationDuration", "")) + _NOTABLE_S:
         root.set("mediaPresentationDuration", f"PT{length:.6f}".rstrip("0").rstrip(".") + "S")
+    return _text(root)
+
+
+def with_trick_set(text: str, init: str) -> str:
+    """The manifest with the representation whose init segment this is in a trick-mode set of its own.
+
+    Packager takes the key frames of a video that has one alone for a rendition like others, which players would choose.
+    """
+    root = _root(text)
+    template = root.find(f".//{_NS}SegmentTemplate[@initialization='{init}']")
+    representation = template.getparent() if template is not None else None
+    adaptation = representation.getparent() if representation is not None else None
+    if representation is None or adaptation is None:
+        raise ManifestFault(f"it has no representation with {init}")
+    if adaptation.find(f"{_NS}EssentialProperty[@schemeIdUri='{_TRICK_MODE}']") is not None:
+        return text
+    numbers = [int(found.get("id", "0")) for found in root.iter(f"{_NS}AdaptationSet")]
+    own = etree.Element(f"{_NS}AdaptationSet", id=str(max(numbers) + 1))
+    for name, value in adaptation.attrib.items():
+        if name not in {"id", "frameRate", "maxFrameRate"}:
+            own.set(name, value)
+    etree.SubElement(own, f"{_NS}EssentialProperty", schemeIdUri=_TRICK_MODE, value=adaptation.get("id", ""))
+    own.append(representation)
+    adaptation.addnext(own)
+    return _text(root)
+
+
+def with_tiles(text: str, grid: Grid, template: str, bandwidth: int) -> str:
+    """The manifest with a thumbnail track, as DASH-IF's guidelines (IOP, 6.2.6) have it. `template`: URI of a sheet by
+    `$Number$`, from 1; `bandwidth` in bit/s."""
+    root = _root(text)
+    period = root.find(f"{_NS}Period")
+    if period is None:
+        raise ManifestFault("it has no period")
+    adaptation = etree.SubElement(period, f"{_NS}AdaptationSet", contentType="image", mimeType="image/jpeg")
+    sheet = (grid.width * grid.columns, grid.height * grid.rows)
+    representation = etree.SubElement(
+        adaptation, f"{_NS}Representation", id="thumbnails", bandwidth=str(bandwidth), width=str(sheet[0]),
+        height=str(sheet[1]),
+    )  # fmt: skip
+    etree.SubElement(
+        representation, f"{_NS}EssentialProperty", schemeIdUri="http://dashif.org/guidelines/thumbnail_tile",
+        value=f"{grid.columns}x{grid.rows}",
+    )  # fmt: skip
+    etree.SubElement(
+        representation, f"{_NS}SegmentTemplate", media=template, startNumber="1", timescale="1000",
+        duration=str(round(grid.sheet_duration * 1000)),
+    )  # fmt: skip
     return _text(root)
 
 

@@ -42,12 +42,16 @@ def transcode(ffmpeg: str, encoding: Encoding) -> list[str]:
     if encoding.poster is not None:
         argv += ["-map", "[poster]", *_POSTER_OUTPUT]
     if encoding.previews:
-        argv += ["-map", "[previews]", *_SHEETS_OUTPUT]
+        argv += ["-map", "[previews]", *_sheets_output()]
     return argv
 
 
 _POSTER_OUTPUT = ("-frames:v", "1", "-q:v", "3", "-update", "1", "-f", "image2", POSTER)
-_SHEETS_OUTPUT = ("-fps_mode", "passthrough", "-q:v", "4", "-f", "image2", SHEETS)
+PREVIEW_Q = 4
+
+
+def _sheets_output(q: int = PREVIEW_Q) -> list[str]:
+    return ["-fps_mode", "passthrough", "-q:v", str(q), "-f", "image2", SHEETS]
 
 
 def _graph(encoding: Encoding) -> list[str]:
@@ -159,7 +163,9 @@ def poster(ffmpeg: str, source: str, stream: int, time: float, size: tuple[int, 
     return [*base_argv(ffmpeg), *seek, *_input(source), "-map", f"0:{stream}", "-vf", chain, *_POSTER_OUTPUT]
 
 
-def previews(ffmpeg: str, source: str, stream: int, wanted: Grid, *, keys_alone: bool = True) -> list[str]:
+def previews(
+    ffmpeg: str, source: str, stream: int, wanted: Grid, *, keys_alone: bool = True, q: int = PREVIEW_Q
+) -> list[str]:
     """Sprite sheets from key frames alone: the last one at or before each mark, repeated where there is no other.
 
     Without `keys_alone` all is decoded: key frames of open groups do not decode alone in their right order.
@@ -173,7 +179,7 @@ def previews(ffmpeg: str, source: str, stream: int, wanted: Grid, *, keys_alone:
         _tile(wanted),
     ])  # fmt: skip
     limited = [*(["-skip_frame", "nokey"] if keys_alone else []), *_input(source)]
-    return [*base_argv(ffmpeg), *limited, "-map", f"0:{stream}", "-vf", chain, *_SHEETS_OUTPUT]
+    return [*base_argv(ffmpeg), *limited, "-map", f"0:{stream}", "-vf", chain, *_sheets_output(q)]
 
 
 def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], output: str) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import openm3u8
+
+from taskengine.media.thumbnails import Grid
 
 
 class PlaylistFault(ValueError):
@@ -73,6 +76,44 @@ def with_prefix(text: str, prefix: str) -> str:
         else:
             lines.append(re.sub(r'\bURI="([^"]*)"', lambda match: f'URI="{prefix}{match[1]}"', line))
     return "\n".join(lines) + "\n"
+
+
+def read_key_frames(text: str) -> Sequence[tuple[str, int, int]]:
+    """(URI, offset, length) of each key frame of an I-frame playlist; PlaylistFault where it is none."""
+    playlist = _load(text)
+    if not playlist.is_i_frames_only or not playlist.segments:
+        raise PlaylistFault("it has no key frames")
+    found = []
+    for segment in playlist.segments:
+        length, _, offset = str(segment.byterange or "").partition("@")
+        if not (length.isdigit() and offset.isdigit()):
+            raise PlaylistFault(f"{segment.uri} has no byte range")
+        found.append((str(segment.uri), int(offset), int(length)))
+    return found
+
+
+def tile_playlist(grid: Grid, uris: Sequence[str]) -> str:
+    """The playlist of a thumbnail track: sheets of tiles, as Roku's extension of HLS (EXT-X-TILES) has them."""
+    tiles = (
+        f"#EXT-X-TILES:RESOLUTION={grid.width}x{grid.height},LAYOUT={grid.columns}x{grid.rows},"
+        f"DURATION={grid.interval:.3f}"
+    )
+    lines = [
+        "#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{math.ceil(grid.sheet_duration)}",
+        "#EXT-X-MEDIA-SEQUENCE:1", "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-IMAGES-ONLY",
+    ]  # fmt: skip
+    for number, uri in enumerate(uris):
+        lasting = min(grid.sheet_duration, grid.duration - number * grid.sheet_duration)
+        lines += [f"#EXTINF:{lasting:.3f},", tiles, uri]
+    return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
+
+
+def with_tiles(master: str, grid: Grid, uri: str, bandwidth: int) -> str:
+    """The master with a thumbnail track; `bandwidth` in bit/s."""
+    line = (
+        f'#EXT-X-IMAGE-STREAM-INF:BANDWIDTH={bandwidth},CODECS="jpeg",RESOLUTION={grid.width}x{grid.height},URI="{uri}"'
+    )
+    return f"{master.rstrip()}\n\n{line}\n"
 
 
 def complete_groups(text: str) -> str:

@@ -11,6 +11,9 @@ SET_FOLDER = "set"
 MASTER = "master.m3u8"
 MPD = "manifest.mpd"
 INIT = "init.mp4"
+TRICK = "trick"
+TILES = "thumbnails"
+TILES_PLAYLIST = "thumbnails.m3u8"
 _SEGMENTS = "$Number%05d$.m4s"
 _CODECS = {
     TrackKind.VIDEO: {"h264", "hevc", "av1", "vp9"},
@@ -23,6 +26,11 @@ _CHARACTERISTICS = {
 DASH_ROLES = frozenset({"main", "alternate", "supplementary", "commentary", "dub", "description", "caption"})
 
 
+def iframe_playlist(name: str) -> str:
+    """The I-frame playlist of a rendition."""
+    return f"{name}_iframe.m3u8"
+
+
 def check_codec(source: str, kind: TrackKind, codec: str) -> None:
     """Raise an InputFault where a track of `source` cannot be packaged without encoding it."""
     if codec not in _CODECS[kind]:
@@ -32,10 +40,18 @@ def check_codec(source: str, kind: TrackKind, codec: str) -> None:
         )
 
 
-def package(packager: str, media: Media, files: Mapping[str, str]) -> list[str]:
-    """Package every track; `files`: track name → plain name of its MP4. The best track of a language leads."""
+def package(packager: str, media: Media, files: Mapping[str, str], *, trick_play: bool = False) -> list[str]:
+    """Package every track; `files`: track name → plain name of its MP4. The best track of a language leads.
+
+    With `trick_play` every rendition has an I-frame playlist, and the least one a representation of key frames in DASH.
+    """
     groups = audio_groups(media.of(TrackKind.AUDIO))
-    descriptors = [_descriptor(track, files[track.name], groups.get(track.name)) for track in media.tracks]
+    descriptors = [
+        _descriptor(track, files[track.name], groups.get(track.name), trick_play=trick_play) for track in media.tracks
+    ]
+    if trick_play and (video := media.of(TrackKind.VIDEO)):
+        least = min(video, key=lambda track: (track.width or 0) * (track.height or 0))
+        descriptors.append(_trick_descriptor(files[least.name]))
     default = default_language(media)
     return [
         packager, "--quiet", *descriptors,
@@ -52,7 +68,15 @@ def default_language(media: Media) -> str | None:
     return audio[0].language if audio and audio[0].language != "und" else None
 
 
-def _descriptor(track: Track, file: str, group: str | None) -> str:
+def _trick_descriptor(file: str) -> str:
+    """Key frames alone; not in the HLS master, where players would take it for a variant."""
+    return (
+        f"in={file},stream=video,init_segment={SET_FOLDER}/{TRICK}/{INIT},"
+        f"segment_template={SET_FOLDER}/{TRICK}/{_SEGMENTS},trick_play_factor=1,dash_only=1"
+    )
+
+
+def _descriptor(track: Track, file: str, group: str | None, *, trick_play: bool) -> str:
     fields = {
         "in": file,
         "stream": track.kind.value,
@@ -60,6 +84,8 @@ def _descriptor(track: Track, file: str, group: str | None) -> str:
         "segment_template": f"{SET_FOLDER}/{track.name}/{_SEGMENTS}",
         "playlist_name": f"{track.name}.m3u8",
     }
+    if track.kind is TrackKind.VIDEO and trick_play:
+        fields["iframe_playlist_name"] = iframe_playlist(track.name)
     if track.kind is TrackKind.AUDIO:
         fields |= {"hls_group_id": group or "audio", "hls_name": _label(track)}
         fields |= {"language": track.language} if track.language != "und" else {}

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from taskengine.domain.errors import InputFault
-from taskengine.media.ladder import fit_width
+from taskengine.media.ladder import even_size, fit_width
 
 COLUMNS, ROWS = 10, 10
 THUMBNAIL_WIDTH = 160
+_TILE_COLUMNS, _TILE_ROWS = 5, 5
+_SHEET_EDGE = 2560  # pixels that a sheet of trick-play tiles has at most, unless one tile is larger
+_BEST_Q, _WORST_Q = 2, 31  # of ffmpeg's JPEG encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class Grid:
     width: int  # of one preview
     height: int
     duration: float  # of what they show
+
+    @property
+    def sheet_duration(self) -> float:
+        """Seconds that a full sheet stands for."""
+        return self.interval * self.columns * self.rows
 
     @property
     def sheets(self) -> int:
@@ -42,6 +50,25 @@ def grid(size: tuple[int, int], duration: float, last_frame: float, interval: fl
     rows = min(math.ceil(count / columns), ROWS)
     width, height = fit_width(size, THUMBNAIL_WIDTH)
     return Grid(count, interval, columns, rows, width, height, duration)
+
+
+def tile_grid(size: tuple[int, int], duration: float, last_frame: float, interval: float, long_edge: int) -> Grid:
+    """The grid of a trick-play thumbnail track; `long_edge` in pixels, 0 keeps the source's."""
+    width, height = even_size(size) if long_edge == 0 else _within(size, long_edge)
+    count = math.floor(max(0.0, last_frame) / interval + 1e-6) + 1
+    columns = min(count, max(1, min(_TILE_COLUMNS, _SHEET_EDGE // width)))
+    rows = min(math.ceil(count / columns), max(1, min(_TILE_ROWS, _SHEET_EDGE // height)))
+    return Grid(count, interval, columns, rows, width, height, duration)
+
+
+def _within(size: tuple[int, int], long_edge: int) -> tuple[int, int]:
+    """An even size with this long edge, never above the source's."""
+    return fit_width(size, max(2, round(size[0] * long_edge / max(size))))
+
+
+def jpeg_q(quality: int) -> int:
+    """ffmpeg's `-q:v` for a quality of 1 (least) to 100 (best)."""
+    return round(_WORST_Q - (quality - 1) * (_WORST_Q - _BEST_Q) / 99)
 
 
 def sheet_name(prefix: str, number: int) -> str:

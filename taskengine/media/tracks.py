@@ -78,6 +78,15 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
+class Tiles:
+    """The sheets of a trick-play thumbnail track."""
+
+    sheets: Sequence[Reference]
+    grid: Grid
+    commands: Sequence[Command] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PackagedFile:
     """A file of a packaged set: `path` is relative to the set's folder."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from taskengine.domain.errors import InternalFault
 from taskengine.media import dash, hls, mp4
 from taskengine.media.encoding import Encoding
-from taskengine.media.packager import MASTER, MPD
+from taskengine.media.packager import INIT, MASTER, MPD, TRICK, iframe_playlist
 from taskengine.media.tracks import Media, Track, TrackKind
 
 _HANDLERS = {TrackKind.VIDEO: "vide", TrackKind.AUDIO: "soun"}
@@ -79,7 +79,13 @@ def encoding(folder: Path, planned: Encoding) -> Mapping[str, int]:
 
 def images(folder: Path, *, poster: bool, sheets: int) -> None:
     """The JPEGs are there and whole."""
-    names = [*(["poster.jpg"] if poster else []), *(f"sheet_{number}.jpg" for number in range(1, sheets + 1))]
+    whole_jpegs(
+        folder, [*(["poster.jpg"] if poster else []), *(f"sheet_{number}.jpg" for number in range(1, sheets + 1))]
+    )
+
+
+def whole_jpegs(folder: Path, names: Sequence[str]) -> None:
+    """These files are whole JPEGs."""
     for name in names:
         whole_file(folder / name, name)
         data = (folder / name).read_bytes()
@@ -105,6 +111,21 @@ def package(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
     for track in media.tracks:
         pairs += _packaged_track(folder, track)
     return pairs
+
+
+def trick_play(folder: Path, media: Media) -> None:
+    """Every rendition has an I-frame playlist whose byte ranges lie in its segments, and DASH its key frames."""
+    for track in media.of(TrackKind.VIDEO):
+        name = iframe_playlist(track.name)
+        whole_file(folder / name, name)
+        try:
+            frames = hls.read_key_frames((folder / name).read_text(encoding="utf-8"))
+        except hls.PlaylistFault as error:
+            raise VerificationFault(f"{name}: expected an I-frame playlist, found that {error}") from error
+        for uri, offset, length in frames:
+            size = (folder / uri).stat().st_size if (folder / uri).is_file() else 0
+            _expect(f"{name}, {uri}", f"{length} bytes at {offset}", f"{size} in all", holds=offset + length <= size)
+    whole_file(folder / TRICK / INIT, f"{TRICK}/{INIT}")
 
 
 def _master(folder: Path, media: Media) -> None:

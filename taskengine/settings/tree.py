@@ -170,6 +170,42 @@ class HttpSettings(_Group):
     """Limits of the API."""
 
     max_body_bytes: AtLeastOne = Field(1_048_576, description="The largest body of a request.")
+    access_log: bool = Field(
+        True, description="Whether each call is logged (at `info`; those of probes and of Prometheus at `debug`)."
+    )
+    header_timeout_s: Seconds = Field(
+        10, gt=0, description="A connection that has asked nothing for so long is closed."
+    )
+    max_connections: AtLeastOne = Field(4096, description="Open at one time; further ones are closed at once.")
+    max_connections_per_address: AtLeastOne = Field(
+        1024, description="Of these, from one address. A proxy in front is one address."
+    )
+    metrics: Annotated[Literal["credentials", "public", "off"], BeforeValidator(_lower)] = Field(
+        "credentials",
+        description="Who may read `/metrics`: admins and operators by their credentials (HTTP Basic too), anyone, nobody.",
+    )
+
+
+class BusSettings(_Group):
+    """How other systems use the broker."""
+
+    events: bool = Field(
+        True,
+        description="Whether what happens to jobs is kept as events and, over RabbitMQ, published. Without, each change "
+        "of a task or job costs the database less.",
+    )
+    source: str = Field(
+        "/taskengine",
+        min_length=1,
+        max_length=255,
+        description="The `source` of the events, a URI reference: what tells this installation from others.",
+    )
+    events_retention_h: Hours = Field(24, description="How long events are kept; those not yet published stay.")
+    users: dict[str, Name] = Field(
+        {},
+        description="Users of the broker who submit jobs without an api-key: user → client. The message's `user_id` "
+        "names the user, and RabbitMQ vouches for it.",
+    )
 
 
 class Settings(_Group):
@@ -221,6 +257,11 @@ class Settings(_Group):
     scratch_space_factor: Number = Field(
         3, ge=0, description="Free space that a task asks for, as a multiple of its inputs' size; 0 asks for none."
     )
+    external_queues: tuple[str, ...] = Field(
+        (),
+        description="Queues that workers of others serve: their steps may name any handler, and no worker of an engine "
+        "takes their tasks.",
+    )
     workflows_dirs: tuple[AbsolutePath, ...] = Field(
         (),
         description="Further directories of workflow files; a later one overrides by name. In the environment "
@@ -234,12 +275,16 @@ class Settings(_Group):
     heartbeat_s: Seconds = Field(5, description="Between a worker's signs of life.")
     lease_missed: AtLeastOne = Field(3, description="Heartbeats missed before a task is taken back.")
     drain_grace_s: Number = Field(30, ge=0, description="How long running tasks may go on after a signal to end.")
+    start_wait_s: Number = Field(
+        30, ge=0, description="How long a process waits at its start for a database or broker that is not there."
+    )
     stall_timeout_s: Seconds = Field(60, description="A media process without progress for so long is killed.")
     open_jobs_list: bool = Field(False, description="Answer `GET /jobs` without credentials (then without parameters).")
     metrics_public: bool = Field(False, description="Answer `GET /metrics` without credentials.")
     debug_shell: bool = Field(False, description="Allow the handler `debug.shell`, which runs any command.")
     engine: EngineSettings = Field(EngineSettings(), description="System-wide settings until somebody sets them.")
     callbacks: CallbackSettings = Field(CallbackSettings(), description="How callbacks are delivered.")
+    bus: BusSettings = Field(BusSettings(), description="How other systems use the broker.")
     tools: ToolSettings = Field(ToolSettings(), description="Where the media binaries are; null: the installed ones.")
     http: HttpSettings = Field(HttpSettings(), description="Limits of the API.")
     health: HealthSettings = Field(HealthSettings(), description="The answer of `/health`.")

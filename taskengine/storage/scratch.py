@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,12 +18,18 @@ if sys.platform != "win32":
 
 
 @asynccontextmanager
-async def scratch_dir(root: Path, name: str) -> AsyncIterator[Path]:
-    """A new empty directory `<root>/<name>-…` that only this user may enter; removed with all in it at the end."""
-    made: list[tuple[Path, int]] = []  # known here also where the caller is cancelled while it is made
+async def scratch_dir(root: Path, name: str) -> AsyncIterator[Callable[[], Path]]:
+    """Gives the way to a new empty directory `<root>/<name>-…` that only this user may enter. It is made when it is first
+    asked for (most tasks ask, those that only compute do not) and removed with all in it at the end."""
+    made: list[tuple[Path, int]] = []
+
+    def path() -> Path:
+        if not made:
+            made.append(_make(root, name))
+        return made[0][0]
+
     try:
-        await in_thread(lambda _: made.append(_make(root, name)))
-        yield made[0][0]
+        yield path
     finally:
         if made:
             await in_thread(lambda _: _remove(*made[0]))

@@ -22,6 +22,7 @@ _ATTEMPT = re.compile(r"(?P<job>[0-9]+)/[0-9]+/[0-9]+-[A-Za-z0-9_-]+/.+", re.DOT
 class LocalWorkspace:
     """One attempt's view of its job's workspace; the contract is `ports.Workspace`'s.
 
+    `job_id` is that of the job that had the workspace first: a rerun from what failed goes on in it.
     Files are linked into the scratch and out of it, so they must never be modified in place.
     """
 
@@ -91,6 +92,16 @@ def plain_name(name: str) -> str:
     """A file name that no program stumbles over: ASCII letters and digits (one of them first), `.`, `_`, `-`."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:]
     return plain if re.match(r"[A-Za-z0-9]", plain) else f"f{plain}"
+
+
+async def missing_files(root: Path, urls: Sequence[str]) -> Sequence[str]:
+    """Those of these references behind which there is no file."""
+    return await in_thread(lambda _: [url for url in urls if not _is_file(root, url)])
+
+
+def _is_file(root: Path, url: str) -> bool:
+    path = url.removeprefix(SCHEME)
+    return url.startswith(SCHEME) and ".." not in path.split("/") and (root / path).is_file()
 
 
 async def remove_job(root: Path, job_id: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from taskengine.domain.errors import UnknownState
-from taskengine.domain.job import Changes, Snapshot, Task
-from taskengine.domain.status import TaskState
-from taskengine.ports import Decide
+from taskengine.domain.job import Changes, Job, Snapshot
+from taskengine.domain.status import JobState
+from taskengine.ports import Advanced, Decide, DispatchPlan
 from taskengine.stores import rows
+from taskengine.stores.dispatching import Handed, Moved, hand_out
 from taskengine.stores.session import Session
 from taskengine.stores.tally import Standing, Tally
 
@@ -24,8 +26,35 @@ async def snapshots(session: Session, job_ids: Sequence[int]) -> dict[int, Snaps
     return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
 
-async def decide(session: Session, job_ids: Sequence[int], decision: Decide) -> list[Changes]:
-    """Read the jobs, decide each, write what was decided."""
+async def decide(
+    session: Session, job_ids: Sequence[int], decision: Decide, beside: Sequence[Changes] = ()
+) -> list[Changes]:
+    """Read the jobs, decide each, write what was decided; `beside` it the changes of new jobs."""
+    decided, before = await _judge(session, job_ids, decision)
+    decided += beside
+    await write(session, decided, before)
+    return decided
+
+
+async def advance(session: Session, job_ids: Sequence[int], decision: Decide, plan: DispatchPlan) -> Advanced:
+    """As `decide`, and hand out what is next in the queues that the decisions touch."""
+    decided, before = await _judge(session, job_ids, decision)
+    handed = await write(session, decided, before, plan)
+    return Advanced(decided, handed.sent, frozenset(handed.passed_over))
+
+
+async def dispatch(session: Session, queue: str, plan: DispatchPlan) -> Handed:
+    """Hand out what is next in a queue."""
+    handed = await hand_out(session, (), [queue], plan)
+    tally = Tally()
+    await _write(session, _tasks((), handed.moved, tally), tally)
+    return handed
+
+
+async def _judge(
+    session: Session, job_ids: Sequence[int], decision: Decide
+) -> tuple[list[Changes], Mapping[int, Standing]]:
+    """What is decided of each job, and how each stood before."""
     before: dict[int, Standing] = {}
     decided: list[Changes] = []
     for job_id, snapshot in (await snapshots(session, job_ids)).items():
@@ -33,108 +62,123 @@ async def decide(session: Session, job_ids: Sequence[int], decision: Decide) -> 
         changes = decision(snapshot)
         if changes is not None and not changes.empty:
             decided.append(changes)
-    await write(session, decided, before)
-    return decided
+    return decided, before
 
 
-async def write(session: Session, decided: Sequence[Changes], before: Mapping[int, Standing]) -> None:
-    """Write decisions; UnknownState where a row is not in the state that its change names."""
+async def write(
+    session: Session, decided: Sequence[Changes], before: Mapping[int, Standing], plan: DispatchPlan | None = None
+) -> Handed:
+    """Write decisions; UnknownState where a row is not in the state that its change names. With a plan, hand out what is
+    next after them."""
+    handed = Handed()
     if not decided:
-        return
+        return handed
     tally = Tally()
-    await _jobs(session, decided, before, tally)
-    await _tasks(session, decided, tally)
-    await _history(session, decided)
-    await _callbacks(session, decided, tally)
-    await tally.write(session)
+    await _name(session, decided)
+    await _wishes(session, decided, before)
+    called = [rows.callback_values(changes.job.id, callback) for changes in decided for callback in changes.callbacks]
+    tally.callbacks(len(called))
+    if plan is not None:  # from here on others may wait for this transaction: little is left
+        handed = await hand_out(session, decided, (), plan)
+    parts = [*_jobs(decided, before, tally), *_tasks(decided, handed.moved, tally), *_history(decided)]
+    await _write(session, [*parts, _Part("insert_callback", called)], tally)
+    if called:
+        await open_lines(session, ((job_id, endpoint, lane, at) for job_id, endpoint, lane, *_, at in called))
     await _events(session, decided)  # last: whoever writes events may have to wait for others that do
+    return handed
 
 
-async def _jobs(session: Session, decided: Sequence[Changes], before: Mapping[int, Standing], tally: Tally) -> None:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A statement with its rows; `names`: of the rows that it must find, each in the state that its change names."""
+
+    statement: str
+    rows: Sequence[rows.Row]
+    names: Sequence[str] | None = None
+
+
+async def _write(session: Session, parts: Iterable[_Part], tally: Tally) -> None:
+    """Write it all in one piece, the counters with it."""
+    written = [part for part in parts if part.rows]
+    if counted := tally.counted():
+        written.append(_Part("count", counted))
+    changed = await session.many_apart([(part.statement, part.rows) for part in written])
+    for part, count in zip(written, changed, strict=True):
+        if part.names is not None and count != len(part.names):
+            raise UnknownState(
+                f"{len(part.names) - count} of {len(part.names)} rows were not as the decision had them: "
+                f"{'; '.join(part.names[:10])}"
+            )
+    await tally.write_blocks(session)
+
+
+def _jobs(decided: Sequence[Changes], before: Mapping[int, Standing], tally: Tally) -> Iterator[_Part]:
     new = [changes.job for changes in decided if changes.job_before is None]
-    if new:
-        await session.many("insert_job", map(rows.job_values, new))
-        await session.many("insert_job_body", map(rows.job_body, new))
-    moved = [
+    yield _Part("insert_job", [rows.job_values(job) for job in new])
+    yield _Part("insert_job_body", [rows.job_body(job) for job in new])
+    moved = _moved(decided)
+    yield _Part(
+        "update_job",
+        [rows.job_update(job, state) for job, state in moved],
+        [f"job {job.id} in state {state}" for job, state in moved],
+    )
+    for job in [*new, *(job for job, _ in moved)]:
+        tally.job(before.get(job.id), Standing.of(job))
+
+
+def _moved(decided: Sequence[Changes]) -> list[tuple[Job, JobState]]:
+    return [
         (changes.job, changes.job_before)
         for changes in decided
         if changes.job_before is not None and changes.job_changed
     ]
-    if moved:
-        _guarded(
-            await session.many("update_job", [rows.job_update(job, state) for job, state in moved]),
-            (f"job {job.id} in state {state}" for job, state in moved),
-        )
-    after = {job.id: Standing.of(job) for job in [*new, *(job for job, _ in moved)]}
-    for job_id, standing in after.items():
-        tally.job(before.get(job_id), standing)
-    wishes = [after[job.id].wishes for job, _ in moved if after[job.id].wishes != before[job.id].wishes]
-    if wishes:
-        await session.many("update_job_wishes", wishes)
 
 
-async def _tasks(session: Session, decided: Sequence[Changes], tally: Tally) -> None:
-    new = [task for changes in decided for task in changes.new_tasks]
-    if new:
-        unnamed = [task for task in new if task.id is None]
+async def _wishes(session: Session, decided: Sequence[Changes], before: Mapping[int, Standing]) -> None:
+    """What was changed of jobs by hand: seldom, and apart from the rest (a row is written once by a statement)."""
+    changed = [job for job, _ in _moved(decided) if rows.wishes_of(job) != before[job.id].wishes]
+    if changed:
+        await session.many("update_job_wishes", map(rows.job_wishes, changed))
+
+
+async def _name(session: Session, decided: Sequence[Changes]) -> None:
+    """Give the new tasks their ids: their log entries have them too."""
+    unnamed = [task for changes in decided for task in changes.new_tasks if task.id is None]
+    if unnamed:
         for task, task_id in zip(unnamed, await session.take("tasks", len(unnamed)), strict=True):
             task.id = task_id
-        await session.many("insert_task", map(rows.task_values, new))
-        for task in new:
-            tally.task(task.queue, None, task.state)
-    await _move(session, [pair for changes in decided for pair in changes.tasks.values()], tally)
 
 
-async def write_tasks(session: Session, moved: Sequence[tuple[Task, TaskState]]) -> None:
-    """Write tasks alone, each with the state that it leaves."""
-    tally = Tally()
-    await _move(session, moved, tally)
-    await tally.write(session)
-
-
-async def _move(session: Session, moved: Sequence[tuple[Task, TaskState]], tally: Tally) -> None:
-    if not moved:
-        return
-    _guarded(
-        await session.many("update_task", [rows.task_update(task, state) for task, state in moved]),
-        (f"task {task.id} in state {state}" for task, state in moved),
+def _tasks(decided: Sequence[Changes], others: Sequence[Moved], tally: Tally) -> Iterator[_Part]:
+    new = [task for changes in decided for task in changes.new_tasks]
+    yield _Part("insert_task", [rows.task_values(task) for task in new])
+    for task in new:
+        tally.task(task.queue, None, task.state)
+    moved = [*(pair for changes in decided for pair in changes.tasks.values()), *others]
+    yield _Part(
+        "update_task",
+        [rows.task_update(task, state) for task, state in moved],
+        [f"task {task.id} in state {state}" for task, state in moved],
     )
     for task, state in moved:
         tally.task(task.queue, state, task.state)
 
 
-def _guarded(changed: int, expected: Iterable[str]) -> None:
-    names = list(expected)
-    if changed != len(names):
-        raise UnknownState(
-            f"{len(names) - changed} of {len(names)} rows were not as the decision had them: {'; '.join(names[:10])}"
-        )
-
-
-async def _history(session: Session, decided: Sequence[Changes]) -> None:
-    if attempts := [rows.attempt_values(attempt) for changes in decided for attempt in changes.attempts]:
-        await session.many("insert_attempt", attempts)
-    logs = [
-        rows.log_values(changes.job.id, entry.task.id if entry.task else None, entry)
-        for changes in decided
-        for entry in changes.logs
-    ]
-    if logs:
-        await session.many("insert_log", logs)
+def _history(decided: Sequence[Changes]) -> Iterator[_Part]:
+    yield _Part("insert_attempt", [rows.attempt_values(attempt) for changes in decided for attempt in changes.attempts])
+    yield _Part(
+        "insert_log",
+        [
+            rows.log_values(changes.job.id, entry.task.id if entry.task else None, entry)
+            for changes in decided
+            for entry in changes.logs
+        ],
+    )
 
 
 async def _events(session: Session, decided: Sequence[Changes]) -> None:
     if events := [rows.event_values(changes.job, event) for changes in decided for event in changes.events]:
         await session.many("insert_event", events)
-
-
-async def _callbacks(session: Session, decided: Sequence[Changes], tally: Tally) -> None:
-    values = [rows.callback_values(changes.job.id, callback) for changes in decided for callback in changes.callbacks]
-    if not values:
-        return
-    await session.many("insert_callback", values)
-    await open_lines(session, ((job_id, endpoint, lane, at) for job_id, endpoint, lane, *_, at in values))
-    tally.callbacks(len(values))
 
 
 async def open_lines(session: Session, wanted: Iterable[tuple[int, str, int, int]]) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from taskengine.domain.job import Changes, LogEntry, Snapshot
 from taskengine.domain.messages import Running, WorkerInfo
 from taskengine.domain.status import JobState, TaskState
-from taskengine.ports import Candidates, Decide, Dispatched, Known, NewJob
+from taskengine.ports import Advanced, Candidates, Decide, Dispatched, DispatchPlan, Known, NewJob
 from taskengine.stores import changes, rows
 from taskengine.stores.base import Units
+from taskengine.stores.reading import candidates
 from taskengine.stores.session import Session
 from taskengine.stores.tally import Tally
 
+_DISPATCH_TRIES, _DISPATCH_PAUSE_S = 25, 0.02  # while tasks that are next are being decided on
 _HEADS = 100  # of each client's queue, shown to admission
 _HOUR_MS = 60 * 60 * 1000
 _KEYS_KEPT_MS = 48 * _HOUR_MS
@@ -39,6 +42,14 @@ class JobUnits(Units):
         """See `ports.JobStore.decide`."""
         return await self._write(lambda db: changes.decide(db, job_ids, decide))
 
+    async def replace(self, job_id: int, decide: Decide, new: Changes) -> list[Changes]:
+        """See `ports.JobStore.replace`."""
+        return await self._write(lambda db: changes.decide(db, [job_id], decide, [new]))
+
+    async def advance(self, job_ids: Sequence[int], decide: Decide, plan: DispatchPlan) -> Advanced:
+        """See `ports.JobStore.advance`."""
+        return await self._write(lambda db: changes.advance(db, job_ids, decide, plan))
+
     async def admit(self, now: int, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:
         """See `ports.JobStore.admit`."""
         del now  # what `start` writes has it
@@ -46,7 +57,15 @@ class JobUnits(Units):
 
     async def dispatch(self, queue: str, *, window: int, now: int, tokens: Callable[[], str]) -> list[Dispatched]:
         """See `ports.JobStore.dispatch`."""
-        return await self._write(partial(_dispatch, queue=queue, window=window, now=now, tokens=tokens))
+        plan = DispatchPlan(lambda _queue: window, now, tokens)
+        sent: list[Dispatched] = []
+        for _ in range(_DISPATCH_TRIES):
+            handed = await self._write(lambda db: changes.dispatch(db, queue, plan))
+            sent += handed.sent
+            if not handed.passed_over:
+                break
+            await asyncio.sleep(_DISPATCH_PAUSE_S)
+        return sent
 
     async def confirm_published(self, tokens: Sequence[str]) -> None:
         """See `ports.JobStore.confirm_published`."""
@@ -82,6 +101,16 @@ class JobUnits(Units):
         """See `ports.JobStore.set_meta`."""
         await self._write(lambda db: db.run("set_meta", (name, value)))
 
+    async def swap_meta(self, name: str, before: str | None, value: str) -> bool:
+        """See `ports.JobStore.swap_meta`."""
+        if before is None:
+            return await self._write(lambda db: db.run("first_meta", (name, value))) == 1
+        return await self._write(lambda db: db.run("swap_meta", (value, name, before))) == 1
+
+    async def clean_events(self, *, before: int, up_to: int, limit: int) -> int:
+        """See `ports.EventStore.clean_events`."""
+        return await self._write(lambda db: db.run("clean_events", (before, up_to, limit)))
+
 
 async def _allocate(db: Session, *, jobs: int, tasks: int) -> tuple[Sequence[int], Sequence[int]]:
     return await db.take("jobs", jobs), await db.take("tasks", tasks)
@@ -106,34 +135,14 @@ async def _known_or_noted(db: Session, new: NewJob, now: int) -> Known | None:
 
 async def _admit(db: Session, *, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:
     await db.lock("admission")
-    started = [(client, priority, bool(top)) for client, priority, top in await db.all("jobs_in_slots")]
-    queued = [
-        (id_, client, priority, bool(top)) for id_, client, priority, top in await db.all("heads_of_queue", (_HEADS,))
-    ]
-    chosen = choose(Candidates(started, queued))
+    found = await candidates(db, heads=_HEADS)
+    chosen = choose(found) if found.queued else ()
     return await changes.decide(db, chosen, partial(_start_queued, start=start)) if chosen else []
 
 
 def _start_queued(snapshot: Snapshot, *, start: Decide) -> Changes | None:
     """What left the queue before its row was locked is not started."""
     return start(snapshot) if snapshot.job.state is JobState.QUEUED else None
-
-
-async def _dispatch(db: Session, *, queue: str, window: int, now: int, tokens: Callable[[], str]) -> list[Dispatched]:
-    await db.lock(f"queue:{queue}")  # what is out is counted by one at a time
-    room = window - (await db.value("counter", (f"queue:{queue}", "dispatched")) or 0)
-    if room <= 0:
-        return []
-    sent: list[Dispatched] = []
-    for *columns, client, workflow in await db.all("ready_tasks", (queue, room)):
-        task = rows.task_from(tuple(columns))
-        task.move(TaskState.DISPATCHED)
-        task.attempt += 1
-        task.token, task.dispatched_at, task.published = tokens(), now, False
-        task.worker_id = task.worker = task.seen_at = task.attempt_started_at = None  # the last attempt's
-        sent.append(Dispatched(task, client, workflow))
-    await changes.write_tasks(db, [(one.task, TaskState.READY) for one in sent])
-    return sent
 
 
 async def _heartbeat(db: Session, *, worker: WorkerInfo, running: Sequence[Running], now: int) -> list[Running]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from taskengine.domain.errors import InvalidRequest, StoreUnavailable
+from taskengine.domain.errors import InvalidRequest, SchemaMismatch
 from taskengine.stores.connect import connect, sqlite_path, translated
 from taskengine.stores.queries import sql_files, sql_folder
 
@@ -41,14 +41,14 @@ def known(dialect: str) -> list[Migration]:
 
 
 def missing(migrations: Sequence[Migration], applied: Mapping[str, str]) -> list[Migration]:
-    """What is to be applied; StoreUnavailable where the database does not fit this code."""
+    """What is to be applied; SchemaMismatch where the database does not fit this code."""
     if newer := sorted(applied.keys() - {migration.name for migration in migrations}):
-        raise StoreUnavailable(
+        raise SchemaMismatch(
             f"the database's schema is newer than this version of the engine: it has {', '.join(newer)}; upgrade the engine"
         )
     for migration in migrations:
         if applied.get(migration.name, migration.checksum) != migration.checksum:
-            raise StoreUnavailable(
+            raise SchemaMismatch(
                 f"the migration {migration.name} was changed after it had been applied to this database"
             )
     return [migration for migration in migrations if migration.name not in applied]

@@ -17,14 +17,17 @@ from taskengine.stores.clients import ClientUnits
 from taskengine.stores.jobs import JobUnits
 from taskengine.stores.postgres_connect import name_of
 from taskengine.stores.postgres_migrate import migrate_postgres
+from taskengine.stores.postgres_pulse import Pulse
 from taskengine.stores.postgres_units import Transactions, open_transactions
 from taskengine.stores.reading import ReadingUnits
+from taskengine.stores.recurring import RecurringUnits
 from taskengine.stores.session import Work
+from taskengine.stores.sharing import Sharing
 
 T = TypeVar("T")
 
 
-class PostgresStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits):
+class PostgresStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, RecurringUnits):
     """`ports.Store` on PostgreSQL; each method is one transaction."""
 
     dialect = "postgres"
@@ -44,11 +47,13 @@ class PostgresStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits):
 
 
 @asynccontextmanager
-async def open_postgres(url: str, clock: Clock) -> AsyncIterator[Store]:
+async def open_postgres(url: str, clock: Clock, sharing: Sharing = Sharing.NONE) -> AsyncIterator[Store]:
     """Bring the schema of the database at `url` up to date, open it, and close it when what was begun is written."""
+    pulse = Pulse(url, name_of(url), sharing)
     await migrate_postgres(url)
-    transactions = await open_transactions(url, name_of(url), queries.load("postgres"))
-    try:
-        yield PostgresStore(transactions, clock)
-    finally:
-        await transactions.close()
+    async with pulse.beating():
+        transactions = await open_transactions(url, name_of(url), queries.load("postgres"), pulse)
+        try:
+            yield PostgresStore(transactions, clock)
+        finally:
+            await transactions.close()

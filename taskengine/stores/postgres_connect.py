@@ -21,6 +21,10 @@ _OPTIONS: dict[str, Any] = {
         "application_name": "taskengine",
         "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
         "idle_in_transaction_session_timeout": "60s",  # an engine that hangs does not hold its locks for ever
+        # Nor does one whose host is gone: the server notices within 25 s.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
         "jit": "off",  # no statement here is worth a compilation
         # Every statement has its index; tables that grow faster than they are analysed must not mislead the planner.
         "enable_seqscan": "off",
@@ -55,6 +59,19 @@ _AWAY = (
 def options() -> dict[str, Any]:
     """How every connection is opened."""
     return dict(_OPTIONS)
+
+
+def check_url(url: str) -> None:
+    """InvalidRequest where the URL does not parse: its text, without its secret, is in the message."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise InvalidRequest(f"database: the URL cannot be understood: {error}") from None
+    if not parts.path.strip("/") and "dbname" not in parse_qs(parts.query):
+        raise InvalidRequest(
+            f"database: {name_of(url)} names no database: postgresql://user:password@host/name is wanted"
+        )
 
 
 def name_of(url: str) -> str:

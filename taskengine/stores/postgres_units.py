@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.stores.postgres_connect import escaped, is_gone, is_passing, options, prepare, translate, translated
+from taskengine.stores.postgres_pulse import Pulse
 from taskengine.stores.rows import Row
 from taskengine.stores.session import Parameters, Work
 
@@ -25,7 +26,9 @@ T = TypeVar("T")
 _MOST_CONNECTIONS = 10
 _TRIES = 7
 _CLOSE_TIMEOUT_S = 10
+_ACQUIRE_S = 15  # for a connection that is free, or made
 _NAMED = re.compile(r"(?<!:):([a-z_]+)")
+_PLACE = re.compile(r"\$(\d+)")
 # One message for both: what is written here tells later whether the transaction was committed.
 _BEGIN = """
 BEGIN;
@@ -46,6 +49,19 @@ def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
     """A statement with `$1` for the first of its `:named` parameters and so on, and their names in that order."""
     names = tuple(dict.fromkeys(_NAMED.findall(statement)))
     return _NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names
+
+
+@cache
+def in_one(parts: tuple[tuple[str, int], ...]) -> str:
+    """Statements with `$1`, … (and how many of them each has) as one that tells how many rows each has changed."""
+    written: list[str] = []
+    taken = 0
+    for place, (statement, columns) in enumerate(parts):
+        shifted = _PLACE.sub(lambda found, taken=taken: f"${int(found[1]) + taken}", statement)  # type: ignore[misc]
+        written.append(f"part{place} AS ({shifted} RETURNING 1)")
+        taken += columns
+    counts = ", ".join(f"(SELECT count(*) FROM part{place})" for place in range(len(parts)))  # noqa: S608 - our own names
+    return f"WITH {', '.join(written)} SELECT {counts}"
 
 
 class PostgresSession:
@@ -79,6 +95,19 @@ class PostgresSession:
         """Execute a statement once for all of the rows, a column an array; how many rows were changed."""
         columns = [self.array(column) for column in zip(*rows, strict=True)]
         return await self.run(name, columns) if columns else 0
+
+    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
+        """Execute the statements as one, each for its rows; how many rows each changed."""
+        if not parts:
+            return []
+        if len(parts) == 1:
+            return [await self.many(*parts[0])]
+        columns = [[self.array(column) for column in zip(*rows, strict=True)] for _, rows in parts]
+        together = in_one(
+            tuple((self._statements[name], len(some)) for (name, _), some in zip(parts, columns, strict=True))
+        )
+        [counts] = await self._connection.fetch(together, *(column for some in columns for column in some))
+        return list(counts)
 
     async def select(self, statement: str, parameters: Parameters) -> list[Row]:
         """Every row of a statement that was put together from named parts."""
@@ -124,6 +153,7 @@ class Transactions:
     pool: Any
     mark: str  # of this store's connections
     statements: Mapping[str, str]
+    pulse: Pulse
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _running: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -147,6 +177,9 @@ class Transactions:
         while self._running:
             self._idle.clear()
             await self._idle.wait()
+        if self.pulse.away is not None:
+            self.pool.terminate()
+            return
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
@@ -160,7 +193,8 @@ class Transactions:
             raise StoreUnavailable(f"the database {self.name} is closed")
         self._running += 1
         try:
-            return await self._tried(once)
+            async with self.pulse.limited():
+                return await self._tried(once)
         except Exception as error:
             told = translate(error, self.name)
             if told is error:
@@ -172,27 +206,32 @@ class Transactions:
 
     async def _tried(self, once: Callable[[], Awaitable[T]]) -> T:
         """Serialization failures, deadlocks and lost connections pass; what is away for longer is told."""
+        try:
+            return await once()
+        except Exception as error:
+            if not is_passing(error):
+                raise
         retrying = AsyncRetrying(
-            retry=retry_if_exception(is_passing), stop=stop_after_attempt(_TRIES), reraise=True,
+            retry=retry_if_exception(is_passing), stop=stop_after_attempt(_TRIES - 1), reraise=True,
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
         )  # fmt: skip
         return await retrying(once)
 
     async def _read(self, work: Work[T]) -> T:
-        async with self.pool.acquire() as connection:
+        async with self._acquired() as connection:
             return await work(PostgresSession(connection, self.statements))
 
     async def _read_whole(self, work: Work[T]) -> T:
-        async with self.pool.acquire() as connection, _rolled_back(connection):
+        async with self._acquired() as connection, self._rolled_back(connection):
             await connection.execute(_BEGIN_READING)
             result = await work(PostgresSession(connection, self.statements))
             await connection.execute("COMMIT")
             return result
 
     async def _write(self, work: Work[T]) -> T:
-        async with self.pool.acquire() as connection:
+        async with self._acquired() as connection:
             mark, number = connection.mark, next(self._numbers)
-            async with _rolled_back(connection):
+            async with self._rolled_back(connection):
                 await connection.execute(_BEGIN.format(connection=mark, number=number))
                 result = await work(PostgresSession(connection, self.statements))
             try:
@@ -221,34 +260,46 @@ class Transactions:
             ) from error
 
     async def _last_commit(self, mark: str) -> int:
-        async with self.pool.acquire() as connection:
+        async with self._acquired() as connection:
             found: int = await connection.fetchval(_LAST_COMMIT, mark)
             return found
 
-
-@asynccontextmanager
-async def _rolled_back(connection: Any) -> AsyncIterator[None]:
-    """Where what is done inside fails, nothing of it stays."""
-    try:
-        yield
-    except BaseException as error:
-        try:
-            if is_gone(error):  # the server rolls back for whom it loses
-                connection.terminate()
-            else:
-                await connection.execute("ROLLBACK", timeout=_CLOSE_TIMEOUT_S)
-        except Exception as fault:
-            if not is_gone(fault):
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Any]:
+        """A connection. Where the database went away meanwhile, nobody waits for what it says of the end."""
+        async with self.pool.acquire(timeout=_ACQUIRE_S) as connection:
+            try:
+                yield connection
+            except BaseException:
+                if self.pulse.away is not None:
+                    with suppress(asyncpg.InterfaceError):  # where the pool knows it already
+                        connection.terminate()
                 raise
-        raise
+
+    @asynccontextmanager
+    async def _rolled_back(self, connection: Any) -> AsyncIterator[None]:
+        """Where what is done inside fails, nothing of it stays."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                if is_gone(error) or self.pulse.away is not None:  # the server rolls back for whom it loses
+                    connection.terminate()
+                else:
+                    await connection.execute("ROLLBACK", timeout=_CLOSE_TIMEOUT_S)
+            except Exception as fault:
+                if not is_gone(fault):
+                    raise
+            raise
 
 
 async def _nothing(connection: Any) -> None:
     """Connections keep no state between units: what `DISCARD` would cost a round trip for is not there."""
 
 
-async def open_transactions(url: str, name: str, statements: Mapping[str, str]) -> Transactions:
-    """Open a pool of connections to a database whose schema is current."""
+async def open_transactions(url: str, name: str, statements: Mapping[str, str], pulse: Pulse) -> Transactions:
+    """Open a pool of connections to a database whose schema is current. What the pool has when the database goes away
+    is not used again."""
     mark, numbers = secrets.token_hex(12), count(1)
 
     async def init(connection: Any) -> None:
@@ -260,4 +311,5 @@ async def open_transactions(url: str, name: str, statements: Mapping[str, str]) 
             url, min_size=0, max_size=_MOST_CONNECTIONS, init=init, reset=_nothing, connection_class=Connection,
             **options(),
         )  # fmt: skip
-    return Transactions(name, pool, mark, statements)
+    pulse.on_away = pool.expire_connections
+    return Transactions(name, pool, mark, statements, pulse)

@@ -10,10 +10,9 @@ from typing import Any
 from taskengine.domain.errors import InvalidRequest, StoreUnavailable
 from taskengine.domain.job import Job
 from taskengine.domain.status import JobState
-from taskengine.ports import Health, JobFilter, StoredTask
+from taskengine.ports import Candidates, Health, JobFilter, StoredTask
 from taskengine.stores import migrate, rows
 from taskengine.stores.base import Units
-from taskengine.stores.rows import Row
 from taskengine.stores.session import Session
 from taskengine.stores.tally import BLOCK
 
@@ -38,22 +37,33 @@ class ReadingUnits(Units):
         values = {"seen_before": seen_before, "published_before": published_before, "limit": limit}
         return [(row[0], row[1], row[2]) for row in await self._read(lambda db: db.all("expired", values))]
 
+    async def unstarted(self, *, before: int, limit: int) -> Sequence[tuple[int, int, str, str]]:
+        """See `ports.JobStore.unstarted`."""
+        found = await self._read(lambda db: db.all("unstarted", {"before": before, "limit": limit}))
+        return [(row[0], row[1], row[2], row[3]) for row in found]
+
     async def held(self) -> Sequence[tuple[int, int, str]]:
         """See `ports.JobStore.held`."""
         return [(row[0], row[1], row[2]) for row in await self._read(lambda db: db.all("held"))]
 
-    async def due(self, now: int, limit: int) -> Sequence[int]:
+    async def due(self, now: int, limit: int, *, scheduled: bool = True) -> Sequence[int]:
         """See `ports.JobStore.due`. A scheduled job with neither a time nor a semaphore is due."""
-        return [row[0] for row in await self._read(lambda db: db.all("due", {"now": now, "limit": limit}))]
+        values = {"now": now, "limit": limit, "scheduled": scheduled}
+        return [row[0] for row in await self._read(lambda db: db.all("due", values))]
 
-    async def next_due(self) -> int | None:
+    async def next_due(self, *, scheduled: bool = True) -> int | None:
         """See `ports.JobStore.next_due`."""
-        at: int | None = await self._read(lambda db: db.value("next_due"))
+        at: int | None = await self._read(lambda db: db.value("next_due", {"scheduled": scheduled}))
         return at
 
     async def gated(self, now: int) -> Sequence[tuple[int, str, str]]:
         """See `ports.JobStore.gated`."""
         return [(row[0], row[1], row[2]) for row in await self._read(lambda db: db.all("gated", (now,)))]
+
+    async def next_gated(self, now: int) -> int | None:
+        """See `ports.JobStore.next_gated`."""
+        at: int | None = await self._read(lambda db: db.value("next_gated", (now,)))
+        return at
 
     async def ready_queues(self) -> Sequence[str]:
         """See `ports.JobStore.ready_queues`."""
@@ -74,6 +84,11 @@ class ReadingUnits(Units):
             raise InvalidRequest(f"order_by: {query.order_by!r} is not one of {', '.join(sorted(_ORDERS))}")
         return await self._read(partial(page_of, query=query))
 
+    async def workspace_user(self, workspace: int) -> Job | None:
+        """See `ports.JobStore.workspace_user`."""
+        row = await self._read(lambda db: db.one("workspace_user", (workspace,)))
+        return None if row is None else rows.job_from(row)
+
     async def tasks(self, job_id: int) -> Sequence[StoredTask]:
         """See `ports.JobStore.tasks`."""
         return await self._read_whole(lambda db: _with_attempts(db, "tasks_of_job", job_id))
@@ -87,9 +102,17 @@ class ReadingUnits(Units):
         """See `ports.JobStore.progress`."""
         return dict(await self._read(lambda db: db.all("progress", (db.array(job_ids),))))
 
+    async def scheduled(self, limit: int, client: str | None = None) -> Sequence[int]:
+        """See `ports.JobStore.scheduled`."""
+        return [row[0] for row in await self._read(lambda db: db.all("scheduled", {"client": client, "limit": limit}))]
+
+    async def candidates(self, heads: int, client: str | None = None) -> Candidates:
+        """See `ports.JobStore.candidates`."""
+        return await self._read_whole(partial(candidates, heads=heads, client=client))
+
     async def positions(self, job_ids: Sequence[int]) -> Mapping[int, int]:
         """See `ports.JobStore.positions`."""
-        return await self._read_whole(partial(_positions, job_ids=job_ids))
+        return dict(await self._read(lambda db: db.all("positions", (db.array(job_ids), BLOCK))))
 
     async def logs(
         self, job_id: int, *, show_all: bool = False, severity: int | None = None, task_id: int | None = None,
@@ -115,17 +138,33 @@ class ReadingUnits(Units):
         value: str | None = await self._read(lambda db: db.value("meta", (name,)))
         return value
 
-    async def events_after(self, event_id: int, *, limit: int) -> Sequence[Mapping[str, Any]]:
+    async def events_after(
+        self, event_id: int, *, limit: int, job_id: int | None = None, client: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
         """See `ports.EventStore.events_after`."""
-        return [
-            rows.event_record(row) for row in await self._read(lambda db: db.all("events_after", (event_id, limit)))
-        ]
+        narrowed = {"events_of_job": job_id, "events_of_client": client}
+        statement, *of = next(((name, of) for name, of in narrowed.items() if of is not None), ("events_after",))
+        found = await self._read(lambda db: db.all(statement, (event_id, limit, *of)))
+        return [rows.event_record(row) for row in found]
+
+    async def last_event(self) -> int:
+        """See `ports.EventStore.last_event`."""
+        return int(await self._read(lambda db: db.value("last_event")) or 0)
 
     async def check(self) -> None:
         """See `ports.JobStore.check`."""
         applied: dict[str, str] = dict(await self._read(lambda db: db.all("migrations")))
         if missing := migrate.missing(migrate.known(self.dialect), applied):
             raise StoreUnavailable(f"the database's schema is not current: {missing[0].name} is missing")
+
+
+async def candidates(db: Session, *, heads: int, client: str | None = None) -> Candidates:
+    """The heads of the queue, and who is in a slot."""
+    found = await (db.all("heads_of_queue", (heads,)) if client is None else db.all("heads_of_client", (client, heads)))
+    queued = [(id_, owner, priority, bool(top)) for id_, owner, priority, top in found]
+    if not queued:
+        return Candidates((), ())
+    return Candidates([(owner, priority, bool(top)) for owner, priority, top in await db.all("jobs_in_slots")], queued)
 
 
 async def page_of(db: Session, query: JobFilter) -> list[Job]:
@@ -139,18 +178,23 @@ async def page_of(db: Session, query: JobFilter) -> list[Job]:
             where.append(f"jobs.id {than} :after_id")
         else:
             where.append(f"({order}, jobs.id) {than} ({db.part(f'cursor_{query.order_by}')})")
-    statement = db.part("jobs_from")
-    if where:
-        statement += f" WHERE {' AND '.join(where)}"
     by = f"jobs.id {way}" if query.order_by == "id" else f"{order} {way}, jobs.id {way}"
-    return [rows.job_from(row) for row in await db.select(f"{statement} ORDER BY {by} LIMIT :limit", values)]
+    page = f"ORDER BY {by} LIMIT :limit"
+    if where:
+        page = f"WHERE {' AND '.join(where)} {page}"
+    if query.search is None:  # the parameters are read of the page's jobs alone, however many were to be sorted
+        page = f"{db.part('page_from')} {page}"
+        statement = f"{db.part('jobs_columns')} FROM ({page}) AS jobs {db.part('with_body')} ORDER BY {by}"
+    else:
+        statement = f"{db.part('jobs_columns')} FROM jobs {db.part('with_body')} {page}"
+    return [rows.job_from(row) for row in await db.select(statement, values)]
 
 
 def _conditions(db: Session, query: JobFilter) -> tuple[list[str], dict[str, Any]]:
     """The named conditions that a query has, and the values of all its parameters."""
     given: dict[str, Any] = {
         "client": query.client, "failed": query.failed, "created_from": query.created_from,
-        "created_to": query.created_to, "search": _pattern(query.search), "persist": query.persist,
+        "created_to": query.created_to, **_search(query.search), "persist": query.persist,
         "workflow": query.workflow, "priority": query.priority, "tag": query.tag,
         "job_ids": None if query.job_ids is None else db.array(query.job_ids),
     }  # fmt: skip
@@ -161,9 +205,14 @@ def _conditions(db: Session, query: JobFilter) -> tuple[list[str], dict[str, Any
     return list(given), given | {"after_id": query.after_id, "limit": query.limit}
 
 
-def _pattern(search: str | None) -> str | None:
+def _search(search: str | None) -> dict[str, str]:
+    """Texts that are plain letters are compared as such, which is faster by far."""
     if search is None:
-        return None
+        return {}
+    return {"search": _pattern(search.lower())} if search.isascii() else {"search_letters": _pattern(search)}
+
+
+def _pattern(search: str) -> str:
     for special in "\\%_":
         search = search.replace(special, f"\\{special}")
     return f"%{search}%"
@@ -175,23 +224,6 @@ async def _with_attempts(db: Session, statement: str, of: int) -> list[StoredTas
     for task_id, *columns in await db.all("attempts_of_tasks", (db.array(row[0] for row in found),)):
         attempts[task_id].append(rows.record(rows.ATTEMPT_FIELDS, tuple(columns)))
     return [StoredTask(rows.task_from(row), attempts[row[0]]) for row in found]
-
-
-async def _positions(db: Session, *, job_ids: Sequence[int]) -> dict[int, int]:
-    """The jobs in blocks before the job's own, and those before it in its block."""
-    wanted = await db.all("queued_places", (db.array(job_ids),))
-    if not wanted:
-        return {}
-    before: dict[Row, int] = {}
-    total = 0
-    for *block, count in await db.all("queued_blocks"):
-        before[tuple(block)] = total
-        total += count
-    return {
-        job_id: before[top, priority, job_id // BLOCK]
-        + await db.value("place_in_block", (top, priority, job_id // BLOCK * BLOCK, job_id))
-        for job_id, top, priority in wanted
-    }
 
 
 async def _health(db: Session, *, client: str | None, lately: int) -> Health:

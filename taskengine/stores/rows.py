@@ -66,13 +66,14 @@ def job_from(row: Row) -> Job:
     (
         id_, client, workflow, digest, state, created_at, updated_at, parameters, arguments, content_id, custom_data,
         endpoints, priority, top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags,
-        rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq,
+        rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of,
     ) = row  # fmt: skip
     return Job(
         id_, client, workflow, digest, JobState(state), created_at, updated_at, load(parameters), load(arguments),
         content_id, load(custom_data), tuple(load(endpoints)), priority, bool(top_of_queue), run_at, semaphore_url,
         tuple(load(awaited)), bool(persist), max_retries, timeout_s, tuple(load(tags)), rerun_of, started_at,
         completed_at, deadline_at, bool(failing), bool(failed), error, None if result is None else load(result), seq,
+        workspace_of,
     )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def job_values(job: Job) -> Row:
         plain(job.content_id), dump(list(job.endpoints)), job.priority, job.top_of_queue, job.run_at,
         job.semaphore_url, dump(list(job.after)), job.persist, job.max_retries, job.timeout_s, dump(list(job.tags)),
         job.rerun_of, job.started_at, job.completed_at, job.deadline_at, job.failing, job.failed, plain(job.error),
-        None if job.result is None else dump(job.result), job.seq,
+        None if job.result is None else dump(job.result), job.seq, job.workspace_of,
     )  # fmt: skip
 
 
@@ -100,11 +101,15 @@ def job_update(job: Job, before: JobState) -> Row:
     )  # fmt: skip
 
 
+def wishes_of(job: Job) -> Row:
+    """What may be changed of a job by hand, to be compared. All else of it never changes."""
+    return tuple(job.endpoints), job.priority, job.top_of_queue, job.run_at, job.semaphore_url, job.persist
+
+
 def job_wishes(job: Job) -> Row:
-    """The values of `update_job_wishes`: what may be changed of a job by hand. All else of it never changes."""
-    return (
-        dump(list(job.endpoints)), job.priority, job.top_of_queue, job.run_at, job.semaphore_url, job.persist, job.id
-    )  # fmt: skip
+    """The values of `update_job_wishes`."""
+    endpoints, *others = wishes_of(job)
+    return dump(list(endpoints)), *others, job.id
 
 
 # -------------------------------------------------------------------------------------------------------- tasks

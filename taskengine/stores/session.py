@@ -38,6 +38,11 @@ class Session(Protocol):
         """Execute a statement for each of the rows; how many rows were changed."""
         ...
 
+    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
+        """Several statements, each for its own rows, none of which reads what another writes: they may go in one piece.
+        How many rows each changed."""
+        ...
+
     async def select(self, statement: str, parameters: Parameters) -> list[Row]:
         """Every row of a statement that was put together from named parts."""
         ...

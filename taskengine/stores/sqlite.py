@@ -16,13 +16,14 @@ from taskengine.stores.clients import ClientUnits
 from taskengine.stores.connect import connect, sqlite_path, translated
 from taskengine.stores.jobs import JobUnits
 from taskengine.stores.reading import ReadingUnits
+from taskengine.stores.recurring import RecurringUnits
 from taskengine.stores.session import Work
 from taskengine.stores.units import Readers, SqliteSession, Writer, start_writer
 
 T = TypeVar("T")
 
 
-class SqliteStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits):
+class SqliteStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, RecurringUnits):
     """`ports.Store` on SQLite: one hop to a thread for each unit of work, however many statements it has."""
 
     dialect = "sqlite"

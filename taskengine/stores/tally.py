@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from taskengine.domain.job import Job
 from taskengine.domain.status import JobState, TaskState
-from taskengine.stores.rows import Row, job_wishes
+from taskengine.stores.rows import Row, wishes_of
 from taskengine.stores.session import Session
 
 BLOCK = 1024  # ids per row of `queued_blocks`
@@ -23,13 +23,13 @@ class Standing:
     state: JobState
     failed: bool
     place: tuple[int, int, int]  # top_of_queue, priority, block
-    wishes: Row  # of `rows.job_wishes`
+    wishes: Row  # what may be changed by hand
 
     @classmethod
     def of(cls, job: Job) -> Standing:
         """As the job is now."""
         place = (int(job.top_of_queue), job.priority, job.id // BLOCK)
-        return cls(job.client, job.state, job.failed, place, job_wishes(job))
+        return cls(job.client, job.state, job.failed, place, wishes_of(job))
 
 
 @dataclass(slots=True)
@@ -84,8 +84,16 @@ class Tally:
 
     async def write(self, session: Session) -> None:
         """Add it all, in one order whoever writes: nobody waits in a circle."""
-        if rows := [(*key, value) for key, value in sorted(self.counters.items()) if value]:
+        if rows := self.counted():
             await session.many("count", rows)
+        await self.write_blocks(session)
+
+    def counted(self) -> list[Row]:
+        """The rows of `count`, in one order whoever writes."""
+        return [(*key, value) for key, value in sorted(self.counters.items()) if value]
+
+    async def write_blocks(self, session: Session) -> None:
+        """Add to the blocks of the queue."""
         if blocks := [(*key, value) for key, value in sorted(self.blocks.items()) if value]:
             await session.many("count_queued", blocks)
             await session.many("forget_empty_blocks", sorted(key for key, value in self.blocks.items() if value < 0))

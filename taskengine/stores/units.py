@@ -59,6 +59,10 @@ class SqliteSession:
         """Execute a statement for each of the rows; how many rows were changed."""
         return self._connection.executemany(self._statements[name], rows).rowcount
 
+    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
+        """Execute the statements, each for its rows; how many rows each changed."""
+        return [await self.many(name, rows) for name, rows in parts]
+
     async def select(self, statement: str, parameters: Parameters) -> list[Row]:
         """Every row of a statement that was put together from named parts."""
         return self._connection.execute(statement, parameters).fetchall()

@@ -7,7 +7,7 @@ good version, and its faults are told until it is mended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -55,8 +55,10 @@ class Catalog:
         directories: Sequence[Path] = (),
         *,
         built_in: Path | None = BUILT_IN,
+        external_queues: Iterable[str] = (),
     ) -> None:
         self._evaluator = evaluator
+        self._external_queues = frozenset(external_queues)
         self._handlers = handlers
         self._directories = [*([built_in / "workflows"] if built_in else []), *directories]
         self._shared_file = built_in / "parameters.yaml" if built_in else None
@@ -96,7 +98,7 @@ class Catalog:
     @property
     def around(self) -> Surroundings:
         """What workflow files are judged against."""
-        return Surroundings(self._evaluator, self._handlers, self._shared)
+        return Surroundings(self._evaluator, self._handlers, self._shared, self._external_queues)
 
     def judge(self, path: Path) -> LoadedWorkflow:
         """A file that need not be in a directory of the catalog. Raises WorkflowError."""

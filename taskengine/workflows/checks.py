@@ -87,6 +87,9 @@ class _Steps:
         place = self._place(set(self._steps), item=False)
         for name, template in as_mapping(self._definition.get("job_callback")).items():
             yield from self._templates(("job_callback", name), template, place)
+        place = self._place(set(), item=False)
+        for name, template in as_mapping(self._definition.get("capture")).items():
+            yield from self._expression(("capture", name), template, place)
         for name, template in as_mapping(self._definition.get("callbacks")).items():
             for message in self._around.evaluator.check(template):
                 yield ("callbacks", name), message
@@ -109,7 +112,7 @@ class _Steps:
 
     def _step(self, path: Path, step: Mapping[str, Any], seen: set[str]) -> Found:
         handler = self._around.handlers.get(str(step.get("handler")))
-        if handler is None and isinstance(step.get("handler"), str):
+        if handler is None and isinstance(step.get("handler"), str) and not self._external(step):
             near = nearest(step["handler"], self._around.handlers)
             yield (*path, "handler"), f"unknown handler {step['handler']!r}{near}"
         before = self._place(seen, item=False, step=str(path[-1]))
@@ -120,6 +123,11 @@ class _Steps:
         yield from self._templates((*path, "with"), step.get("with"), inside)
         if handler is not None:
             yield from _input_faults(path, as_mapping(step.get("with")), handler)
+
+    def _external(self, step: Mapping[str, Any]) -> bool:
+        """Whether others' workers execute the step."""
+        defaults = as_mapping(self._definition.get("defaults"))
+        return step.get("queue", defaults.get("queue")) in self._around.external_queues
 
     def _place(self, seen: set[str], *, item: bool, step: str = "") -> Place:
         return Place(

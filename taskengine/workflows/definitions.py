@@ -40,6 +40,7 @@ class Surroundings:
     evaluator: Evaluator
     handlers: Mapping[str, HandlerSpec]
     shared: SharedParameters = SharedParameters()
+    external_queues: frozenset[str] = frozenset()  # whose workers are others': their handlers are not known here
 
 
 def merged_schema(definition: Mapping[str, Any], shared: SharedParameters) -> dict[str, Any]:

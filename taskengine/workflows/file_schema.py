@@ -95,6 +95,19 @@ def workflow_file_schema() -> dict[str, Any]:
                     "job_body": _TEMPLATE,
                 },
             },
+            "capture": {
+                "type": "object",
+                "description": "Its jobs wait until the last of these clips has ended (continuous: less long).",
+                "required": ["clips"],
+                "additionalProperties": False,
+                "properties": {
+                    "clips": {
+                        "type": "string",
+                        "description": "${{ expression }}: a list of objects with start and end.",
+                    },
+                    "continuous": {"type": ["string", "boolean"], "description": "Whether it may begin before that."},
+                },
+            },
             "job_callback": {"type": "object", "description": "Fields added to the common ones of the job callback."},
             "supported": {"type": "boolean", "description": "false: listed, with its parameters, and refused."},
             "published": {"type": "boolean", "description": "true: unknown parameters are warnings, not faults."},

@@ -118,6 +118,7 @@ def _build(definition: Mapping[str, Any], source: str) -> Workflow:
         on_failure=_steps(as_mapping(definition.get("on_failure")), defaults, callbacks, on_failure=True),
         job_callback=as_mapping(definition.get("job_callback")),
         callbacks={"tasks": "all", **callbacks},
+        capture=definition.get("capture"),
         published=bool(definition.get("published", False)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiormq
@@ -15,7 +16,9 @@ from taskengine.brokers.rabbitmq import RabbitBroker, open_rabbitmq
 from taskengine.domain.errors import BrokerUnavailable, InvalidRequest
 from taskengine.ports import Address, Broker, Consumer, Message, Outgoing
 from tests.support.brokers import bodies, round_trip, take, to
+from tests.support.proxy import FaultProxy, fault_proxy
 from tests.support.rabbitmq import RabbitServer, unique_prefix
+from tests.support.tls import self_signed
 
 WAIT_S = 30
 
@@ -263,3 +266,107 @@ async def test_a_message_of_ten_megabytes_arrives(broker: Broker) -> None:
         await delivery.reject("too large")
     async with broker.consume(Address.DEAD) as dead:
         assert len((await take(dead, 1))[0].message.body) == 10_000_000
+
+
+# ------------------------------------------------------------------------------------------------------- a bad way there
+
+
+@pytest.fixture
+async def behind(rabbitmq: RabbitServer, prefix: str) -> AsyncIterator[tuple[Broker, FaultProxy]]:
+    """A broker, and the proxy between it and its server."""
+    url = rabbitmq.url(prefix)
+    async with fault_proxy(url) as proxy, open_rabbitmq(proxy.through(url), deaf_s=0.5) as opened:
+        yield opened, proxy
+
+
+async def test_cut_and_reset_connections_open_themselves_again(behind: tuple[Broker, FaultProxy]) -> None:
+    """Whatever was confirmed arrives, whatever was not is told."""
+    broker, proxy = behind
+    for number, fault in enumerate((proxy.cut, proxy.reset)):
+        async with broker.consume(Address.TASKS, "work") as consumer:
+            fault()
+            await lost(consumer)
+        await publish_soon(broker, *to(Address.TASKS, str(number), key="work"))
+        async with broker.consume(Address.TASKS, "work") as consumer:
+            (delivery,) = await take(consumer, 1)
+            assert delivery.message.body == str(number).encode()
+            await delivery.ack()
+
+
+async def test_a_black_hole_is_told_to_publishers_and_consumers(
+    behind: tuple[Broker, FaultProxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the time for an answer, not with the heartbeats' end; then all goes on by itself."""
+    for module in ("amqp", "amqp_consumer", "rabbitmq"):
+        monkeypatch.setattr(f"taskengine.brokers.{module}.ANSWER_S", 1.0)
+    broker, proxy = behind
+    async with broker.consume(Address.TASKS, "work") as consumer:
+        proxy.black_hole()
+        told = asyncio.ensure_future(lost(consumer))
+        with pytest.raises(BrokerUnavailable, match="did not answer in time"):
+            await broker.publish(to(Address.TASKS, "swallowed", key="work"))
+        await told
+    proxy.heal()
+    await publish_soon(broker, *to(Address.TASKS, "a", key="work"))
+    async with broker.consume(Address.TASKS, "work", prefetch=2) as consumer:
+        while "a" not in bodies(await take(consumer, 1)):  # what was swallowed may have come through since
+            pass
+
+
+async def test_a_memory_alarm_is_told_at_once_and_passes(rabbitmq: RabbitServer, broker: Broker) -> None:
+    """Publishers are blocked: publishing and the check fail while it lasts, consuming goes on."""
+    await broker.publish(to(Address.TASKS, "before", key="work"))
+    await rabbitmq.control("set_vm_memory_high_watermark", "0.0001")
+    try:
+        with pytest.raises(BrokerUnavailable, match="blocks publishers"):
+            await broker.publish(to(Address.REPORTS, "blocked"))
+        for call in (broker.check(), broker.publish(to(Address.REPORTS, "blocked"))):
+            with pytest.raises(BrokerUnavailable, match="blocks publishers"):
+                await asyncio.wait_for(call, 0.2)
+        assert await broker.waiting("work") == 1
+        async with broker.consume(Address.TASKS, "work") as consumer:
+            assert bodies(await take(consumer, 1)) == ["before"]
+    finally:
+        await rabbitmq.control("set_vm_memory_high_watermark", "0.4")
+    await publish_soon(broker, *to(Address.REPORTS, "after"))
+    await broker.check()
+
+
+async def test_a_consumer_ends_whenever_it_is_cancelled(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library swallows a cancellation that comes together with an answer: the process would never end."""
+    real: Any = aiormq.Channel.basic_consume
+    asked = asyncio.Event()
+
+    async def basic_consume(*given: Any, **named: Any) -> Any:
+        asked.set()
+        return await real(*given, **named)
+
+    async def consume() -> None:
+        async with broker.consume(Address.JOBS, prefetch=8) as consumer:
+            await consumer.batch(1)
+
+    monkeypatch.setattr(aiormq.Channel, "basic_consume", basic_consume)
+    for turns in range(60):
+        asked.clear()
+        consuming = asyncio.create_task(consume())
+        await asyncio.wait_for(asked.wait(), WAIT_S)
+        for _ in range(turns % 12):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turns % 3 / 1000)
+        consuming.cancel()
+        await asyncio.wait([consuming], timeout=WAIT_S)
+        assert consuming.cancelled()
+
+
+async def test_a_connection_over_tls_is_verified(rabbitmq: RabbitServer, prefix: str, tmp_path: Path) -> None:
+    """`amqps://` with the certificate that vouches for the server; without one that does, it is refused."""
+    (tmp_path / "server.pem").write_bytes(self_signed("127.0.0.1").pem)
+    port = await rabbitmq.listen_with_tls(tmp_path / "server.pem")
+    url = f"amqps://guest:guest@127.0.0.1:{port}/?prefix={prefix}"
+    async with open_broker(f"{url}&cafile={tmp_path}/server.pem") as broker:
+        await broker.publish(to(Address.TASKS, "sealed", key="work"))
+        async with broker.consume(Address.TASKS, "work") as consumer:
+            assert bodies(await take(consumer, 1)) == ["sealed"]
+    with pytest.raises(BrokerUnavailable, match=r"(?i)certificate"):
+        async with open_broker(url):
+            pass

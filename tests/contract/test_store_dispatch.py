@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from taskengine.domain.job import Changes, Snapshot
 from taskengine.domain.status import JobState, TaskState
-from taskengine.ports import Candidates, Store
+from taskengine.ports import Candidates, DispatchPlan, Store
 from tests.support.clock import START
 from tests.support.stores import a_job, a_task, add_jobs, add_ready, move_job, move_task, submit, token_maker
 
@@ -134,3 +134,111 @@ async def test_queues_with_ready_tasks(store: Store) -> None:
     assert await store.ready_queues() == ["a", "b"]
     await store.dispatch("a", window=8, now=START, tokens=token_maker())
     assert await store.ready_queues() == ["b"]
+
+
+# ------------------------------------------------------------------------------- decided and handed out at one time
+
+
+def plan(*, window: int = 8, token: Callable[[], str] | None = None) -> DispatchPlan:
+    """The same window for every queue."""
+    return DispatchPlan(lambda _queue: window, START + 5, token or token_maker())
+
+
+def free_second(snapshot: Snapshot) -> Changes:
+    """The job's first task has ended, and its second is ready."""
+    first, second = snapshot.tasks
+    changes = move_task(snapshot, 0, TaskState.RUNNING)
+    first.move(TaskState.COMPLETED)
+    first.ended_at, first.token = START, None
+    assert second.id is not None
+    changes.tasks[second.id] = (second, second.state)
+    second.move(TaskState.READY)
+    return changes
+
+
+async def add_chains(store: Store, priorities: Sequence[int]) -> list[int]:
+    """Started jobs of two steps, the first of which is dispatched; their ids."""
+    [ids, _] = await store.allocate(jobs=len(priorities))
+    await submit(
+        store,
+        *(
+            Changes(
+                a_job(job_id, state=JobState.STARTED, priority=priority),
+                new_tasks=[
+                    a_task(job_id, "a", state=TaskState.DISPATCHED, token=f"a{job_id}", priority=priority),
+                    a_task(job_id, "b", priority=priority),
+                ],
+            )
+            for job_id, priority in zip(ids, priorities, strict=True)
+        ),
+    )
+    return list(ids)
+
+
+async def test_a_decision_hands_out_what_it_frees(store: Store) -> None:
+    """With its attempt and token, in the same transaction; counters say so."""
+    [job_id] = await add_chains(store, [5])
+    advanced = await store.advance([job_id], free_second, plan(window=1, token=lambda: "fresh"))
+    [sent] = advanced.dispatched
+    assert (sent.task.state, sent.task.attempt, sent.task.token) == (TaskState.DISPATCHED, 1, "fresh")
+    assert (sent.task.dispatched_at, sent.client, sent.workflow) == (START + 5, "demo", "test")
+    first, second = await store.tasks(job_id)
+    assert (first.task.state, second.task) == (TaskState.COMPLETED, sent.task)
+    assert (await store.health()).queues["work"]["pending"] == 1
+    assert [one[1] for one in await store.held()] == [sent.task.id]
+
+
+async def test_what_a_decision_frees_waits_behind_what_is_before_it(store: Store) -> None:
+    """Strict priority, then first in first out, over all that is ready."""
+    [urgent] = await add_ready(store, priority=1)
+    ids = await add_chains(store, [5, 5, 5])
+    [late] = await add_ready(store, priority=5)
+    advanced = await store.advance(ids, free_second, plan(window=3))
+    assert {one.task.job_id for one in advanced.dispatched} == {urgent, *ids[:2]}
+    again = await store.dispatch("work", window=5, now=START, tokens=token_maker())
+    assert [one.task.job_id for one in again] == [ids[2], late]
+
+
+async def test_room_that_a_decision_makes_is_filled(store: Store) -> None:
+    """A task that ended and freed nothing makes room for another job's."""
+    [chain] = await add_chains(store, [5])
+    [waiting] = await add_ready(store)
+    assert await store.dispatch("work", window=1, now=START, tokens=token_maker()) == []
+
+    def run(snapshot: Snapshot) -> Changes:
+        return move_task(snapshot, 0, TaskState.RUNNING, worker_id="w", worker="box")
+
+    advanced = await store.advance([chain], run, plan(window=1))
+    assert [one.task.job_id for one in advanced.dispatched] == [waiting]
+
+
+async def test_new_tasks_of_a_decision_are_handed_out_with_their_ids(store: Store) -> None:
+    """A fan-out that a decision makes is stored as dispatched."""
+    [job_id] = await add_jobs(store, 1)
+
+    def fan_out(snapshot: Snapshot) -> Changes:
+        return Changes(
+            snapshot.job, snapshot.job.state, job_changed=False,
+            new_tasks=[a_task(job_id, "each", state=TaskState.READY, index=index) for index in range(3)],
+        )  # fmt: skip
+
+    advanced = await store.advance([job_id], fan_out, plan(window=2))
+    stored = {one.task.id: one.task.state for one in await store.tasks(job_id)}
+    assert [stored[one.task.id] for one in advanced.dispatched] == [TaskState.DISPATCHED] * 2
+    assert sorted(stored.values()) == [TaskState.DISPATCHED, TaskState.DISPATCHED, TaskState.READY]
+
+
+async def test_concurrent_decisions_keep_one_window(store: Store) -> None:
+    """However many decide at one time, no more is out than the window, and nothing goes out twice."""
+    ids = await add_chains(store, [5] * 30)
+    tokens = token_maker()
+    advanced, dispatched = await asyncio.gather(
+        asyncio.gather(
+            *(store.advance(ids[n : n + 3], free_second, plan(window=7, token=tokens)) for n in range(0, 30, 3))
+        ),
+        asyncio.gather(*(store.dispatch("work", window=7, now=START, tokens=tokens) for _ in range(5))),
+    )
+    sent = [one.task.id for some in (*(each.dispatched for each in advanced), *dispatched) for one in some]
+    assert sorted(one[1] for one in await store.held()) == sorted(task_id for task_id in sent if task_id is not None)
+    assert len(sent) == len(set(sent)) <= 7
+    assert len(await store.dispatch("work", window=30, now=START, tokens=tokens)) == 30 - len(sent)

@@ -43,7 +43,7 @@ async def test_a_job_comes_back_as_it_was_stored(store: Store) -> None:
         1, state=JobState.SCHEDULED, parameters=ODD, arguments={"a": [ODD]}, custom_data=ODD, content_id="film",
         endpoints=("http://one/", "http://two/"), priority=3, top_of_queue=True, run_at=START + 5,
         semaphore_url="http://gate/", after=(7, 8), persist=True, max_retries=2, timeout_s=1.5, tags=("a", "b"),
-        rerun_of=9, started_at=START, deadline_at=START + 9, failing=True, error="no \udcff name", seq=4,
+        rerun_of=9, started_at=START, deadline_at=START + 9, failing=True, error="no \udcff name", seq=4, workspace_of=8,
     )  # fmt: skip
     await submit(store, Changes(job))
     assert await store.job(1) == dataclasses.replace(job, error="no ? name")
@@ -380,3 +380,20 @@ async def test_meta_values_and_duties(store: Store) -> None:
     assert await store.claim_duty("reaper", now=START + 1000, every_ms=1000)
     assert await store.claim_duty("cleaner", now=START, every_ms=1000)
     assert await store.claim_duty("reaper", now=START - 50_000, every_ms=1000), "a clock that was set back"
+
+
+async def test_a_job_takes_the_place_of_another_in_one_write(store: Store) -> None:
+    """Both are there afterwards, or, where the decision about the old one fails, neither."""
+    await store.submit([NewJob(Changes(a_job(1)))], START)
+
+    def fails(snapshot: Snapshot) -> Changes:
+        raise LookupError(str(snapshot.job.id))
+
+    with pytest.raises(LookupError):
+        await store.replace(1, fails, Changes(a_job(2)))
+    assert await store.job(2) is None
+    await store.replace(1, lambda old: move_job(old, JobState.BROKEN), Changes(a_job(2), logs=[log("new")]))
+    old, new = await store.job(1), await store.job(2)
+    assert old is not None
+    assert new is not None
+    assert (old.state, [row["message"] for row in await store.logs(2)]) == (JobState.BROKEN, ["new"])

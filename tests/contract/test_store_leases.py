@@ -99,6 +99,17 @@ async def test_dispatched_tasks_expire_until_they_are_published(store: Store) ->
     assert stored.task.published
 
 
+async def test_what_was_dispatched_and_has_not_started_is_told(store: Store) -> None:
+    """With its queue; neither what runs, nor what a worker has named since, nor what is new."""
+    _, out, at_hand = await dispatched(store, 3, running=1)
+    await store.heartbeat(WORKER, [named(at_hand)], START + 500)
+    found = await store.unstarted(before=START + 1, limit=10)
+    assert found == [(out.task.job_id, out.task.id, out.task.token, "work")]
+    assert await store.unstarted(before=START, limit=10) == []
+    assert len(await store.unstarted(before=START + 501, limit=10)) == 2
+    assert len(await store.unstarted(before=START + 501, limit=1)) == 1
+
+
 async def test_every_held_task_is_told(store: Store) -> None:
     """Dispatched and running ones, which an embedded restart voids."""
     sent = await dispatched(store, 3, running=1)

@@ -47,6 +47,27 @@ async def a_few(store: Store) -> None:
     )
 
 
+async def test_the_next_gate_is_the_first_whose_time_comes(store: Store) -> None:
+    """Of scheduled jobs with a semaphore alone."""
+    gated: dict[str, Any] = {"state": JobState.SCHEDULED, "semaphore_url": "http://gate/"}
+    assert await store.next_gated(START) is None
+    await submit(store, Changes(a_job(1, **gated)), Changes(a_job(2, run_at=START + 3, **gated)))
+    await submit(
+        store,
+        Changes(a_job(3, run_at=START + 2, **gated)),
+        Changes(a_job(4, run_at=START + 1, **{**gated, "semaphore_url": None})),
+    )
+    assert [await store.next_gated(START + after) for after in (0, 1, 2, 3)] == [START + 2, START + 2, START + 3, None]
+
+
+async def test_a_workspace_is_for_the_latest_job_that_works_in_it(store: Store) -> None:
+    """Its own job where there is no other; also when that is gone."""
+    await submit(store, Changes(a_job(1)), Changes(a_job(2)), Changes(a_job(3, workspace_of=1)))
+    await submit(store, Changes(a_job(4, workspace_of=1)), Changes(a_job(5, workspace_of=9)))
+    users = [await store.workspace_user(workspace) for workspace in (1, 2, 3, 9, 7)]
+    assert [user and user.id for user in users] == [4, 2, 3, 5, None]
+
+
 @pytest.mark.parametrize(("conditions", "expected"), [
     ({}, [5, 4, 3, 2, 1]),
     ({"ascending": True}, [1, 2, 3, 4, 5]),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import encode_basic_auth
 
 from tests.support.api import ADMIN_KEY, World, api_world
 
@@ -35,6 +36,36 @@ async def test_the_key_has_several_names(world: World, name: str) -> None:
     """The aliases, in any case."""
     reply = await world.call("GET", "/jobs", by=None, headers={"Client": "demo", name: ADMIN_KEY})
     assert reply.status == 200
+
+
+async def test_http_basic_names_client_and_key(world: World) -> None:
+    """For Prometheus and KEDA, which send nothing else: with the rights of the client, and no others."""
+    eye = await world.add_client("eye", "viewer")
+    basic = {"Authorization": encode_basic_auth(eye, world.keys[eye])}
+    assert (await world.call("GET", "/health", by=None, headers=basic)).status == 200
+    body = {"job": {"workflow": "chain"}, "parameters": {"content_id": "c"}}
+    assert (await world.call("POST", "/job", body, by=None, headers=basic)).status == 403
+
+
+async def test_the_headers_of_a_client_count_before_http_basic(world: World) -> None:
+    """A proxy in front may use Authorization for itself; halves of two credentials are never put together."""
+    proxy = {"Authorization": encode_basic_auth("proxy", "its password")}
+    assert (await world.call("GET", "/jobs", headers=proxy)).status == 200
+    right = {"Authorization": encode_basic_auth("demo", ADMIN_KEY)}
+    assert (await world.call("GET", "/jobs", by=None, headers={**right, "client": "demo"})).status == 401
+    assert (await world.call("GET", "/jobs", by=None, headers={**right, "api-key": "x"})).status == 401
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Basic", "Basic !", "Basic ZGVtbw==", "Basic /////w==", f"Bearer {ADMIN_KEY}", encode_basic_auth("demo", "x"),
+     encode_basic_auth("demo", ""), encode_basic_auth("", ADMIN_KEY)],
+)  # fmt: skip
+async def test_credentials_that_cannot_be_read_are_wrong_ones(world: World, value: str) -> None:
+    """401, in the same words."""
+    reply = await world.call("GET", "/jobs", by=None, headers={"Authorization": value})
+    missing = await world.call("GET", "/jobs", by=None)
+    assert (reply.status, reply.body) == (401, missing.body)
 
 
 async def test_an_unknown_client_is_refused_in_the_words_of_a_wrong_key(world: World) -> None:

@@ -111,7 +111,36 @@ async def test_the_dashboard_lists_jobs_in_the_order_in_which_they_will_run(worl
     assert "parameters" not in body["queued"][0]
     assert (body["max_jobs"], body["priority_slots"], body["version"]) == (2, 0, "1.2.3")
     assert body["totals"] == {"started": 1, "queued": 3, "scheduled": 2}
-    assert len((await world.call("GET", "/dashboard?limit=1")).body["queued"]) == 1
+    cut = (await world.call("GET", "/dashboard?limit=1")).body
+    assert {name: [job["id"] for job in cut[name]] for name in shown} == {
+        "started": [running], "queued": [top], "scheduled": [soon],
+    }  # fmt: skip
+    assert cut["totals"] == body["totals"]
+
+
+async def test_the_queue_is_shown_in_the_order_of_the_fair_share(world: World) -> None:
+    """One client's many jobs do not stand before another's one; positions say the same, also to who sees one client's."""
+    await world.add_client("many")
+    await world.add_client("heavy", weight=2)
+    many = [await world.submit(by="many") for _ in range(4)]
+    heavy = [await world.submit(by="heavy") for _ in range(3)]
+    await world.tell(await world.submit(by="many"), Run.start)
+    order = [heavy[0], heavy[1], many[0], heavy[2], *many[1:]]
+    queued = (await world.call("GET", "/dashboard")).body["queued"]
+    assert [(job["id"], job["position"]) for job in queued] == [(job_id, n) for n, job_id in enumerate(order, 1)]
+    own = (await world.call("GET", "/dashboard?limit=2", by="many")).body["queued"]
+    assert [(job["id"], job["position"]) for job in own] == [(many[0], 3), (many[1], 5)]
+    assert (await world.call("GET", f"/jobs/{heavy[2]}", by="heavy")).body["position"] == 4
+
+
+async def test_positions_go_on_beyond_what_the_fair_share_is_worked_out_for(world: World) -> None:
+    """A client with many jobs, another with one, which starts second: all others keep their order, without gaps."""
+    await world.add_client("many")
+    many = [await world.submit(by="many") for _ in range(120)]
+    other = await world.submit()
+    assert (await world.call("GET", f"/jobs/{other}")).body["position"] == 2
+    page = (await world.call("GET", "/jobs?client=many&limit=5")).body
+    assert [(job["id"], job["position"]) for job in page] == [(many[-n], 122 - n) for n in range(1, 6)]
 
 
 async def test_the_recurring_duties_are_listed(world: World) -> None:

@@ -195,6 +195,7 @@ async def test_one_bad_report_does_not_stop_the_others(world: Bench) -> None:
     bad = encode(wire(event="failed", error={"kind": "internal", "message": "x", "exit_code": "one"}))
     await world.engine.broker.publish([Outgoing(Address.REPORTS, Message(bad))])
     assert not (await world.ended(await world.submit("chain"))).failed
+    assert world.judge.faults.pop().startswith("reports.reports[0]")  # the schema sees it too
 
 
 async def test_a_job_that_cannot_be_decided_does_not_hold_up_the_others(
@@ -224,7 +225,7 @@ async def test_a_wake_up_that_was_lost_is_made_up_for(
     """Where nothing follows a commit (its answer was lost, its caller went away), the sweeps go on with the job."""
     over = asyncio.Event()
 
-    async def listen(_: effects.Effects, written: Iterable[Changes]) -> None:
+    async def listen(_: effects.Effects, written: Iterable[Changes], **_how: bool) -> None:
         if any(changes.job.ended for changes in written):
             over.set()
 

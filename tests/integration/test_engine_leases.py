@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -19,7 +20,7 @@ from taskengine.domain.messages import (
     WorkerMessage,
 )
 from taskengine.engine.effects import Effects
-from taskengine.engine.reaper import Reaper
+from taskengine.engine.reaper import Hearing, Reaper
 from taskengine.engine.rules import Decisions
 from taskengine.ports import Address, Broker, JobStore, Message, Outgoing
 from tests.support.clock import MovedClock
@@ -104,7 +105,14 @@ class Watch:
         store, broker = cast(JobStore, self.ledger), cast(Broker, None)
         decisions, effects = cast(Decisions, None), cast(Effects, None)
         self.reaper = Reaper(
-            store, broker, decisions, effects, self.clock, heartbeat_s=5, missed=3, listening=lambda: self.hears
+            store,
+            broker,
+            decisions,
+            effects,
+            self.clock,
+            heartbeat_s=5,
+            missed=3,
+            hearing=lambda: Hearing(self.hears, self.clock.now()),
         )
 
     async def judges(self) -> bool:
@@ -125,6 +133,15 @@ async def test_silence_counts_only_while_the_engine_listened_for_a_whole_lease()
     assert not await watch.judges()
     await watch.listen(3)
     assert await watch.judges()
+
+
+async def test_lost_leases_are_looked_for_twice_in_a_heartbeat() -> None:
+    """What is lost waits for half a heartbeat beyond its lease: 17.5 s with the default one."""
+    watch = Watch()
+    running = asyncio.create_task(watch.reaper.run())
+    await watch.clock.advance(15)
+    assert [at > 0 for at in watch.ledger.seen_before] == [False] * 6 + [True]
+    running.cancel()
 
 
 async def test_an_outage_shorter_than_a_lease_does_not_count_either() -> None:

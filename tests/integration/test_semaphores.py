@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import aiohttp
@@ -27,3 +28,34 @@ async def test_a_semaphore_is_asked_at_once_and_then_at_each_interval(tmp_path: 
             assert answer.status == 200
         assert not (await world.ended(job_id)).failed
         assert len(gate.received) == 2
+
+
+async def test_a_semaphore_that_hangs_keeps_no_other_job_waiting(tmp_path: Path) -> None:
+    """Neither those that were asked with it nor those that come while it is being asked."""
+    async with (
+        CallbackReceiver() as dead,
+        CallbackReceiver() as gate,
+        CallbackReceiver() as receiver,
+        bench(settings_for(tmp_path), receiver) as world,
+    ):
+        hangs = dead.script("/", dead.hang)
+        stuck = [await world.submit("chain", quiet=True, semaphore_url=hangs) for _ in range(60)]
+        first = await world.submit("chain", semaphore_url=gate.url)
+        await dead.wait_for(lambda: dead.working > 0)
+        second = await world.submit("chain", semaphore_url=gate.url)
+        for job_id in (second, first):
+            assert not (await world.ended(job_id, 5)).failed
+        assert {(await world.job(job_id)).state for job_id in stuck} == {JobState.SCHEDULED}
+
+
+async def test_a_semaphore_is_asked_when_the_time_has_come(tmp_path: Path) -> None:
+    """At once, however long the interval is; not before."""
+    async with (
+        CallbackReceiver() as gate,
+        CallbackReceiver() as receiver,
+        bench(settings_for(tmp_path), receiver) as world,
+    ):
+        run_at = round(time.time() * 1000) + 500
+        job = await world.ended(await world.submit("chain", run_at=run_at, semaphore_url=gate.url))
+        assert job.started_at is not None
+        assert 0 <= job.started_at - run_at < 1000

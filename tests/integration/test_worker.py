@@ -95,6 +95,22 @@ async def test_odd_progress_and_log_entries_do_not_silence_the_worker(tmp_path: 
         assert max(talk.sizes) <= MAX_MESSAGE_BYTES
 
 
+async def test_a_worker_beats_as_often_as_its_tasks_ask(tmp_path: Path) -> None:
+    """Its own setting is a minute; while it is at a task that asks for a tenth of a second, it sends that often."""
+    release = asyncio.Event()
+
+    async def work(context: TaskContext) -> dict[str, Any]:
+        await release.wait()
+        return {}
+
+    async with pool(tmp_path, {"work": work}, heartbeat_s=60.0) as talk:
+        token = await talk.send("work")
+        await talk.until(lambda: sum(token in {one.token for one in said.running} for said in talk.messages) >= 5)
+        assert talk.events(token) == ["started"]
+        release.set()
+        await talk.end_of(token)
+
+
 async def test_a_cancel_may_come_before_its_task(tmp_path: Path) -> None:
     """The task is not run and nothing is said of it."""
     ran: list[str] = []

@@ -150,7 +150,7 @@ async def storm(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> A
     chance = Chance(seed)
 
     @asynccontextmanager
-    async def faulty_store(url: str, clock: Clock) -> AsyncIterator[Store]:
+    async def faulty_store(url: str, clock: Clock, *_: object) -> AsyncIterator[Store]:
         async with open_store(url, clock) as store:
             yield cast(Store, FaultyStore(store, chance))
 

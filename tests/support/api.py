@@ -14,19 +14,24 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from taskengine.api import ApiRunner, Schedule, Services, create_app
+from taskengine.api import ApiRunner, HttpLimits, Schedule, Services, create_app
 from taskengine.brokers import open_broker
 from taskengine.domain.errors import BrokerUnavailable, StoreUnavailable
 from taskengine.domain.execution import Run
 from taskengine.engine.directory import Directory
+from taskengine.engine.duties import Duties
 from taskengine.engine.effects import Effects
 from taskengine.engine.jobs import Jobs
 from taskengine.engine.judging import Offer
 from taskengine.engine.progress import ProgressBook
+from taskengine.engine.rates import Rates
+from taskengine.engine.recurring import RecurringJobs
+from taskengine.engine.rerunning import Kept
 from taskengine.engine.rules import Decisions
 from taskengine.engine.settings_book import SettingsBook
 from taskengine.engine.signals import Signals
 from taskengine.engine.tenants import Tenants
+from taskengine.engine.why import Why
 from taskengine.handlers import HANDLERS
 from taskengine.net import judge_url
 from taskengine.ports import Broker, Store
@@ -54,6 +59,14 @@ def shared_catalog() -> Catalog:
         folder = write_workflows(Path(made))
         (folder / "sealed.yaml").write_text(SEALED)
         return Catalog(CelEvaluator(), HANDLERS, [folder])
+
+
+class NoFiles:
+    """Workspaces that nothing was ever put into."""
+
+    async def missing(self, urls: Sequence[str]) -> Sequence[str]:
+        """All of them."""
+        return urls
 
 
 def fail(run: Run) -> None:
@@ -149,14 +162,15 @@ class ApiServer(TestServer):
     """The server as it is outside of tests."""
 
     async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
-        return ApiRunner(self.app)
+        return ApiRunner(self.app, HttpLimits())
 
 
 @asynccontextmanager
-async def api_world(tmp_path: Path, **changes: Any) -> AsyncIterator[World]:
-    """The API, served; `changes` replace fields of its services."""
+async def api_world(tmp_path: Path, *, workflows: Path | None = None, **changes: Any) -> AsyncIterator[World]:
+    """The API, served, with the workflows of a folder of its own or of all tests; `changes` replace fields of its
+    services."""
     clock, signals, evaluator = MovedClock(), Signals(), CelEvaluator()
-    catalog = shared_catalog()
+    catalog = Catalog(CelEvaluator(), HANDLERS, [workflows]) if workflows else shared_catalog()
     async with (
         open_store(f"sqlite:///{tmp_path}/test.db", clock) as real_store,
         open_broker("memory://") as real_broker,
@@ -181,7 +195,17 @@ def _services(
     progress = ProgressBook(typed_store, clock)
     offer = Offer("local", {"local": ["output_root", "source_root"]}, ["H264"])
     jobs = Jobs(
-        typed_store, catalog, evaluator, decisions, effects, progress, book, clock, lambda _, url: judge_url(url), offer
+        typed_store,
+        catalog,
+        evaluator,
+        decisions,
+        effects,
+        progress,
+        book,
+        clock,
+        lambda _, url: judge_url(url),
+        offer,
+        Kept(NoFiles(), 3600),
     )
     directory.on_change(signals.admission.set)
 
@@ -192,6 +216,10 @@ def _services(
         return (Schedule("clean_up", "Janitor", 3600, "ended jobs"), Schedule("off", "None", 1, "", active=False))
 
     services = Services(
+        duties=Duties(typed_store, directory, clock),
+        recurring=RecurringJobs(typed_store, clock),
+        why=Why(typed_store, book, clock, lambda _: None, lambda: True),
+        rates=Rates(clock),
         jobs=jobs,
         tenants=Tenants(typed_store, clock, directory),
         settings=book,

@@ -13,6 +13,7 @@ from taskengine.domain.job import Job
 from taskengine.domain.tenants import Caller, Role
 from taskengine.engine.jobs import Submission
 from taskengine.settings import Settings, load_settings
+from tests.support.judged import Judge, judging
 from tests.support.receiver import CallbackReceiver
 
 ADMIN = Caller("demo", Role.ADMIN)
@@ -44,6 +45,10 @@ WORKFLOWS: Mapping[str, str] = {
         on_failure:
           tidy: {handler: debug.noop}
     """,
+    "shell": """
+        steps:
+          run: {handler: debug.shell, with: {command: "${{ string(parameters.x) }}"}}
+    """,
     "sleeps": """
         steps:
           nap: {handler: debug.sleep, with: {seconds: "${{ double(parameters.x) }}"}}
@@ -53,11 +58,11 @@ WORKFLOWS: Mapping[str, str] = {
 
 
 def write_workflows(folder: Path, workflows: Mapping[str, str] = WORKFLOWS) -> Path:
-    """Workflow files with one parameter, x."""
+    """Workflow files; those that name no parameters have one, x."""
     folder.mkdir(exist_ok=True)
     for name, text in workflows.items():
-        head = f"name: {name}\nparameters: {{type: object, properties: {{x: {{default: 0}}}}}}\n"
-        (folder / f"{name}.yaml").write_text(head + dedent(text))
+        own = "" if "parameters:\n" in text else "parameters: {type: object, properties: {x: {default: 0}}}\n"
+        (folder / f"{name}.yaml").write_text(f"name: {name}\n{own}{dedent(text)}")
     return folder
 
 
@@ -78,8 +83,8 @@ def settings_for(tmp_path: Path, **flags: Any) -> Settings:
 class Bench:
     """A running engine and the endpoint that hears of its jobs."""
 
-    def __init__(self, running: Engine, receiver: CallbackReceiver) -> None:
-        self.engine, self.receiver = running, receiver
+    def __init__(self, running: Engine, receiver: CallbackReceiver, judge: Judge) -> None:
+        self.engine, self.receiver, self.judge = running, receiver, judge
 
     async def submit(self, workflow: str, x: Any = 0, *, quiet: bool = False, **fields: Any) -> int:
         """Submit a job that reports to the receiver; its id."""
@@ -115,6 +120,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(settings: Settings, receiver: CallbackReceiver, **how: bool) -> AsyncIterator[Bench]:
-    """Run an engine with a receiver of callbacks beside it."""
-    async with engine(settings, **{"http": False, **how}) as running:
-        yield Bench(running, receiver)
+    """Run an engine with a receiver of callbacks beside it; what it publishes keeps to the published schemas."""
+    with judging() as judge:
+        async with engine(settings, **{"http": False, **how}) as running:
+            yield Bench(running, receiver, judge)

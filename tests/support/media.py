@@ -146,6 +146,7 @@ class Studio:
     contexts: list[MediaContext] = field(default_factory=list)
     jobs: int = 0
     shared: bool = False  # whether both roots are one
+    manifest_style: str = "plain"  # of the client
 
     @property
     def roots(self) -> Mapping[str, Path]:
@@ -180,12 +181,16 @@ class Studio:
         return context
 
     async def stream(self, **parameters: Any) -> dict[str, Any]:
-        """Run `vodstream`; its job callback's fields. Raises what the failing task raised, after the clean-up."""
+        """Run `vodstream` over the source folder."""
+        return await self.run("vodstream", **{"source_folder": "film", **parameters})
+
+    async def run(self, workflow: str, **parameters: Any) -> dict[str, Any]:
+        """Run a workflow; its job callback's fields. Raises what the failing task raised, after the clean-up."""
         self.jobs += 1
         catalog = await asyncio.to_thread(Catalog, CelEvaluator(), load_handlers())
-        loaded = catalog.get("vodstream", "acme")
+        loaded = catalog.get(workflow, "acme")
         assert loaded is not None, catalog.faults
-        given = {"content_id": "film", "source_folder": "film", **parameters}
+        given = {"content_id": "film", **parameters}
         checked = loaded.parameters.check(given, strict=True)
         if checked.faults:
             raise InvalidRequest(str(checked.faults), checked.faults)
@@ -225,7 +230,7 @@ class _Run:
 
     def _scope(self) -> dict[str, Any]:
         job = {"id": self.job_id, "client": "acme", "workflow": "vodstream", "priority": 5, "created_at": 0}
-        client = {"default_storage": "local"}
+        client = {"default_storage": "local", "manifest_style": self.studio.manifest_style}
         return {"parameters": self.arguments, "steps": self.steps, "job": job, "client": client}
 
     async def _step(self, step: Step) -> None:

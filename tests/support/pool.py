@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from taskengine.engine.worker import Worker
 from taskengine.ports import Address, Broker, Message, Outgoing, ProcessRunner, Storage, TaskContext, Tools, Workspace
 from taskengine.process import SubprocessRunner
 from taskengine.storage.scratch import scratch_dir
+from tests.support.judged import faults
 
 Work = Callable[[TaskContext], Awaitable[Any]]
 
@@ -62,6 +64,7 @@ class Pool:
         self.broker, self.worker = broker, worker
         self.messages: list[WorkerMessage] = []
         self.sizes: list[int] = []
+        self.faults: list[str] = []  # what the published schema has against the worker's messages
         self._heard = asyncio.Condition()
         self._ids = itertools.count(1)
 
@@ -112,6 +115,7 @@ class Pool:
             while deliveries := await consumer.batch(100):
                 for delivery in deliveries:
                     self.sizes.append(len(delivery.message.body))
+                    self.faults += faults("reports", json.loads(delivery.message.body))
                     self.messages.append(WorkerMessage.from_json(delivery.message.body))
                     await delivery.ack()
                 async with self._heard:
@@ -134,3 +138,4 @@ async def pool(scratch: Path, works: Mapping[str, Work], *, slots: int = 1, **ho
         worker.drain()
         await asyncio.wait([working])
         listening.cancel()
+        assert not talk.faults, talk.faults[:5]

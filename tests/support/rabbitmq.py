@@ -11,7 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +103,14 @@ class RabbitServer:
         assert process.returncode == 0, output.decode()
         return output.decode()
 
+    async def listen_with_tls(self, certificate: Path) -> int:
+        """Listen with TLS too, with a file of key and certificate; the port."""
+        port, file = free_port(), str(certificate)
+        options = f'[{{certfile, "{file}"}}, {{keyfile, "{file}"}}]'
+        listener = f'{{"127.0.0.1", {port}, inet}}'
+        await self.control("eval", f"ok = rabbit_networking:start_ssl_listener({listener}, {options}, 1).")
+        return port
+
     def _listens(self) -> bool:
         with socket.socket() as probe:
             probe.settimeout(1)
@@ -134,14 +142,22 @@ def unique_prefix() -> str:
     return f"t{uuid.uuid4().hex[:12]}"
 
 
-@pytest.fixture(scope="session")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """A private RabbitMQ, one for the whole run."""
+@contextmanager
+def running_rabbitmq(root: Path) -> Iterator[RabbitServer]:
+    """A private RabbitMQ with its files in a directory of its own, gone at the end."""
     missing = not _SERVER.exists() or shutil.which("epmd") is None
     require_service("RabbitMQ", "it is not installed: apt-get install rabbitmq-server" if missing else None)
-    server = RabbitServer(tmp_path_factory.mktemp("rabbitmq"))
+    root.mkdir(parents=True, exist_ok=True)
+    server = RabbitServer(root)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """A private RabbitMQ, one for the whole run."""
+    with running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server

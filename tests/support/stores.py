@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from taskengine.domain.errors import StoreUnavailable
 from taskengine.domain.job import Callback, Changes, Event, Job, LogEntry, Snapshot, Task
 from taskengine.domain.status import TASK_ENDED, JobState, TaskState
 from taskengine.ports import Clock, Known, NewJob, Store
@@ -124,6 +126,13 @@ def log(message: str, *, task: Task | None = None, severity: int = 1, visible: b
     return LogEntry(severity, "controller", message, START, task, visible)
 
 
+def count_up(snapshot: Snapshot) -> Changes:
+    """One more event of the job."""
+    snapshot.job.seq += 1
+    seq = snapshot.job.seq
+    return Changes(snapshot.job, snapshot.job.state, events=[an_event(seq=seq)], logs=[log(str(seq))])
+
+
 def move_task(snapshot: Snapshot, which: int, state: TaskState, /, **fields: Any) -> Changes:
     """A decision that moves one task of the job."""
     task = snapshot.tasks[which]
@@ -153,3 +162,13 @@ def move_job(snapshot: Snapshot, state: JobState, /, **fields: Any) -> Changes:
 def states(tasks: Iterable[Task]) -> list[str]:
     """Their states in order."""
     return [task.state.value for task in tasks]
+
+
+async def until_back(store: Store) -> None:
+    """Wait until calls are answered."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await store.check()
+            except StoreUnavailable:
+                await asyncio.sleep(0.1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskengine.domain.errors import InternalFault
-from taskengine.handlers.publish import Publish
+from taskengine.handlers.publish import Publish, Target
 from taskengine.media.verify import VerificationFault
 from taskengine.ports import TaskContext
 from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
@@ -50,6 +52,55 @@ async def test_a_failed_job_leaves_the_old_asset_untouched(studio: Studio, monke
         await studio.stream(create_thumbnail=False)
     assert {path: path.read_bytes() for path in studio.output.rglob("*") if path.is_file()} == before
     assert versions(studio) == ["1-1"]
+
+
+async def test_an_attempt_that_is_called_off_takes_its_files_along(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the switch; the asset that was there stays as it was."""
+    await studio.stream()
+
+    async def called_off(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("taskengine.handlers.publish._write_metadata", called_off)
+    with pytest.raises(asyncio.CancelledError):
+        await studio.stream(create_thumbnail=False)
+    assert versions(studio) == ["1-1"]
+
+
+async def test_the_switch_is_made_whole_or_not_at_all(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called off between the two manifests, the attempt goes on to its end."""
+    put = Target.put_bytes
+
+    async def called_off(self: Target, data: bytes, relative: str) -> None:
+        await put(self, data, relative)
+        if relative == "film.m3u8":
+            asyncio.get_running_loop().call_soon(publishing.cancel)
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(Target, "put_bytes", called_off)
+    publishing = asyncio.ensure_future(studio.stream())
+    await publishing
+    assert all("v/1-1/" in (studio.output / f"film.{kind}").read_text() for kind in ("m3u8", "mpd"))
+
+
+async def test_a_client_of_the_original_finds_its_manifests_in_an_ism_folder(studio: Studio) -> None:
+    """`<content_id>_nodrm_<guid>.ism` with `.m3u8` and `.mpd` in it, which play; the next publication has another one."""
+    studio.manifest_style = "ism"
+    folders = []
+    for job in (1, 2):
+        message = Path((await studio.stream())["message"])
+        folders.append(message)
+        assert re.fullmatch(r"film_nodrm_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.ism", message.name)
+        assert sorted(path.name for path in message.iterdir()) == [".m3u8", ".mpd"]
+        master = (message / ".m3u8").read_text()
+        uris = [line for line in master.splitlines() if line and not line.startswith("#")]
+        assert uris
+        assert all((message / uri).is_file() for uri in uris)
+        assert f"<BaseURL>../v/{job}-1/clear/</BaseURL>" in (message / ".mpd").read_text()
+    assert sorted(studio.output.glob("*.ism")) == [folders[1]]
+    assert "v/2-1/" in (studio.output / "film.m3u8").read_text()
 
 
 async def test_what_an_earlier_try_left_is_removed_by_the_next(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

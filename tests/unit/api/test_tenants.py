@@ -175,10 +175,11 @@ def test_a_configuration_of_every_name_is_read() -> None:
         "manifest_style": "ism", "callback_ids": "hidden", "callback_extra_fields": False,
         "callback_headers": {"Authorization": "Bearer x"}, "callback_secrets": ["whsec_c2VjcmV0"],
         "callback_verify_tls": False, "strict_parameters": True, "weight": 2, "max_jobs": 3, "workflows": ["chain"],
-        "outbound_allow": ["10.1.2.3/8"],
+        "outbound_allow": ["10.1.2.3/8"], "rate": {"per_second": 2},
+        "defaults": {"*": {"x": 1}}, "storages": ["a"], "default_storage": "a",
     })  # fmt: skip
     assert (config.weight, config.max_jobs, config.outbound_allow) == (2.0, 3, ("10.0.0.0/8",))
-    assert len(CONFIG_NAMES) == 15
+    assert len(CONFIG_NAMES) == 19
 
 
 # -------------------------------------------------------------------------------------------------------------- settings

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from taskengine.cli.commands import taskengine
 
 ROOT = Path(__file__).parents[3]
 HEAVY = ("asyncio", "aiohttp", "pydantic", "rich", "structlog", "yaml", "jsonschema", "taskengine.app", "sqlite3")
-BAR_S = 0.3
+BAR_CPU_S = 0.3
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -36,7 +35,7 @@ def test_every_command_of_the_contract_is_there() -> None:
         "jobs resume", "jobs break", "jobs rerun", "queues", "workers", "callbacks list", "callbacks replay",
         "workflows list", "workflows show", "workflows validate", "workflows graph", "workflows schema",
         "workflows explain", "clients add", "clients list", "clients keys add", "clients keys revoke", "migrate",
-        "config show", "config check", "doctor", "version",
+        "config show", "config check", "doctor", "contract asyncapi", "contract schema", "conformance worker", "version",
     }  # fmt: skip
 
 
@@ -63,15 +62,17 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("arguments", [("--help",), ("serve", "--help"), ("jobs", "list", "-h")], ids=" ".join)
 def test_help_answers_at_once(arguments: tuple[str, ...]) -> None:
-    """The best of five: what the machine does beside it is not meant."""
+    """The best of five, in seconds of processor: what the machine does beside it is not meant."""
     seconds = []
     for _ in range(5):
-        begun = time.monotonic()
+        before = os.times()
         argv = [sys.executable, "-m", "taskengine", *arguments]
         subprocess.run(argv, cwd=ROOT, capture_output=True, check=True, env={**os.environ, "COLUMNS": "80"})
-        seconds.append(time.monotonic() - begun)
+        after = os.times()
+        used = after.children_user - before.children_user + after.children_system - before.children_system
+        seconds.append(used)
 
-    assert min(seconds) < BAR_S
+    assert min(seconds) < BAR_CPU_S
 
 
 def test_the_reference_page_says_what_help_says() -> None:

@@ -159,6 +159,34 @@ def test_config_check_tells_all_faults(cli: Cli, monkeypatch: pytest.MonkeyPatch
     assert cli("config", "check").code == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "fault"),
+    [
+        ("TASKENGINE_DATABASE_URL", "postgresql://me:sesame@host:port/x", "/database_url: database: the URL cannot"),
+        ("TASKENGINE_DATABASE_URL", "postgresql://me:sesame@host/", "names no database"),
+        ("TASKENGINE_BROKER_URL", "amqp://me:sesame@host:port/", "/broker_url: it is no URL"),
+        ("TASKENGINE_BROKER_URL", "amqp://me:sesame@host/?queues=stream", "queues is 'stream'"),
+        ("TASKENGINE_BROKER_URL", "kafka://host", "no broker has URLs of the kind 'kafka'"),
+    ],
+)
+def test_config_check_reads_the_urls_of_servers(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, url: str, fault: str
+) -> None:
+    """Without connecting to any, and without telling a password."""
+    monkeypatch.setenv(name, url)
+    outcome = cli("config", "check")
+    assert outcome.code == 1
+    assert fault in outcome.err
+    assert "sesame" not in outcome.err
+
+
+def test_config_check_accepts_servers_that_are_not_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether they are is for `doctor` to say."""
+    monkeypatch.setenv("TASKENGINE_DATABASE_URL", "postgresql://me:sesame@db.invalid:5432/taskengine")
+    monkeypatch.setenv("TASKENGINE_BROKER_URL", "amqps://me:sesame@mq.invalid/%2F?prefix=one&queues=quorum")
+    assert cli("config", "check").code == 0
+
+
 def test_migrate_makes_the_schema_once(cli: Cli, tmp_path: Path) -> None:
     """The second time there is nothing to do."""
     applied = cli("migrate", "--data-dir", str(tmp_path / "d"), "--json").json["applied"]
@@ -182,6 +210,16 @@ def test_a_new_store_gets_its_admin_before_other_clients(cli: Cli, tmp_path: Pat
     assert str(key_file) in outcome.err
     names = [each["name"] for each in cli("clients", "list", "--data-dir", str(tmp_path / "d"), "--json").json]
     assert names == ["acme", "demo"]
+
+
+@pytest.mark.parametrize("role", ["admin", "operator", "submitter", "viewer"])
+def test_a_client_has_the_role_that_it_is_given(cli: Cli, tmp_path: Path, role: str) -> None:
+    """Roles are named as everywhere else, in small letters."""
+    place = ("--data-dir", str(tmp_path / "d"), "--json")
+    outcome = cli("clients", "add", "acme", "--role", role, *place)
+
+    assert outcome.code == 0, outcome.err
+    assert {each["name"]: each["role"] for each in cli("clients", "list", *place).json}["acme"] == role
 
 
 def test_keys_are_added_shown_once_and_revoked(cli: Cli, tmp_path: Path) -> None:

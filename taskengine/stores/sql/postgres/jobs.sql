@@ -3,7 +3,7 @@
 -- name: job_columns --
 jobs.id, client, workflow, workflow_digest, state, created_at, updated_at, parameters, arguments, content_id,
 custom_data, endpoints, priority, top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags,
-rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq
+rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
 
 -- name: task_columns --
 tasks.id, tasks.job_id, tasks.step, tasks.item_index, tasks.handler, tasks.queue, tasks.state, tasks.created_at,
@@ -33,13 +33,13 @@ ON CONFLICT DO NOTHING
 INSERT INTO jobs (
     id, client, workflow, workflow_digest, state, created_at, updated_at, content_id, endpoints, priority,
     top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags, rerun_of, started_at,
-    completed_at, deadline_at, failing, failed, error, result, seq
+    completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
 )
 SELECT * FROM unnest(
     $1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
     $9::text[], $10::bigint[], $11::boolean[], $12::bigint[], $13::text[], $14::text[], $15::boolean[],
     $16::bigint[], $17::float8[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[],
-    $23::boolean[], $24::boolean[], $25::text[], $26::text[], $27::bigint[]
+    $23::boolean[], $24::boolean[], $25::text[], $26::text[], $27::bigint[], $28::bigint[]
 )
 
 -- name: insert_job_body --
@@ -171,27 +171,34 @@ SELECT client, priority, top_of_queue FROM jobs WHERE state = 'started'
 -- name: heads_of_queue --
 SELECT head.* FROM counters, LATERAL (
     SELECT id, client, priority, top_of_queue FROM jobs
-    WHERE state = 'queued' AND client = substr(counters.scope, 6)
+    WHERE state = 'queued' AND client = substr(counters.scope, 6) COLLATE "default"
     ORDER BY top_of_queue DESC, priority, id LIMIT $1::bigint
 ) AS head
 WHERE counters.scope LIKE 'jobs:%' AND counters.name = 'queued' AND counters.value > 0
 ORDER BY head.client, head.top_of_queue DESC, head.priority, head.id
 
+-- name: heads_of_client --
+SELECT id, client, priority, top_of_queue FROM jobs
+WHERE state = 'queued' AND client = $1::text ORDER BY top_of_queue DESC, priority, id LIMIT $2::bigint
+
 -- name: counter --
 SELECT value FROM counters WHERE scope = $1 AND name = $2
 
--- name: ready_tasks --
--- Their jobs are locked first, in the order of the ids; a task that was moved meanwhile is passed over.
-WITH heads AS MATERIALIZED (
-    SELECT id, job_id FROM tasks WHERE state = 'ready' AND queue = $1
-    ORDER BY top_of_queue DESC, priority, job_id, id LIMIT $2::bigint
-), held AS MATERIALIZED (
-    SELECT id, client, workflow FROM jobs WHERE id IN (SELECT job_id FROM heads) ORDER BY id FOR NO KEY UPDATE
-)
-SELECT {task_columns}, held.client, held.workflow
-FROM heads JOIN held ON held.id = heads.job_id JOIN tasks ON tasks.id = heads.id
-WHERE tasks.state = 'ready'
-ORDER BY tasks.top_of_queue DESC, tasks.priority, tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks
+-- name: waiting_heads --
+-- How many of a queue are on their way, and what is next of those that are ready: up to `most` together.
+SELECT one.out, ahead.top_of_queue, ahead.priority, ahead.job_id, ahead.id
+FROM (SELECT (SELECT value FROM counters WHERE scope = :counter AND name = 'dispatched') AS out) AS one
+LEFT JOIN (
+    SELECT top_of_queue, priority, job_id, id FROM tasks WHERE state = 'ready' AND queue = :queue
+    ORDER BY top_of_queue DESC, priority, job_id, id
+    LIMIT greatest(0, :most::bigint - coalesce((SELECT value FROM counters WHERE scope = :counter AND name = 'dispatched'), 0))
+) AS ahead ON true
+
+-- name: take_ready --
+-- What is being decided on now is passed over: whoever waited for it here would keep a whole queue waiting.
+SELECT {task_columns}, jobs.client, jobs.workflow, coalesce(jobs.workspace_of, jobs.id) FROM tasks JOIN jobs ON jobs.id = tasks.job_id
+WHERE tasks.id = ANY($1::bigint[]) AND tasks.state = 'ready'
+ORDER BY tasks.top_of_queue DESC, tasks.priority, tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks SKIP LOCKED
 
 -- name: confirm_published --
 UPDATE tasks SET published = true
@@ -263,6 +270,17 @@ RETURNING next_at
 
 -- name: set_meta --
 INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: first_meta --
+INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+
+-- name: swap_meta --
+UPDATE meta SET value = $1 WHERE name = $2 AND value = $3
+
+-- name: clean_events --
+DELETE FROM events WHERE at < $1 AND id IN (
+    SELECT id FROM events WHERE id <= $2 ORDER BY id LIMIT $3::bigint FOR UPDATE SKIP LOCKED
+)
 
 -- name: insert_log_of_job --
 INSERT INTO logs (

@@ -13,6 +13,11 @@ WHERE state IN ('dispatched', 'running')
         OR (state = 'dispatched' AND NOT published AND coalesce(seen_at, dispatched_at, 0) < :published_before))
 ORDER BY job_id, id LIMIT :limit::bigint
 
+-- name: unstarted --
+SELECT job_id, id, token, queue FROM tasks
+WHERE state IN ('dispatched', 'running') AND state = 'dispatched' AND coalesce(seen_at, dispatched_at, 0) < :before
+ORDER BY job_id, id LIMIT :limit::bigint
+
 -- name: held --
 SELECT job_id, id, token FROM tasks WHERE state IN ('dispatched', 'running') ORDER BY job_id, id
 
@@ -25,7 +30,7 @@ SELECT id FROM (
     UNION ALL
     SELECT * FROM (
         SELECT id, coalesce(run_at, 0) AS at FROM jobs
-        WHERE state = 'scheduled' AND semaphore_url IS NULL AND coalesce(run_at, 0) <= :now
+        WHERE :scheduled::boolean AND state = 'scheduled' AND semaphore_url IS NULL AND coalesce(run_at, 0) <= :now
         ORDER BY coalesce(run_at, 0) LIMIT :limit::bigint
     ) AS starts
     UNION ALL
@@ -40,7 +45,8 @@ GROUP BY id ORDER BY min(at), id LIMIT :limit::bigint
 SELECT min(at) FROM (
     SELECT min(ready_at) AS at FROM tasks WHERE state = 'retry_wait'
     UNION ALL
-    SELECT min(coalesce(run_at, 0)) FROM jobs WHERE state = 'scheduled' AND semaphore_url IS NULL
+    SELECT min(coalesce(run_at, 0)) FROM jobs
+    WHERE :scheduled::boolean AND state = 'scheduled' AND semaphore_url IS NULL
     UNION ALL
     SELECT min(deadline_at) FROM jobs WHERE state = 'started' AND deadline_at IS NOT NULL
 ) AS timers
@@ -48,6 +54,10 @@ SELECT min(at) FROM (
 -- name: gated --
 SELECT id, client, semaphore_url FROM jobs
 WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND coalesce(run_at, 0) <= $1 ORDER BY coalesce(run_at, 0), id
+
+-- name: next_gated --
+SELECT coalesce(run_at, 0) FROM jobs
+WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND coalesce(run_at, 0) > $1 ORDER BY coalesce(run_at, 0) LIMIT 1
 
 -- name: ready_queues --
 SELECT substr(scope, 7) FROM counters WHERE scope LIKE 'queue:%' AND name = 'ready' AND value > 0 ORDER BY scope
@@ -66,8 +76,22 @@ ORDER BY jobs.id
 -- name: job --
 SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id WHERE jobs.id = $1
 
--- name: jobs_from --
+-- name: workspace_user --
 SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
+WHERE jobs.id = (
+    SELECT max(id) FROM (
+        SELECT id FROM jobs WHERE id = $1 UNION ALL SELECT id FROM jobs WHERE workspace_of = $1
+    ) AS users
+)
+
+-- name: jobs_columns --
+SELECT {job_columns}
+
+-- name: with_body --
+JOIN job_bodies ON job_bodies.job_id = jobs.id
+
+-- name: page_from --
+SELECT * FROM jobs
 
 -- name: where_client --
 client = :client
@@ -88,7 +112,11 @@ created_at >= :created_from
 created_at <= :created_to
 
 -- name: where_search --
-(content_id ILIKE :search ESCAPE '\' OR workflow ILIKE :search ESCAPE '\' OR parameters ILIKE :search ESCAPE '\')
+(lower(content_id COLLATE "C") LIKE :search ESCAPE '\' OR lower(workflow COLLATE "C") LIKE :search ESCAPE '\'
+    OR lower(parameters COLLATE "C") LIKE :search ESCAPE '\')
+
+-- name: where_search_letters --
+(content_id ILIKE :search_letters ESCAPE '\' OR workflow ILIKE :search_letters ESCAPE '\' OR parameters ILIKE :search_letters ESCAPE '\')
 
 -- name: where_job_ids --
 jobs.id = ANY(:job_ids::bigint[])
@@ -103,7 +131,7 @@ workflow = :workflow
 priority = :priority
 
 -- name: where_tag --
-EXISTS (SELECT 1 FROM json_array_elements(jobs.tags::json) AS one WHERE one::text = to_json(:tag::text)::text)
+tags <> '[]' AND tags::jsonb @> jsonb_build_array(:tag::text)
 
 -- name: order_id --
 jobs.id
@@ -157,28 +185,53 @@ FROM attempts WHERE task_id = ANY($1::bigint[]) ORDER BY task_id, attempt
 -- name: progress --
 -- What was skipped is no work; where nothing else is, all of it is done.
 SELECT job_id, coalesce(
-    sum(weight * CASE WHEN ended_at IS NOT NULL THEN 1.0 ELSE progress END) FILTER (WHERE state <> 'skipped')
+    sum(weight * CASE WHEN state = 'completed' THEN 1.0 ELSE progress END) FILTER (WHERE state <> 'skipped')
         / sum(weight) FILTER (WHERE state <> 'skipped'),
     1.0
 ) FROM tasks
 WHERE job_id = ANY($1::bigint[]) AND NOT on_failure GROUP BY job_id
 
--- name: queued_places --
-SELECT id, top_of_queue::int, priority FROM jobs WHERE id = ANY($1::bigint[]) AND state = 'queued'
+-- name: scheduled --
+-- Both kinds by their own index.
+SELECT id FROM (
+    SELECT * FROM (
+        SELECT id, priority, coalesce(run_at, 0) AS at FROM jobs
+        WHERE state = 'scheduled' AND semaphore_url IS NULL AND (:client::text IS NULL OR client = :client::text)
+        ORDER BY coalesce(run_at, 0) LIMIT :limit::bigint
+    ) AS timed
+    UNION ALL
+    SELECT * FROM (
+        SELECT id, priority, coalesce(run_at, 0) AS at FROM jobs
+        WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND (:client::text IS NULL OR client = :client::text)
+        ORDER BY coalesce(run_at, 0) LIMIT :limit::bigint
+    ) AS gated
+) AS heads
+ORDER BY at, priority, id LIMIT :limit::bigint
 
--- name: queued_blocks --
-SELECT top_of_queue, priority, block, value FROM queued_blocks ORDER BY top_of_queue DESC, priority, block
-
--- name: place_in_block --
-SELECT count(*) FROM jobs
-WHERE state = 'queued' AND top_of_queue = ($1::bigint = 1) AND priority = $2 AND id BETWEEN $3::bigint AND $4::bigint
+-- name: positions --
+-- The jobs in blocks before the job's own (all are summed once), and those up to it in its block.
+WITH wanted AS MATERIALIZED (
+    SELECT id, jobs.top_of_queue::int AS top, priority, id / $2::bigint AS block FROM jobs WHERE id = ANY($1::bigint[]) AND state = 'queued'
+), before AS MATERIALIZED (
+    SELECT top_of_queue AS top, priority, block, sum(value) OVER (
+        ORDER BY top_of_queue DESC, priority, block ROWS UNBOUNDED PRECEDING
+    ) - value AS jobs FROM queued_blocks
+), within AS MATERIALIZED (
+    SELECT jobs.id, row_number() OVER (PARTITION BY one.top, one.priority, one.block ORDER BY jobs.id) AS place
+    FROM (SELECT DISTINCT top, priority, block FROM wanted) AS one
+    JOIN jobs ON jobs.state = 'queued' AND jobs.top_of_queue = (one.top = 1) AND jobs.priority = one.priority
+        AND jobs.id BETWEEN one.block * $2::bigint AND one.block * $2::bigint + $2::bigint - 1
+)
+SELECT wanted.id, (before.jobs + within.place)::bigint FROM wanted
+JOIN within ON within.id = wanted.id
+JOIN before ON before.top = wanted.top AND before.priority = wanted.priority AND before.block = wanted.block
 
 -- name: logs --
 SELECT id, job_id, task_id, severity, progname, message, created_at, visible FROM logs
 WHERE job_id = :job_id AND id > :after_id
     AND (:show_all::boolean OR visible)
     AND (:severity::bigint IS NULL OR severity = :severity::bigint)
-    AND (:task_id::bigint IS NULL OR task_id = :task_id::bigint)
+    AND (:task_id::bigint IS NULL OR coalesce(task_id, 0) = :task_id::bigint)
 ORDER BY id LIMIT :limit::bigint
 
 -- name: job_counters --
@@ -203,9 +256,20 @@ WHERE state IN ('dispatched', 'running') AND state = 'running' AND worker_id IS 
 -- name: meta --
 SELECT value FROM meta WHERE name = $1
 
+-- name: event_columns --
+id, job_id, task_id, client, workflow, task_name, kind, name, seq, at, body
+
 -- name: events_after --
-SELECT id, job_id, task_id, client, workflow, task_name, kind, name, seq, at, body FROM events
-WHERE id > $1 ORDER BY id LIMIT $2::bigint
+SELECT {event_columns} FROM events WHERE id > $1 ORDER BY id LIMIT $2::bigint
+
+-- name: events_of_job --
+SELECT {event_columns} FROM events WHERE id > $1 AND job_id = $3 ORDER BY id LIMIT $2::bigint
+
+-- name: events_of_client --
+SELECT {event_columns} FROM events WHERE id > $1 AND client = $3 ORDER BY id LIMIT $2::bigint
+
+-- name: last_event --
+SELECT max(id) FROM events
 
 -- name: migrations --
 SELECT name, checksum FROM migrations

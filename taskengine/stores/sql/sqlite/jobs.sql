@@ -3,7 +3,7 @@
 -- name: job_columns --
 jobs.id, client, workflow, workflow_digest, state, created_at, updated_at, parameters, arguments, content_id,
 custom_data, endpoints, priority, top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags,
-rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq
+rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
 
 -- name: task_columns --
 tasks.id, tasks.job_id, tasks.step, tasks.item_index, tasks.handler, tasks.queue, tasks.state, tasks.created_at,
@@ -29,8 +29,8 @@ ON CONFLICT DO NOTHING
 INSERT INTO jobs (
     id, client, workflow, workflow_digest, state, created_at, updated_at, content_id, endpoints, priority,
     top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags, rerun_of, started_at,
-    completed_at, deadline_at, failing, failed, error, result, seq
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_job_body --
 INSERT INTO job_bodies (job_id, parameters, arguments, custom_data) VALUES (?, ?, ?, ?)
@@ -106,13 +106,27 @@ SELECT id, client, priority, top_of_queue FROM jobs WHERE id IN (
 )
 ORDER BY client, top_of_queue DESC, priority, id
 
+-- name: heads_of_client --
+SELECT id, client, priority, top_of_queue FROM jobs
+WHERE state = 'queued' AND client = ? ORDER BY top_of_queue DESC, priority, id LIMIT ?
+
 -- name: counter --
 SELECT value FROM counters WHERE scope = ? AND name = ?
 
--- name: ready_tasks --
-SELECT {task_columns}, jobs.client, jobs.workflow FROM tasks JOIN jobs ON jobs.id = tasks.job_id
-WHERE tasks.state = 'ready' AND tasks.queue = ?
-ORDER BY tasks.top_of_queue DESC, tasks.priority, tasks.job_id, tasks.id LIMIT ?
+-- name: waiting_heads --
+-- How many of a queue are on their way, and what is next of those that are ready: up to `most` together.
+SELECT one.out, ahead.top_of_queue, ahead.priority, ahead.job_id, ahead.id
+FROM (SELECT (SELECT value FROM counters WHERE scope = :counter AND name = 'dispatched') AS out) AS one
+LEFT JOIN (
+    SELECT top_of_queue, priority, job_id, id FROM tasks WHERE state = 'ready' AND queue = :queue
+    ORDER BY top_of_queue DESC, priority, job_id, id
+    LIMIT max(0, :most - coalesce((SELECT value FROM counters WHERE scope = :counter AND name = 'dispatched'), 0))
+) AS ahead ON 1
+
+-- name: take_ready --
+SELECT {task_columns}, jobs.client, jobs.workflow, coalesce(jobs.workspace_of, jobs.id) FROM tasks JOIN jobs ON jobs.id = tasks.job_id
+WHERE tasks.id IN (SELECT value FROM json_each(?)) AND tasks.state = 'ready'
+ORDER BY tasks.top_of_queue DESC, tasks.priority, tasks.job_id, tasks.id
 
 -- name: confirm_published --
 UPDATE tasks SET published = 1
@@ -165,6 +179,15 @@ RETURNING next_at
 
 -- name: set_meta --
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value
+
+-- name: first_meta --
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING
+
+-- name: swap_meta --
+UPDATE meta SET value = ? WHERE name = ? AND value = ?
+
+-- name: clean_events --
+DELETE FROM events WHERE at < ? AND id IN (SELECT id FROM events WHERE id <= ? ORDER BY id LIMIT ?)
 
 -- name: insert_log_of_job --
 INSERT INTO logs (job_id, task_id, severity, progname, message, created_at, visible)

@@ -13,6 +13,11 @@ WHERE state IN ('dispatched', 'running')
         OR (state = 'dispatched' AND published = 0 AND coalesce(seen_at, dispatched_at, 0) < :published_before))
 ORDER BY job_id, id LIMIT :limit
 
+-- name: unstarted --
+SELECT job_id, id, token, queue FROM tasks
+WHERE state IN ('dispatched', 'running') AND state = 'dispatched' AND coalesce(seen_at, dispatched_at, 0) < :before
+ORDER BY job_id, id LIMIT :limit
+
 -- name: held --
 SELECT job_id, id, token FROM tasks WHERE state IN ('dispatched', 'running') ORDER BY job_id, id
 
@@ -25,7 +30,7 @@ SELECT id FROM (
     UNION ALL
     SELECT * FROM (
         SELECT id, coalesce(run_at, 0) AS at FROM jobs
-        WHERE state = 'scheduled' AND semaphore_url IS NULL AND coalesce(run_at, 0) <= :now
+        WHERE :scheduled AND state = 'scheduled' AND semaphore_url IS NULL AND coalesce(run_at, 0) <= :now
         ORDER BY coalesce(run_at, 0) LIMIT :limit
     )
     UNION ALL
@@ -40,7 +45,7 @@ GROUP BY id ORDER BY min(at), id LIMIT :limit
 SELECT min(at) FROM (
     SELECT min(ready_at) AS at FROM tasks WHERE state = 'retry_wait'
     UNION ALL
-    SELECT min(coalesce(run_at, 0)) FROM jobs WHERE state = 'scheduled' AND semaphore_url IS NULL
+    SELECT min(coalesce(run_at, 0)) FROM jobs WHERE :scheduled AND state = 'scheduled' AND semaphore_url IS NULL
     UNION ALL
     SELECT min(deadline_at) FROM jobs WHERE state = 'started' AND deadline_at IS NOT NULL
 )
@@ -48,6 +53,10 @@ SELECT min(at) FROM (
 -- name: gated --
 SELECT id, client, semaphore_url FROM jobs
 WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND coalesce(run_at, 0) <= ? ORDER BY coalesce(run_at, 0), id
+
+-- name: next_gated --
+SELECT coalesce(run_at, 0) FROM jobs
+WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND coalesce(run_at, 0) > ? ORDER BY coalesce(run_at, 0) LIMIT 1
 
 -- name: ready_queues --
 SELECT substr(scope, 7) FROM counters WHERE scope GLOB 'queue:*' AND name = 'ready' AND value > 0 ORDER BY scope
@@ -66,8 +75,22 @@ ORDER BY jobs.id
 -- name: job --
 SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id WHERE jobs.id = ?
 
--- name: jobs_from --
+-- name: workspace_user --
 SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
+WHERE jobs.id = (
+    SELECT max(id) FROM (
+        SELECT id FROM jobs WHERE id = ?1 UNION ALL SELECT id FROM jobs WHERE workspace_of = ?1
+    ) AS users
+)
+
+-- name: jobs_columns --
+SELECT {job_columns}
+
+-- name: with_body --
+JOIN job_bodies ON job_bodies.job_id = jobs.id
+
+-- name: page_from --
+SELECT * FROM jobs
 
 -- name: where_client --
 client = :client
@@ -90,6 +113,9 @@ created_at <= :created_to
 -- name: where_search --
 (content_id LIKE :search ESCAPE '\' OR workflow LIKE :search ESCAPE '\' OR parameters LIKE :search ESCAPE '\')
 
+-- name: where_search_letters --
+(content_id LIKE :search_letters ESCAPE '\' OR workflow LIKE :search_letters ESCAPE '\' OR parameters LIKE :search_letters ESCAPE '\')
+
 -- name: where_job_ids --
 jobs.id IN (SELECT value FROM json_each(:job_ids))
 
@@ -103,7 +129,7 @@ workflow = :workflow
 priority = :priority
 
 -- name: where_tag --
-EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value = :tag)
+tags <> '[]' AND EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value = :tag)
 
 -- name: order_id --
 jobs.id
@@ -157,28 +183,53 @@ FROM attempts WHERE task_id IN (SELECT value FROM json_each(?)) ORDER BY task_id
 -- name: progress --
 -- What was skipped is no work; where nothing else is, all of it is done.
 SELECT job_id, coalesce(
-    sum(weight * CASE WHEN ended_at IS NOT NULL THEN 1.0 ELSE progress END) FILTER (WHERE state <> 'skipped')
+    sum(weight * CASE WHEN state = 'completed' THEN 1.0 ELSE progress END) FILTER (WHERE state <> 'skipped')
         / sum(weight) FILTER (WHERE state <> 'skipped'),
     1.0
 ) FROM tasks
 WHERE job_id IN (SELECT value FROM json_each(?)) AND on_failure = 0 GROUP BY job_id
 
--- name: queued_places --
-SELECT id, top_of_queue, priority FROM jobs WHERE id IN (SELECT value FROM json_each(?)) AND state = 'queued'
+-- name: scheduled --
+-- Both kinds by their own index.
+SELECT id FROM (
+    SELECT * FROM (
+        SELECT id, priority, coalesce(run_at, 0) AS at FROM jobs
+        WHERE state = 'scheduled' AND semaphore_url IS NULL AND (:client IS NULL OR client = :client)
+        ORDER BY coalesce(run_at, 0) LIMIT :limit
+    ) AS timed
+    UNION ALL
+    SELECT * FROM (
+        SELECT id, priority, coalesce(run_at, 0) AS at FROM jobs
+        WHERE state = 'scheduled' AND semaphore_url IS NOT NULL AND (:client IS NULL OR client = :client)
+        ORDER BY coalesce(run_at, 0) LIMIT :limit
+    ) AS gated
+) AS heads
+ORDER BY at, priority, id LIMIT :limit
 
--- name: queued_blocks --
-SELECT top_of_queue, priority, block, value FROM queued_blocks ORDER BY top_of_queue DESC, priority, block
-
--- name: place_in_block --
-SELECT count(*) FROM jobs
-WHERE state = 'queued' AND top_of_queue = ? AND priority = ? AND id BETWEEN ? AND ?
+-- name: positions --
+-- The jobs in blocks before the job's own (all are summed once), and those up to it in its block.
+WITH wanted AS MATERIALIZED (
+    SELECT id, jobs.top_of_queue AS top, priority, id / ?2 AS block FROM jobs WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'queued'
+), before AS MATERIALIZED (
+    SELECT top_of_queue AS top, priority, block, sum(value) OVER (
+        ORDER BY top_of_queue DESC, priority, block ROWS UNBOUNDED PRECEDING
+    ) - value AS jobs FROM queued_blocks
+), within AS MATERIALIZED (
+    SELECT jobs.id, row_number() OVER (PARTITION BY one.top, one.priority, one.block ORDER BY jobs.id) AS place
+    FROM (SELECT DISTINCT top, priority, block FROM wanted) AS one
+    JOIN jobs ON jobs.state = 'queued' AND jobs.top_of_queue = one.top AND jobs.priority = one.priority
+        AND jobs.id BETWEEN one.block * ?2 AND one.block * ?2 + ?2 - 1
+)
+SELECT wanted.id, before.jobs + within.place FROM wanted
+JOIN within ON within.id = wanted.id
+JOIN before ON before.top = wanted.top AND before.priority = wanted.priority AND before.block = wanted.block
 
 -- name: logs --
 SELECT id, job_id, task_id, severity, progname, message, created_at, visible FROM logs
 WHERE job_id = :job_id AND id > :after_id
     AND (:show_all OR visible)
     AND (:severity IS NULL OR severity = :severity)
-    AND (:task_id IS NULL OR task_id = :task_id)
+    AND (:task_id IS NULL OR coalesce(task_id, 0) = :task_id)
 ORDER BY id LIMIT :limit
 
 -- name: job_counters --
@@ -203,9 +254,20 @@ WHERE state IN ('dispatched', 'running') AND state = 'running' AND worker_id IS 
 -- name: meta --
 SELECT value FROM meta WHERE name = ?
 
+-- name: event_columns --
+id, job_id, task_id, client, workflow, task_name, kind, name, seq, at, body
+
 -- name: events_after --
-SELECT id, job_id, task_id, client, workflow, task_name, kind, name, seq, at, body FROM events
-WHERE id > ? ORDER BY id LIMIT ?
+SELECT {event_columns} FROM events WHERE id > ? ORDER BY id LIMIT ?
+
+-- name: events_of_job --
+SELECT {event_columns} FROM events WHERE id > ?1 AND job_id = ?3 ORDER BY id LIMIT ?2
+
+-- name: events_of_client --
+SELECT {event_columns} FROM events WHERE id > ?1 AND client = ?3 ORDER BY id LIMIT ?2
+
+-- name: last_event --
+SELECT max(id) FROM events
 
 -- name: migrations --
 SELECT name, checksum FROM migrations

@@ -1,0 +1,50 @@
+"""`place`: put a file that was made of an asset beside it, or into another folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskengine.domain.errors import NotFound
+from taskengine.handlers.package import digest
+from taskengine.handlers.support import ANY, FILE, STRING, in_thread, schema, storage_faults
+from taskengine.media.asset import METADATA, with_file
+from taskengine.media.names import file_name
+from taskengine.ports import Storage, TaskContext
+
+
+class Place:
+    """Stores the file; the `metadata.json` of an asset in that folder lists it from then on."""
+
+    name = "place"
+    inputs: Mapping[str, Any] = schema(
+        {"file": FILE, "name": STRING, "folder": STRING, "storage": STRING}, {"output_root": ANY}
+    )
+    outputs: Mapping[str, Any] = schema({"name": STRING, "files": {"type": "array"}})
+
+    async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
+        """Outputs: the file's `name`, and `files`: its full path."""
+        inputs = context.inputs
+        storage = context.storage(str(inputs["storage"]), str(inputs.get("output_root") or "output_root"))
+        name = file_name(str(inputs["name"]), "name")
+        folder = str(inputs["folder"])
+        path = f"{folder}/{name}".lstrip("/")
+        local = await context.workspace.fetch(inputs["file"], "file")
+        entry = {
+            "path": name, "size": await in_thread(lambda: local.stat().st_size), "sha256": await in_thread(digest, local),
+        }  # fmt: skip
+        with storage_faults("output_folder"):
+            await storage.store(local, path)
+            await _list(storage, folder, entry)
+        return {"name": name, "files": [storage.full_path(path)]}
+
+
+async def _list(storage: Storage, folder: str, entry: Mapping[str, Any]) -> None:
+    path = f"{folder}/{METADATA}".lstrip("/")
+    try:
+        known = await storage.read(path)
+    except NotFound:
+        return
+    changed = with_file(known, entry)
+    if changed is not None:
+        await storage.write(path, changed)

@@ -1,0 +1,115 @@
+"""`soak crash-points`: the process is killed before and after each state write and each publish of the code."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scripts.soaks.servers import Options, Servers
+from tests.support.cluster import Cluster, Process
+from tests.support.crashing import points
+
+_MODULE = "tests.support.crashing"
+_REACHED_S = 6.0  # for a process to come to its point
+_ENDED_S = 90.0
+_OF_WORKERS = "reporter."
+
+
+async def run_crash_points(running: Cluster, chosen: Sequence[str], seed: int) -> list[str]:
+    """On an empty cluster: kill its one engine, or its one worker, at each of these points while a few jobs run, start it again and see the
+    jobs end; the oracle judges at the end. The points that were reached."""
+    chance = random.Random(seed)
+    running.module = _MODULE
+    await running.engine().start()
+    await running.worker().start()
+    reached = []
+    for point in chosen:
+        victim = (running.workers if _OF_WORKERS in point else running.engines)[0]
+        on = chance.randint(1, 2)
+        if await _crashed(running, victim, point, on) or (on > 1 and await _crashed(running, victim, point, 1)):
+            reached.append(point)
+        print(f"{'killed' if point in reached else 'not reached'}: {point}", flush=True)
+        await running.finished(_ENDED_S)
+    await running.ends_well()
+    return reached
+
+
+async def _crashed(running: Cluster, victim: Process, point: str, on: int) -> bool:
+    """Run the victim with a trap until it falls into it, then without; whether it did."""
+    await victim.kill()
+    victim.environment.update(CRASH_AT=point, CRASH_ON=str(on))
+    try:
+        await victim.start()
+    except AssertionError:  # killed before it was ready
+        if victim.alive:
+            raise
+    acting = asyncio.create_task(_act(running))
+    try:
+        await asyncio.wait_for(victim.ended(), _REACHED_S)
+    except TimeoutError:
+        fell = False
+    else:
+        fell = True
+    await victim.kill()
+    del victim.environment["CRASH_AT"]
+    await victim.start()
+    await acting
+    return fell
+
+
+async def _act(running: Cluster) -> None:
+    """Jobs that go every way: straight, fanned out, tried again, failed, paused, broken, run again."""
+    five = await running.submit(x=0.05)
+    await running.submit("flaky", 1)
+    await running.submit("fails")
+    await running.submit("fan")
+    slow = await running.submit("sleeps", 0.5)
+    paused = await running.submit("chain")
+    await _insist(running, "PUT", f"/jobs/{paused}", {"queue_state": "paused"})
+    await _insist(running, "PUT", f"/jobs/{paused}", {"queue_state": "queued"})
+    await _insist(running, "PUT", f"/jobs/{slow}", {"queue_state": "broken"})
+    await _rerun(running, five)
+    await _administer(running, five)
+
+
+async def _administer(running: Cluster, job_id: int) -> None:
+    """Clients, keys, settings and schedules come and go; a callback is told again."""
+    await _insist(running, "POST", "/clients", {"name": "passing"})
+    made = await _insist(running, "POST", "/clients/passing/keys", None)
+    if made is not None:
+        await _insist(running, "DELETE", f"/clients/passing/keys/{made['key_id']}", None)
+    await _insist(running, "DELETE", "/clients/passing", None)
+    await _insist(running, "POST", "/settings", {"name": "retention_days", "setting": 30})
+    monthly = {"name": "monthly", "cron": "0 0 1 * *", "job": {"workflow": "chain"}, "parameters": {"content_id": "c"}}
+    await _insist(running, "POST", "/schedules", monthly)
+    await _insist(running, "PUT", "/scheduler", {"schedule": "monthly", "active": False})
+    await _insist(running, "DELETE", "/schedules", {"name": "monthly"})
+    for delivery in (await _insist(running, "GET", f"/jobs/{job_id}/callbacks", None) or [])[:1]:
+        await _insist(running, "POST", f"/jobs/{job_id}/callbacks/{delivery['id']}/replay", None)
+
+
+async def _rerun(running: Cluster, job_id: int) -> None:
+    """A rerun whose answer was lost may be made twice: those that the old one has are known afterwards from the store."""
+    answer = await _insist(running, "POST", f"/jobs/{job_id}/rerun", None)
+    if answer is not None:
+        running.accepted.append(int(answer["id"]))
+
+
+async def _insist(running: Cluster, method: str, path: str, body: object) -> Any:
+    """Call until it is answered; None where it was refused (the job is further on by now)."""
+    async with asyncio.timeout(_ENDED_S):
+        while True:
+            status, answer = await running.call(method, path, body)
+            if status < 500:
+                return answer if status < 300 else None
+            await asyncio.sleep(0.05)
+
+
+async def soak_crash_points(servers: Servers, options: Options) -> Mapping[str, object]:
+    """One engine and one worker, killed before and after every state write and publish that the code has."""
+    every = points()
+    async with servers.cluster(engines=0, workers=0) as running:
+        reached = await run_crash_points(running, every, options.seed)
+    return {"points": len(every), "killed": len(reached), "not_reached": sorted(set(every) - set(reached))}
