@@ -28,6 +28,7 @@ _BLOCKED_LOOK_S = 0.25  # while a publish is not confirmed
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 3.0
 _PRIORITIES = 9
+_MOST_CHANNELS = 65535  # of a connection, where the broker names no limit: AMQP 0-9-1, 4.2.3
 _DELIVERY_LIMIT = 20  # of quorum queues: then it is a dead letter
 
 
@@ -93,6 +94,7 @@ class Link:
         self._purpose = purpose
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
+        self._last_channel = 0
         self._failures = 0
         self._not_before = 0.0
         self._last_error = ""
@@ -136,13 +138,25 @@ class Link:
         if self._connection is not None and _is_blocked(self._connection):
             raise BrokerUnavailable(f"the broker at {self.place.name} blocks publishers: it is short of memory or disk")
 
+    async def open_channel(self, *, confirms: bool) -> Channel:
+        """A channel with the number that was unused for longest: the library would take the last one's again, which the
+        broker may not have closed yet."""
+        connection = await self.connection()
+        highest = connection.connection_tune.channel_max or _MOST_CHANNELS
+        for _ in range(highest):
+            self._last_channel = self._last_channel % highest + 1
+            if self._last_channel not in connection.channels:
+                break
+        with self.place.translated():
+            async with asyncio.timeout(ANSWER_S):
+                channel = await connection.channel(self._last_channel, publisher_confirms=confirms)
+        assert isinstance(channel, Channel)  # noqa: S101 - for the type checker
+        return channel
+
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[Channel]:
         """A channel of its own, closed at the end."""
-        connection = await self.connection()
-        async with asyncio.timeout(ANSWER_S):
-            channel = await connection.channel(publisher_confirms=False)
-        assert isinstance(channel, Channel)  # noqa: S101 - for the type checker
+        channel = await self.open_channel(confirms=False)
         try:
             yield channel
         finally:

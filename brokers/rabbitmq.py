@@ -127,11 +127,7 @@ class RabbitBroker:
                 self._known.clear()
                 for address in _BASE:
                     await self._declare(self._publishing, address, "", self._known)
-                with self._place.translated():
-                    async with asyncio.timeout(ANSWER_S):
-                        channel = await connection.channel(publisher_confirms=True)
-                assert isinstance(channel, Channel)  # noqa: S101 - for the type checker
-                self._channel = channel
+                self._channel = await self._publishing.open_channel(confirms=True)
             return self._channel
 
     async def _declare(self, link: Link, address: Address, key: str, known: set[str]) -> None:
@@ -169,7 +165,7 @@ class RabbitBroker:
             await self._declare(self._consuming, address, key, set())
         if address is Address.JOBS:
             await declare_entrance(self._consuming, queue)
-        channel = await self._consuming_channel()
+        channel = await self._consuming.open_channel(confirms=False)
         if address is Address.REPLY:
             with self._place.translated():
                 await channel.queue_declare(queue, exclusive=True, auto_delete=True, timeout=ANSWER_S)
@@ -180,7 +176,7 @@ class RabbitBroker:
     @asynccontextmanager
     async def _subscribe(self, address: Address, keys: Sequence[str]) -> AsyncIterator[Consumer]:
         await self._declare(self._consuming, address, "", set())
-        channel = await self._consuming_channel()
+        channel = await self._consuming.open_channel(confirms=False)
         with self._place.translated():
             answer = await channel.queue_declare("", exclusive=True, auto_delete=True, timeout=ANSWER_S)
             queue = str(answer.queue)
@@ -188,14 +184,6 @@ class RabbitBroker:
                 await channel.queue_bind(queue, self._topology.exchange(address), key, timeout=ANSWER_S)
         async with self._opened(AmqpConsumer(self._place, channel, queue, None, self._bury)) as consumer:
             yield Watched(consumer, self._consuming, queue, self._deaf_s)
-
-    async def _consuming_channel(self) -> Channel:
-        connection = await self._consuming.connection()
-        with self._place.translated():
-            async with asyncio.timeout(ANSWER_S):
-                channel = await connection.channel(publisher_confirms=False)
-        assert isinstance(channel, Channel)  # noqa: S101 - for the type checker
-        return channel
 
     @asynccontextmanager
     async def _opened(self, consumer: AmqpConsumer) -> AsyncIterator[AmqpConsumer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 import structlog
@@ -29,9 +30,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_log_context() -> Generator[None]:
-    """What one test binds to the log's context is not the next one's."""
+def clean_log(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """How one test sets up the log, and what it binds to its context, is not the next one's: no logger is cached."""
+    configure = structlog.configure
+
+    def uncached(**options: Any) -> None:
+        configure(**{**options, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", uncached)
     yield
+    structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
 

@@ -196,7 +196,7 @@ async def test_connections_that_are_ended_at_random_lose_nothing(url: str, seed:
             chosen = chance.sample(list(ids), 2)
             await store.decide(chosen, count_up)
             done.update(chosen)
-            if chance.random() < 0.3:
+            if chance.random() < 0.15:
                 due.set()
 
     async def trouble() -> None:
