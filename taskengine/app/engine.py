@@ -385,8 +385,8 @@ async def _working(parts: _Parts, *, workers: bool) -> AsyncIterator[None]:
     settings = parts.settings
     own = [queue for queue in parts.queues() if queue not in settings.external_queues]
     slots = {queue: count for queue in own if (count := settings.slots(queue)) > 0}
-    worker = build_worker(settings, parts.broker, parts.clock, slots)
-    async with asyncio.TaskGroup() as group:
+    async with GuardedClients() as clients, asyncio.TaskGroup() as group:
+        worker = build_worker(settings, parts.broker, parts.clock, slots, clients)
         running = group.create_task(worker.run())
         try:
             yield

@@ -17,6 +17,7 @@ from taskengine.app.workers import build_worker
 from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
 from taskengine.domain.errors import BrokerUnavailable
+from taskengine.net import GuardedClients
 from taskengine.settings import Settings
 from taskengine.storage.scratch import remove_stale
 
@@ -46,9 +47,10 @@ async def work(settings: Settings, queues: Mapping[str, int]) -> None:
     with _signals() as stopping:
         async with AsyncExitStack() as stack:
             broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), settings.start_wait_s)
+            clients = await stack.enter_async_context(GuardedClients())
             stopping.started = True
             async with asyncio.TaskGroup() as group:
-                worker = build_worker(settings, broker, SystemClock(), queues)
+                worker = build_worker(settings, broker, SystemClock(), queues, clients)
                 running = group.create_task(worker.run())
                 await stopping.wait()
                 worker.drain()

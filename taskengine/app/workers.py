@@ -6,16 +6,19 @@ import functools
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from taskengine import __version__
 from taskengine.domain.errors import InputFault, InvalidRequest
 from taskengine.domain.messages import TaskMessage, WorkerInfo
 from taskengine.engine.context import Facilities
 from taskengine.engine.worker import Worker
 from taskengine.handlers import load_handlers
 from taskengine.media.tools import find_tools
-from taskengine.ports import Broker, Clock, Storage, Tools, Workspace
+from taskengine.net import Fetcher, GuardedClients, networks
+from taskengine.ports import Broker, Clock, Outbound, Storage, Tools, Workspace
 from taskengine.process import SubprocessRunner
 from taskengine.settings import Settings
 from taskengine.storage.registry import Storages
@@ -23,14 +26,17 @@ from taskengine.storage.scratch import scratch_dir
 from taskengine.storage.workspace import LocalWorkspace
 
 
-def build_worker(settings: Settings, broker: Broker, clock: Clock, queues: Mapping[str, int]) -> Worker:
-    """A worker for these queues with their slots."""
+def build_worker(
+    settings: Settings, broker: Broker, clock: Clock, queues: Mapping[str, int], clients: GuardedClients
+) -> Worker:
+    """A worker for these queues with their slots. `clients` allow nothing by themselves: what a task may reach comes
+    with it."""
     info = WorkerInfo(uuid.uuid4().hex, f"{socket.gethostname()}-{os.getpid()}", queues=dict(queues))
     return Worker(
         info,
         broker,
         load_handlers(shell=settings.debug_shell),
-        _facilities(settings),
+        _facilities(settings, clients),
         clock,
         heartbeat_s=settings.heartbeat_s,
         drain_grace_s=settings.drain_grace_s,
@@ -52,7 +58,7 @@ def build_storages(settings: Settings) -> Storages:
     )
 
 
-def _facilities(settings: Settings) -> Facilities:
+def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
     storages = build_storages(settings)
     root = Path(settings.workspace)
     paths = settings.tools
@@ -74,4 +80,10 @@ def _facilities(settings: Settings) -> Facilities:
         except InvalidRequest as error:
             raise InputFault(str(error)) from error
 
-    return Facilities(SubprocessRunner(), tools, lambda name: scratch_dir(settings.scratch, name), workspace, storage)
+    def outbound(task: TaskMessage) -> Outbound:
+        return Fetcher(clients, networks(task.outbound_allow), user_agent=f"task-engine/{__version__}")
+
+    def scratch(name: str) -> AbstractAsyncContextManager[Callable[[], Path]]:
+        return scratch_dir(settings.scratch, name)
+
+    return Facilities(SubprocessRunner(), tools, scratch, workspace, storage, outbound)

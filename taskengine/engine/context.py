@@ -15,7 +15,7 @@ from typing import Any
 from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
 from taskengine.domain.messages import MAX_TEXT, TaskMessage
 from taskengine.engine.reporter import Reporter
-from taskengine.ports import Clock, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
+from taskengine.ports import Clock, Outbound, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Facilities:
     ]  # a private directory, made when asked for
     workspace: Callable[[TaskMessage, Path], Workspace]
     storage: Callable[[str, str], Storage]  # by name and root
+    outbound: Callable[[TaskMessage], Outbound]
 
 
 class ReportedLog:
@@ -88,6 +89,11 @@ class Context:
     def tools(self) -> Tools:
         """Where the binaries are."""
         return self._facilities.tools()
+
+    @cached_property
+    def outbound(self) -> Outbound:
+        """The way to the addresses that the task's client may reach."""
+        return self._facilities.outbound(self.task)
 
     def storage(self, name: str, root: str = "output_root") -> Storage:
         """One root of a storage that the job may use."""

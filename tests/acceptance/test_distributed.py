@@ -17,6 +17,7 @@ from taskengine.app.workers import build_worker
 from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
 from taskengine.domain.messages import TaskMessage, WorkerMessage
+from taskengine.net import GuardedClients
 from taskengine.ports import Address, Message, Outgoing
 from tests.support.brokers import take, to
 from tests.support.engine import ADMIN, Bench, bench, settings_for
@@ -161,8 +162,13 @@ async def test_a_long_task_meets_no_consumer_timeout_and_keeps_nobody_waiting(
     """With a consumer_timeout of 2 s, a task of 6 s is acknowledged early; what comes meanwhile runs in the free slot,
     and what comes while no slot is free stays in the queue."""
     url = rabbitmq.url()
-    async with consumer_timeout(rabbitmq, 2000), open_broker(url) as broker, asyncio.TaskGroup() as group:
-        worker = build_worker(settings_for(tmp_path, broker_url=url), broker, SystemClock(), {"work": 2})
+    async with (
+        consumer_timeout(rabbitmq, 2000),
+        open_broker(url) as broker,
+        GuardedClients() as clients,
+        asyncio.TaskGroup() as group,
+    ):
+        worker = build_worker(settings_for(tmp_path, broker_url=url), broker, SystemClock(), {"work": 2}, clients)
         worker._early_ack_s = 0.5
         running = group.create_task(worker.run())
         await broker.publish([task(1, 6)])

@@ -20,6 +20,7 @@ from taskengine.app.workers import build_worker
 from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
 from taskengine.domain.messages import TaskMessage
+from taskengine.net import GuardedClients
 from taskengine.ports import Address, Message, Outgoing
 from tests.support.engine import Bench, bench, settings_for, write_workflows
 from tests.support.postgres import PostgresServer
@@ -176,8 +177,8 @@ async def test_a_worker_drains_while_the_broker_is_away(
     """It gives its last reports up in the end, and says how many; their tasks run again."""
     monkeypatch.setattr("taskengine.engine.worker._LAST_WORDS_S", 0.5)
     url = place.services.broker_url
-    async with open_broker(url) as broker:
-        worker = build_worker(settings_for(tmp_path, broker_url=url), broker, SystemClock(), {"aside": 1})
+    async with open_broker(url) as broker, GuardedClients() as clients:
+        worker = build_worker(settings_for(tmp_path, broker_url=url), broker, SystemClock(), {"aside": 1}, clients)
         running = asyncio.create_task(worker.run())
         message = TaskMessage(
             job_id=1, task_id=1, attempt=1, token="t1", queue="aside", handler="debug.sleep", client="demo",

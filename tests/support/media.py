@@ -21,7 +21,8 @@ from taskengine.media.probe import AudioTrack, Probe, VideoTrack
 from taskengine.media.sources import Source
 from taskengine.media.timing import Timing
 from taskengine.media.tools import find_tools
-from taskengine.ports import ProcessResult, Storage, TaskLog, Tools, Workspace
+from taskengine.net import Fetcher, GuardedClients
+from taskengine.ports import Outbound, ProcessResult, Storage, TaskLog, Tools, Workspace
 from taskengine.process import SubprocessRunner
 from taskengine.storage.local import LocalStorage
 from taskengine.storage.workspace import LocalWorkspace
@@ -106,6 +107,7 @@ class MediaContext:
     progress: list[float] = field(default_factory=list)
     runs: list[ProcessResult] = field(default_factory=list)
     runner: SubprocessRunner = field(default_factory=SubprocessRunner)
+    outbound: Outbound = field(default_factory=lambda: Fetcher(GuardedClients()))  # not open: nobody goes out with it
 
     def storage(self, name: str, root: str = "output_root") -> Storage:
         """One of the roots."""

@@ -23,7 +23,18 @@ from taskengine.domain.messages import (
 )
 from taskengine.engine.context import Facilities
 from taskengine.engine.worker import Worker
-from taskengine.ports import Address, Broker, Message, Outgoing, ProcessRunner, Storage, TaskContext, Tools, Workspace
+from taskengine.ports import (
+    Address,
+    Broker,
+    Message,
+    Outbound,
+    Outgoing,
+    ProcessRunner,
+    Storage,
+    TaskContext,
+    Tools,
+    Workspace,
+)
 from taskengine.process import SubprocessRunner
 from taskengine.storage.scratch import scratch_dir
 from tests.support.judged import faults
@@ -54,7 +65,9 @@ def facilities(scratch: Path, runner: ProcessRunner | None = None) -> Facilities
     workspace = cast(Callable[[TaskMessage, Path], Workspace], lambda _task, _scratch: None)
     tools = cast(Callable[[], Tools], nothing)
     storage = cast(Callable[[str, str], Storage], nothing)
-    return Facilities(runner or SubprocessRunner(), tools, lambda name: scratch_dir(scratch, name), workspace, storage)
+    outbound = cast(Callable[[TaskMessage], Outbound], nothing)
+    made = runner or SubprocessRunner()
+    return Facilities(made, tools, lambda name: scratch_dir(scratch, name), workspace, storage, outbound)
 
 
 class Pool:
