@@ -62,10 +62,6 @@ _LAST_EVENT = {
     "description": "go on after this event",
 }  # fmt: skip
 _EXAMPLES: dict[tuple[str, str], Any] = {
-    ("POST", "/job"): {
-        "job": {"workflow": "vodstream", "priority": 3},
-        "parameters": {"content_id": "demo1", "source_folder": "in/demo1", "custom_data": {"ref": 1}},
-    },
     ("PATCH", "/jobs/{id}"): {"queue_state": "paused"},
     ("PUT", "/jobs/{id}"): {"priority": 1},
     ("POST", "/jobs/actions"): {"action": "pause", "filter": {"workflow": "vodstream"}, "dry_run": True},
@@ -85,6 +81,7 @@ def describe(routes: Sequence[Route], version: str, workflows: dict[str, Any]) -
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    paths["/job"]["post"]["requestBody"]["content"]["application/json"]["examples"] = _submissions(workflows)
     schemas |= {f"parameters.{name}": _with_plain_defaults(schema) for name, schema in workflows.items()}
     return {
         "openapi": "3.1.0",
@@ -99,6 +96,15 @@ def describe(routes: Sequence[Route], version: str, workflows: dict[str, Any]) -
             },
         },
         "security": [{"client": [], "key": []}, {"basic": []}],
+    }
+
+
+def _submissions(workflows: dict[str, Any]) -> dict[str, Any]:
+    """The examples of every workflow's parameters, as bodies."""
+    return {
+        f"{name}-{number}": {"value": {"job": {"workflow": name}, "parameters": example}}
+        for name, schema in workflows.items()
+        for number, example in enumerate(schema.get("examples", ()), start=1)
     }
 
 
