@@ -61,7 +61,7 @@ from taskengine.net import GuardedClients, Timeouts, networks
 from taskengine.ports import Broker, Clock, Store
 from taskengine.settings import Settings
 from taskengine.storage.scratch import remove_stale
-from taskengine.storage.workspace import jobs_present, missing_files, remove_job
+from taskengine.storage.workspace import jobs_present, keep_document, missing_files, remove_job
 from taskengine.stores import Sharing, open_store
 from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator
@@ -88,7 +88,7 @@ class Engine:
 
 
 class LocalWorkspaces:
-    """The workspaces below a directory, for the janitor."""
+    """The workspaces below a directory, for the janitor and the dispatcher."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -100,6 +100,10 @@ class LocalWorkspaces:
     async def remove(self, job_id: int) -> None:
         """Remove a job's."""
         await remove_job(self._root, job_id)
+
+    async def keep(self, url: str, document: bytes) -> Mapping[str, Any]:
+        """Put a document there; its reference."""
+        return await keep_document(self._root, url, document)
 
     async def missing(self, urls: Sequence[str]) -> Sequence[str]:
         """Those of these references behind which there is no file."""
@@ -169,7 +173,10 @@ class _Parts:
             hearing=lambda: Hearing(self.coordinator.listening, self.coordinator.caught_up_at),
             may_sweep=self.duties.gate("sweep_leases"),
         )
-        self.dispatcher = Dispatcher(store, broker, self.signals, clock, self._dispatch_policy(), self.reaper.take_back)
+        policy = self._dispatch_policy(workspaces)
+        self.dispatcher = Dispatcher(
+            store, broker, self.signals, clock, policy, self.reaper.take_back, self.reaper.fail_dispatch
+        )
         self.coordinator = Coordinator(
             store, broker, decisions, effects, self.progress, self.dispatcher, clock, self.metrics
         )
@@ -273,7 +280,7 @@ class _Parts:
         """Tries of a task callback that the client does not want, as the settings say now."""
         return self.book.rules_of(client).retry.limit
 
-    def _dispatch_policy(self) -> DispatchPolicy:
+    def _dispatch_policy(self, workspaces: LocalWorkspaces) -> DispatchPolicy:
         storages = build_storages(self.settings)
         named = {
             name: {"kind": self.settings.storages[name].kind, "roots": list(storages.roots(name))}
@@ -288,7 +295,7 @@ class _Parts:
         def allowed(client: str) -> Sequence[str]:
             return [*allow, *self.directory.known.config(client).outbound_allow]
 
-        return DispatchPolicy(self.settings.heartbeat_s, storages_of, allowed)
+        return DispatchPolicy(self.settings.heartbeat_s, storages_of, allowed, workspaces.keep)
 
     def _offer(self) -> Offer:
         storages = build_storages(self.settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from taskengine.domain.errors import ErrorKind
 from taskengine.domain.messages import MAX_TEXT, VERSION, ControlAction
@@ -20,8 +20,18 @@ Text = Annotated[str, Field(max_length=MAX_TEXT)]
 assert VERSION == 1  # noqa: S101 - a new version needs models of its own
 
 
+class FileReference(BaseModel):
+    """A file in the workspace of the job."""
+
+    file: str = Field(alias="$file", pattern=r"^ws://")
+    size: int = Field(ge=0, description="Bytes.")
+    sha256: str | None = None
+
+
 class Task(BaseModel):
-    """One attempt at a task, on the queue `tasks.<queue>`."""
+    """One attempt at a task, on the queue `tasks.<queue>`. At most 256 KB."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["with"]}, {"required": ["with_ref"]}]})
 
     v: Version
     job_id: Id
@@ -34,7 +44,10 @@ class Task(BaseModel):
     workflow: str
     task_name: str
     priority: int
-    with_: Mapping[str, Any] = Field(alias="with", description="The handler's inputs, resolved.")
+    with_: Mapping[str, Any] = Field({}, alias="with", description="The handler's inputs, resolved.")
+    with_ref: FileReference | None = Field(
+        None, description="Instead of `with`, where that is too large for a message: a JSON document with the inputs."
+    )
     workspace: str = Field(description="A logical prefix, never a path of some host.")
     storages: Mapping[str, Any] = Field(description="Names and roots that the job may use; no credentials.")
     outbound_allow: Sequence[str] = Field(description="Private networks that the attempt may reach.")

@@ -183,6 +183,13 @@ class Run:
             self._fail_attempt(task, ErrorKind.LOST, f"the worker {task.worker} was lost", outcome="lost")
         self._advance()
 
+    def fail_dispatch(self, task_id: int, token: str, reason: str) -> None:
+        """What was to be handed to a worker cannot be: a try that failed for want of a resource."""
+        task = self._by_id.get(task_id)
+        if task is not None and task.state is TaskState.DISPATCHED and task.token == token:
+            self._fail_attempt(task, ErrorKind.RESOURCE, reason)
+            self._advance()
+
     def abandon(self, reason: str) -> None:
         """The engine cannot decide about this job: end it with what is certain."""
         if not self.job.ended:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -16,14 +16,15 @@ VERSION = 1
 READABLE_VERSIONS = tuple(version for version in (VERSION - 1, VERSION) if version > 0)  # so that upgrades may overlap
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024
-MAX_INPUT_BYTES = 240 * 1024  # of `with`: the rest of a task message finds room beside it
+MAX_INPUT_BYTES = 8 * 1024 * 1024  # of `with`: what a message has no room for is in the workspace
 MAX_TEXT = 16 * 1024  # characters of one log entry or error message
 _MAX_SLOTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """One attempt at a task, as a worker gets it. `inputs` is `with` on the wire."""
+    """One attempt at a task, as a worker gets it. `inputs` is `with` on the wire; where they are too large for a message
+    there are none, and `inputs_ref` (`with_ref`) is the reference of a JSON document in the workspace."""
 
     job_id: int
     task_id: int
@@ -43,6 +44,7 @@ class TaskMessage:
     heartbeat_s: float
     traceparent: str | None = None
     dispatch: int = 1
+    inputs_ref: Mapping[str, Any] | None = None
 
     @property
     def message_id(self) -> str:
@@ -58,7 +60,10 @@ class TaskMessage:
     def to_json(self) -> bytes:
         """The wire form."""
         body = {name: getattr(self, name) for name in _TASK_FIELDS}
-        body["with"] = self.inputs
+        if self.inputs_ref is None:
+            body["with"] = self.inputs
+        else:
+            body["with_ref"] = self.inputs_ref
         return encode(body | {"v": VERSION})
 
     @classmethod
@@ -68,7 +73,10 @@ class TaskMessage:
         try:
             if not math.isfinite(body["heartbeat_s"]):
                 raise ValueError("heartbeat_s is not a finite number")
-            return cls(inputs=dict(body["with"]), **{name: body[name] for name in _TASK_FIELDS if name in body})
+            reference = body.get("with_ref")
+            inputs = body["with"] if reference is None else {}
+            fields = {name: body[name] for name in _TASK_FIELDS if name in body}
+            return cls(inputs=dict(inputs), inputs_ref=None if reference is None else dict(reference), **fields)
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(f"not a task message: {error!r}") from error
 
@@ -128,6 +136,17 @@ class Report:
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise MessageError(f"not a report: {error!r}") from error
+
+
+def _within_limits(report: Report) -> Report:
+    """The report; where its outputs are larger than they may be, that the attempt failed of it."""
+    outputs = report.details.get("outputs") if report.event is ReportEvent.COMPLETED else None
+    size = len(encode(outputs)) if outputs else 0
+    if size <= MAX_OUTPUT_BYTES:
+        return report
+    message = f"the outputs are {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} are allowed"
+    details = {"error": {"kind": ErrorKind.INTERNAL.value, "message": message}}
+    return replace(report, event=ReportEvent.FAILED, details=details)
 
 
 def _check_details(event: ReportEvent, details: Mapping[str, Any]) -> None:
@@ -203,7 +222,10 @@ class WorkerMessage:
             running = [
                 Running(int(r["task_id"]), int(r["attempt"]), str(r["token"])) for r in body.get("running") or ()
             ]
-            return cls(worker, running, [Report.from_dict(report) for report in body.get("reports") or ()])
+            reports = [Report.from_dict(report) for report in body.get("reports") or ()]
+            if len(data) > MAX_OUTPUT_BYTES:  # else none of them can be larger
+                reports = [_within_limits(report) for report in reports]
+            return cls(worker, running, reports)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise MessageError(f"not a worker message: {error!r}") from error
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
 import math
 import shlex
 import time
@@ -85,6 +88,13 @@ class Context:
         """The job's files."""
         return self._facilities.workspace(self.task, self.scratch)
 
+    async def take_inputs(self) -> None:
+        """Read the inputs that were too large for the message. ResourceFault where they are not there as they were."""
+        reference = self.task.inputs_ref
+        if reference is not None:
+            path = await self.workspace.fetch(reference, "inputs.json")
+            self.inputs = await asyncio.to_thread(_document, path, reference.get("sha256"))
+
     @property
     def tools(self) -> Tools:
         """Where the binaries are."""
@@ -151,6 +161,14 @@ class Context:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _document(path: Path, sha256: str | None) -> Mapping[str, Any]:
+    content = path.read_bytes()
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ResourceFault("the task's inputs in the workspace are not those that its message names")
+    found: Mapping[str, Any] = json.loads(content)
+    return found
 
 
 @asynccontextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
-from taskengine.domain.errors import BrokerUnavailable
-from taskengine.domain.messages import TaskMessage
+from taskengine.domain.errors import BrokerUnavailable, StorageError
+from taskengine.domain.messages import MAX_MESSAGE_BYTES, TaskMessage, encode
 from taskengine.engine.signals import SWEEP_S, Signal, Signals
 from taskengine.ports import Address, Broker, Clock, Dispatched, DispatchPlan, JobStore, Message, Outgoing
 
@@ -22,16 +22,22 @@ _WORKERS_LIVE_MS = 60_000  # one that was silent for longer has no slots
 _SWEEP_MS = round(SWEEP_S * 1000)
 _CONFIRM_S = 0.25  # the time in which most tasks have ended, so that their confirmation need not be written
 _KNOWN_TASKS = 100_000
+_INPUTS = "inputs.json"  # under the attempt's own path in the workspace
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchPolicy:
-    """What every task message carries: heartbeat (seconds), the storages a client's jobs may use, networks."""
+    """What every task message carries: heartbeat (seconds), the storages a client's jobs may use, networks; and where
+    inputs go that are too large for a message."""
 
     heartbeat_s: float
     storages: Callable[[str], Mapping[str, Any]]  # by client: names and roots, no credentials
     outbound_allow: Callable[[str], Sequence[str]]  # by client
+    keep: Callable[[str, bytes], Awaitable[Mapping[str, Any]]]  # a document in the workspace: its reference
 
+
+Fail = Callable[[int, int, str, str], Awaitable[Any]]
+"""Counts a dispatch that cannot be made as a failed try: job id, task id, token, why."""
 
 GiveBack = Callable[[Sequence[tuple[int, int, str]]], Awaitable[Any]]
 """Makes dispatched tasks ready again: (job id, task id, token)."""
@@ -48,9 +54,10 @@ class Dispatcher:
         clock: Clock,
         policy: DispatchPolicy,
         give_back: GiveBack,
+        fail: Fail,
     ) -> None:
         self._store, self._broker, self._signals = store, broker, signals
-        self._clock, self._policy, self._give_back = clock, policy, give_back
+        self._clock, self._policy, self._give_back, self._fail = clock, policy, give_back, fail
         self._slots: dict[str, int] = {}
         self._slots_at = 0
         self._confirmed: set[str] = set()  # tokens that the broker has, and the store does not know of it
@@ -94,7 +101,7 @@ class Dispatcher:
         if not dispatched:
             return
         try:
-            await self._broker.publish([self._outgoing(one) for one in dispatched])
+            await self._broker.publish([made for one in dispatched if (made := await self._outgoing(one))])
         except BrokerUnavailable:
             await self._give_back([(t.job_id, t.id or 0, t.token or "") for t in (d.task for d in dispatched)])
             raise
@@ -144,9 +151,25 @@ class Dispatcher:
                 slots[queue] = slots.get(queue, 0) + count
         self._slots, self._slots_at = slots, now
 
-    def _outgoing(self, dispatched: Dispatched) -> Outgoing:
+    async def _outgoing(self, dispatched: Dispatched) -> Outgoing | None:
+        """A task's message; None where it could not be made, which is the task's failed try."""
+        task, message = dispatched.task, self._message(dispatched)
+        body = message.to_json()
+        if len(body) > MAX_MESSAGE_BYTES:
+            try:
+                kept = await self._policy.keep(f"{message.workspace}/{_INPUTS}", encode(message.inputs))
+            except StorageError as error:
+                log.warning("inputs_not_kept", task_id=task.id, error=str(error))
+                await self._fail(task.job_id, message.task_id, message.token, f"its inputs cannot be kept: {error}")
+                return None
+            body = replace(message, inputs={}, inputs_ref=kept).to_json()
+        headers = {"handler": task.handler, "queue": task.queue, "task_id": task.id, "attempt": task.attempt}
+        priority = 9 if task.top_of_queue else max(0, min(9, 10 - task.priority))
+        return Outgoing(Address.TASKS, Message(body, message.message_id, headers, priority=priority), task.queue)
+
+    def _message(self, dispatched: Dispatched) -> TaskMessage:
         task = dispatched.task
-        message = TaskMessage(
+        return TaskMessage(
             job_id=task.job_id,
             task_id=task.id or 0,
             attempt=task.attempt,
@@ -163,11 +186,6 @@ class Dispatcher:
             outbound_allow=self._policy.outbound_allow(dispatched.client),
             timeout_s=task.timeout_s,
             heartbeat_s=self._policy.heartbeat_s,
-        )
-        headers = {"handler": task.handler, "queue": task.queue, "task_id": task.id, "attempt": task.attempt}
-        priority = 9 if task.top_of_queue else max(0, min(9, 10 - task.priority))
-        return Outgoing(
-            Address.TASKS, Message(message.to_json(), message.message_id, headers, priority=priority), task.queue
         )
 
 

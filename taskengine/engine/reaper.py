@@ -140,6 +140,11 @@ class Reaper:
         await self._effects.follow(written)
         return bool(written)
 
+    async def fail_dispatch(self, job_id: int, task_id: int, token: str, reason: str) -> None:
+        """Count a dispatch that cannot be made as a failed try."""
+        written = await self._decisions.decide_each([job_id], lambda run: run.fail_dispatch(task_id, token, reason))
+        await self._effects.follow(written)
+
     async def _listening_since(self, now: int) -> int:
         if not self._hearing().now:
             return now

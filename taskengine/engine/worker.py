@@ -340,6 +340,7 @@ class Worker:
             limit = asyncio.timeout(task.timeout_s)
             try:
                 async with limit:
+                    await context.take_inputs()
                     return await handler(context)
             except Exception as error:
                 if limit.expired():  # also where the end of it went wrong

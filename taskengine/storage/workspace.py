@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -92,6 +93,12 @@ def plain_name(name: str) -> str:
     """A file name that no program stumbles over: ASCII letters and digits (one of them first), `.`, `_`, `-`."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:]
     return plain if re.match(r"[A-Za-z0-9]", plain) else f"f{plain}"
+
+
+async def keep_document(root: Path, url: str, document: bytes) -> dict[str, Any]:
+    """Put a document into the workspace, under a reference's URL; the reference. StorageError where it cannot be."""
+    await LocalStorage(root).write(url.removeprefix(SCHEME), document)
+    return {"$file": url, "size": len(document), "sha256": hashlib.sha256(document).hexdigest()}
 
 
 async def missing_files(root: Path, urls: Sequence[str]) -> Sequence[str]:

@@ -91,6 +91,14 @@ class JobMachine(RuleBasedStateMachine):
             token = task.token or ""
             self.life.take(lambda run: run.lose(task.id or 0, token))
 
+    @rule(data=st.data())
+    def fail_dispatch(self, data: Any) -> None:
+        """A dispatch cannot be made."""
+        task = self._pick(data, TaskState.DISPATCHED)
+        if task is not None:
+            token = task.token or ""
+            self.life.take(lambda run: run.fail_dispatch(task.id or 0, token, "no room"))
+
     @rule(seconds=st.integers(1, 100))
     def wait(self, seconds: int) -> None:
         """Time passes."""

@@ -41,6 +41,20 @@ def test_an_input_error_is_not_tried_again_and_fails_the_job() -> None:
     assert life.callbacks[-2:] == [("a", "fail", "no such file"), ("job", "job", "a: no such file")]
 
 
+def test_a_dispatch_that_cannot_be_made_is_a_failed_try() -> None:
+    """Tried again up to the limit, then the job fails and says why; a token that is not out changes nothing."""
+    life = Life(CHAIN, max_retries=1).start()
+    for expected in ("retry_wait", "failed"):
+        task = life.task("a")
+        life.dispatch(task)
+        assert life.take(lambda run: run.fail_dispatch(1, "old", "no room")).empty
+        life.take(lambda run: run.fail_dispatch(1, life.task("a").token or "", "no room"))
+        assert task.state.value == expected
+        life.now = task.ready_at or life.now
+        life.take(Run.timers)
+    assert (life.job.failed, life.job.error, life.attempts) == (True, "a: no room", ["failed"] * 2)
+
+
 def test_an_internal_error_is_tried_again_up_to_the_limit() -> None:
     """A try that will be repeated makes no callback; the last one fails the job."""
     life = Life(CHAIN, max_retries=2).start()

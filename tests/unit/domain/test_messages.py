@@ -1,0 +1,49 @@
+"""The wire contract's values: limits, and inputs by reference."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from taskengine.domain.errors import MessageError
+from taskengine.domain.messages import MAX_OUTPUT_BYTES, ReportEvent, TaskMessage, WorkerMessage
+
+TASK: dict[str, Any] = {
+    "v": 1, "job_id": 1, "task_id": 2, "attempt": 3, "token": "t", "queue": "q", "handler": "h", "client": "c",
+    "workflow": "w", "task_name": "n", "priority": 5, "workspace": "ws://1/2/3-t", "storages": {}, "outbound_allow": [],
+    "timeout_s": 60, "heartbeat_s": 5,
+}  # fmt: skip
+REFERENCE = {"$file": "ws://1/2/3-t/inputs.json", "size": 2, "sha256": None}
+
+
+def said(*outputs: Any) -> bytes:
+    """A worker's message: an attempt completed with each of these."""
+    reports = [
+        {"task_id": number, "attempt": 1, "token": "t", "event": "completed", "at": 1, "outputs": one}
+        for number, one in enumerate(outputs, 1)
+    ]
+    return json.dumps({"v": 1, "worker": {"id": "w", "name": "w"}, "reports": reports}).encode()
+
+
+def test_outputs_beyond_the_limit_are_a_failure_of_that_attempt_alone() -> None:
+    """A worker in any language may send them: what else its message says holds."""
+    most = {"x": "y" * (MAX_OUTPUT_BYTES - len('{"x":""}'))}
+    within, beyond = WorkerMessage.from_json(said(most, {"x": most["x"] + "y"})).reports
+    assert (within.event, within.details["outputs"]) == (ReportEvent.COMPLETED, most)
+    assert beyond.event is ReportEvent.FAILED
+    assert beyond.details["error"]["kind"] == "internal"
+    assert f"at most {MAX_OUTPUT_BYTES} are allowed" in beyond.details["error"]["message"]
+
+
+def test_inputs_are_in_the_message_or_by_reference() -> None:
+    """One of the two; a message that has neither is refused."""
+    plain = TaskMessage.from_json(json.dumps(TASK | {"with": {"a": 1}}).encode())
+    assert (plain.inputs, plain.inputs_ref) == ({"a": 1}, None)
+    large = TaskMessage.from_json(json.dumps(TASK | {"with_ref": REFERENCE}).encode())
+    assert (large.inputs, large.inputs_ref) == ({}, REFERENCE)
+    assert "with" not in json.loads(large.to_json())
+    assert TaskMessage.from_json(large.to_json()) == large
+    with pytest.raises(MessageError, match="with"):
+        TaskMessage.from_json(json.dumps(TASK).encode())
