@@ -24,11 +24,11 @@ from taskengine.handlers.support import (
     together,
 )
 from taskengine.media.asset import METADATA
+from taskengine.media.protection import CLEAR
 from taskengine.media.published import Published, read_published, segment_paths
 from taskengine.media.tracks import Media, Track
 from taskengine.ports import Storage, TaskContext
 
-CLEAR = "clear"
 _AT_ONCE = 16
 _COPIES = 2.2  # segments, the files made of them, and a little
 
@@ -48,10 +48,10 @@ class LoadAsset:
         folder = str(inputs["folder"])
         storage = context.storage(str(inputs["storage"]), str(inputs.get("output_root") or "output_root"))
         published = await read_asset(storage, folder)
-        base = f"{folder}/{published.folder_of(CLEAR)}"
+        base = f"{folder}/{published.folder_of(CLEAR)}" if CLEAR in published.sets else None
         with storage_faults("source_folder"):
-            stored = {file.path: file.size for file in await storage.list(base)}
-        if not stored:
+            stored = {file.path: file.size for file in await storage.list(base)} if base else {}
+        if not base or not stored:
             raise InputFault(f"source_folder: the asset in {storage.full_path(folder)} has no clear segments")
         await need_space(context, round(sum(stored.values()) * _COPIES), "bringing the asset back")
         tracks = [await _joined(context, storage, base, track) for track in published.media.tracks]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskengine.domain.errors import NotFound
-from taskengine.handlers.package import digest
+from taskengine.handlers.packaging import digest
 from taskengine.handlers.support import ANY, FILE, STRING, in_thread, schema, storage_faults
 from taskengine.media.asset import METADATA, with_file
 from taskengine.media.names import file_name

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskengine.media.tracks import Media, Track, TrackKind
+from taskengine.media.protection import Active
+from taskengine.media.tracks import Media, PackagedSet, Track, TrackKind
 
 METADATA = "metadata.json"
 POSTER = "thumbnail.jpg"
@@ -39,11 +40,20 @@ def published_names(metadata: bytes) -> frozenset[str]:
     """The names of the files beside a `metadata.json` that belong to its asset; none where it is somebody else's."""
     try:
         body = json.loads(metadata)
-        active = body["active"]
-        names = {METADATA, str(active["hls"]), str(active["dash"]), *(str(file["path"]) for file in body["files"])}
+        active = [body["active"]["hls"], body["active"]["dash"]]
+        names = {METADATA, *(str(name) for name in active if name), *(str(file["path"]) for file in body["files"])}
     except (ValueError, KeyError, TypeError, RecursionError):
         return frozenset()
     return frozenset(names)
+
+
+def versions_of(metadata: bytes) -> frozenset[str]:
+    """The versions that an asset's sets are in, and those that were to be removed when this was written."""
+    if not published_names(metadata):
+        return frozenset()
+    body = json.loads(metadata)
+    sets = [str(each["version"]) for each in body.get("sets", {}).values()]
+    return frozenset([*sets, *map(str, body.get("superseded", ()))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +141,19 @@ def track_facts(track: Track) -> Mapping[str, Any]:
 
 
 def metadata(
-    media: Media, *, content_id: str, job_id: int, active: Mapping[str, Any], files: Iterable[Mapping[str, Any]],
-    sources: Iterable[Mapping[str, Any]], commands: Sequence[Sequence[str]], versions: Mapping[str, str],
+    media: Media, *, content_id: str, job_id: int, active: Mapping[str, Any], sets: Mapping[str, Any],
+    superseded: Iterable[str], files: Iterable[Mapping[str, Any]], sources: Iterable[Mapping[str, Any]],
+    commands: Sequence[Sequence[str]], versions: Mapping[str, str],
 ) -> bytes:  # fmt: skip
-    """The content of `metadata.json`."""
+    """The content of `metadata.json`. `superseded`: versions that go once this one is in place."""
     body = {
         "content_id": content_id,
         "job_id": job_id,
         "duration": round(media.duration, 6),
         "segment_duration": media.segment_duration,
         "active": dict(active),
+        "sets": dict(sets),
+        "superseded": sorted(superseded),
         "tracks": [track_facts(track) for track in media.tracks],
         "sources": list(sources),
         "files": list(files),
@@ -148,3 +161,21 @@ def metadata(
         "commands": [list(command) for command in commands],
     }
     return _dumped(body)
+
+
+def active_facts(active: Active, stem: str, version: str) -> Mapping[str, Any]:
+    """What is active, as `metadata.json` tells it."""
+    return {
+        "protection": active.protection,
+        "version": version,
+        "hls": f"{stem}.m3u8",
+        "dash": f"{stem}.mpd" if active.dash else None,
+        "sets": {"hls": active.hls, "dash": active.dash},
+    }
+
+
+def set_facts(made: PackagedSet, version: str) -> Mapping[str, Any]:
+    """A set as `metadata.json` describes it: where it is, and by which keys it is protected."""
+    keys = [{"track": key.track, "label": key.label, "key_id": key.key_id} for key in made.keys]
+    protected = {"systems": list(made.systems), "keys": keys} if keys else {}
+    return {"version": version, **protected}

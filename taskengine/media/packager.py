@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from taskengine.domain.errors import InputFault
 from taskengine.media.tracks import Media, Track, TrackKind
 
-SET_FOLDER = "set"
 MASTER = "master.m3u8"
 MPD = "manifest.mpd"
 INIT = "init.mp4"
@@ -40,24 +39,27 @@ def check_codec(source: str, kind: TrackKind, codec: str) -> None:
         )
 
 
-def package(packager: str, media: Media, files: Mapping[str, str], *, trick_play: bool = False) -> list[str]:
-    """Package every track; `files`: track name → plain name of its MP4. The best track of a language leads.
+def package(
+    packager: str, media: Media, files: Mapping[str, str], folder: str, *, trick_play: bool = False
+) -> list[str]:
+    """Package every track into `folder`; `files`: track name → plain name of its MP4. The best track of a language leads.
 
     With `trick_play` every rendition has an I-frame playlist, and the least one a representation of key frames in DASH.
     """
     groups = audio_groups(media.of(TrackKind.AUDIO))
     descriptors = [
-        _descriptor(track, files[track.name], groups.get(track.name), trick_play=trick_play) for track in media.tracks
+        _descriptor(track, files[track.name], folder, groups.get(track.name), trick_play=trick_play)
+        for track in media.tracks
     ]
     if trick_play and (video := media.of(TrackKind.VIDEO)):
         least = min(video, key=lambda track: (track.width or 0) * (track.height or 0))
-        descriptors.append(_trick_descriptor(files[least.name]))
+        descriptors.append(_trick_descriptor(files[least.name], folder))
     default = default_language(media)
     return [
         packager, "--quiet", *descriptors,
         "--segment_duration", f"{media.segment_duration:g}",
         "--generate_static_live_mpd", "--hls_playlist_type", "VOD",
-        "--mpd_output", f"{SET_FOLDER}/{MPD}", "--hls_master_playlist_output", f"{SET_FOLDER}/{MASTER}",
+        "--mpd_output", f"{folder}/{MPD}", "--hls_master_playlist_output", f"{folder}/{MASTER}",
         *(["--default_language", default] if default else []),
     ]  # fmt: skip
 
@@ -68,20 +70,20 @@ def default_language(media: Media) -> str | None:
     return audio[0].language if audio and audio[0].language != "und" else None
 
 
-def _trick_descriptor(file: str) -> str:
+def _trick_descriptor(file: str, folder: str) -> str:
     """Key frames alone; not in the HLS master, where players would take it for a variant."""
     return (
-        f"in={file},stream=video,init_segment={SET_FOLDER}/{TRICK}/{INIT},"
-        f"segment_template={SET_FOLDER}/{TRICK}/{_SEGMENTS},trick_play_factor=1,dash_only=1"
+        f"in={file},stream=video,init_segment={folder}/{TRICK}/{INIT},"
+        f"segment_template={folder}/{TRICK}/{_SEGMENTS},trick_play_factor=1,dash_only=1"
     )
 
 
-def _descriptor(track: Track, file: str, group: str | None, *, trick_play: bool) -> str:
+def _descriptor(track: Track, file: str, folder: str, group: str | None, *, trick_play: bool) -> str:
     fields = {
         "in": file,
         "stream": track.kind.value,
-        "init_segment": f"{SET_FOLDER}/{track.name}/{INIT}",
-        "segment_template": f"{SET_FOLDER}/{track.name}/{_SEGMENTS}",
+        "init_segment": f"{folder}/{track.name}/{INIT}",
+        "segment_template": f"{folder}/{track.name}/{_SEGMENTS}",
         "playlist_name": f"{track.name}.m3u8",
     }
     if track.kind is TrackKind.VIDEO and trick_play:

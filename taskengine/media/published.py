@@ -10,21 +10,31 @@ from typing import Any
 
 from taskengine.domain.errors import InputFault
 from taskengine.media.asset import VERSIONS
-from taskengine.media.tracks import Media, Track, TrackKind
+from taskengine.media.protection import Active
+from taskengine.media.tracks import Media, Track, TrackKey, TrackKind
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSet:
+    """One set of an asset: the version it lies in, the systems it is for, and which key each track has."""
+
+    version: str
+    systems: Sequence[str] = ()
+    keys: Sequence[TrackKey] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is active, and the tracks; their files are found by `folder_of`."""
+    """What is active, the sets by name, and the tracks; their files are found by `folder_of`."""
 
     content_id: str
-    version: str
-    protection: str
+    active: Active
+    sets: Mapping[str, StoredSet]
     media: Media
 
-    def folder_of(self, protection: str) -> str:
-        """Where the set of a protection lies, relative to the asset's folder."""
-        return f"{VERSIONS}/{self.version}/{protection}"
+    def folder_of(self, name: str) -> str:
+        """Where a set lies, relative to the asset's folder."""
+        return f"{VERSIONS}/{self.sets[name].version}/{name}"
 
 
 def read_published(folder: str, metadata: bytes) -> Published:
@@ -34,9 +44,27 @@ def read_published(folder: str, metadata: bytes) -> Published:
         active = body["active"]
         tracks = [_track(facts) for facts in body["tracks"]]
         media = Media(tracks, float(body["duration"]), float(body.get("segment_duration", 4.0)))
-        return Published(str(body["content_id"]), str(active["version"]), str(active["protection"]), media)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError) as error:
+        sets = {str(name): _set(facts) for name, facts in _sets(body).items()}
+        names = active.get("sets") or {"hls": active["protection"], "dash": active["protection"]}
+        hls, dash = str(names["hls"]), names["dash"] and str(names["dash"])
+        if not {hls, dash} - {None} <= sets.keys():
+            raise KeyError("sets")
+        return Published(str(body["content_id"]), Active(hls, dash), sets, media)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError, AttributeError) as error:
         raise InputFault(f"{folder}: its metadata.json is not one of an asset: {error!r}") from error
+
+
+def _sets(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its sets by name; an asset of the first version of this file has one."""
+    found: Mapping[str, Any] = body.get("sets") or {
+        body["active"]["protection"]: {"version": body["active"]["version"]}
+    }
+    return found
+
+
+def _set(facts: Mapping[str, Any]) -> StoredSet:
+    keys = [TrackKey(str(key["track"]), str(key["label"]), str(key["key_id"])) for key in facts.get("keys", ())]
+    return StoredSet(str(facts["version"]), [str(system) for system in facts.get("systems", ())], keys)
 
 
 def _track(facts: Mapping[str, Any]) -> Track:

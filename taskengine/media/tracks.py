@@ -97,14 +97,40 @@ class PackagedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
-    """One packaged set (one protection): segments, media playlists, a master and an MPD."""
+class TrackKey:
+    """Which key a track of a set is encrypted with: its label (SD, HD, AUDIO …) and id (32 hex digits); never the key."""
 
-    protection: str
+    track: str
+    label: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedSet:
+    """The segments of one protection with their media playlists, an HLS master and an MPD (`aes` has none).
+
+    `name` is its folder: clear, cenc, cbcs, aes.
+    """
+
+    name: str
     files: Sequence[PackagedFile]
-    media: Media
     commands: Sequence[Command] = ()
+    systems: Sequence[str] = ()
+    keys: Sequence[TrackKey] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The packaged sets of an asset, one for each protection, all of the same tracks."""
+
+    sets: Sequence[PackagedSet]
+    media: Media
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def commands(self) -> Sequence[Command]:
+        """What made them."""
+        return [command for each in self.sets for command in each.commands]
 
 
 def to_json(value: T, kind: type[T]) -> bytes:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from taskengine.domain.errors import InternalFault
-from taskengine.handlers.publish import Publish, Target
+from taskengine.handlers.publication import Target
+from taskengine.handlers.publish import Publish
 from taskengine.media.verify import VerificationFault
 from taskengine.ports import TaskContext
 from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
@@ -46,7 +47,7 @@ async def test_a_failed_job_leaves_the_old_asset_untouched(studio: Studio, monke
     async def fail(*_: Any) -> None:
         raise InternalFault("the disk went away")
 
-    monkeypatch.setattr("taskengine.handlers.publish._switch", fail)
+    monkeypatch.setattr("taskengine.handlers.publish.switch", fail)
     monkeypatch.setattr("taskengine.handlers.publish._write_metadata", fail)
     with pytest.raises(InternalFault):
         await studio.stream(create_thumbnail=False)

@@ -125,7 +125,7 @@ def test_packaging() -> None:
     ]
     files = {track.name: f"{track.name}.mp4" for track in tracks}
     common = "init_segment=set/{0}/init.mp4,segment_template=set/{0}/$Number%05d$.m4s,playlist_name={0}.m3u8"
-    assert packager.package("packager", Media(tracks, 10.0), files) == [
+    assert packager.package("packager", Media(tracks, 10.0), files, "set") == [
         "packager", "--quiet",
         "in=video_1.mp4,stream=video," + common.format("video_1"),
         "in=audio_1.mp4,stream=audio," + common.format("audio_1") + ",hls_group_id=audio,hls_name=eng,language=eng",

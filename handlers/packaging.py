@@ -1,0 +1,135 @@
+"""Making one packaged set: the packager's run, the manifests completed, the checks, the files into the workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from taskengine.domain.errors import InternalFault
+from taskengine.handlers.support import beside, in_thread, plain_command, process_fault, run, together, warn
+from taskengine.media import ffmpeg, packager
+from taskengine.media.protection import WantedSet
+from taskengine.media.tracks import Media, PackagedFile, PackagedSet, Tiles
+from taskengine.ports import TaskContext
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What goes into every set. `files`: track name → plain name of its MP4 in scratch, where the sheets of the tiles lie
+    too."""
+
+    media: Media
+    files: Mapping[str, str]
+    trick_play: bool
+    tiles: Tiles | None
+
+    @property
+    def sheets(self) -> Sequence[str]:
+        """The sheets' plain names."""
+        return sheet_names(self.tiles) if self.tiles else ()
+
+    @property
+    def copied(self) -> bool:
+        """Whether a track is as the client's source had it."""
+        return any(track.copied for track in self.media.tracks)
+
+
+def sheet_names(tiles: Tiles) -> Sequence[str]:
+    """The plain names of the sheets."""
+    return [f"tiles_{number}.jpg" for number in range(1, len(tiles.sheets) + 1)]
+
+
+async def make_set(context: TaskContext, contents: Contents, wanted: WantedSet) -> PackagedSet:
+    """Package the tracks for one protection, verify what came of it, store it."""
+    folder = context.scratch / wanted.name
+    await in_thread(_place_sheets, context.scratch, folder, contents.sheets)
+    argv = packager.package(
+        context.tools.packager, contents.media, contents.files, wanted.name, trick_play=contents.trick_play
+    )
+    await run(context, argv, f"packaging {wanted.name}", of_input=contents.copied)
+    pairs = await in_thread(_finish, folder, contents)
+    async with beside(_decode(context, contents, wanted.name, pairs)):
+        stored = await _store(context, wanted.name)
+    commands = [plain_command(argv), *(contents.tiles.commands if contents.tiles else [])]
+    return PackagedSet(wanted.name, stored, commands, wanted.systems)
+
+
+def _place_sheets(scratch: Path, folder: Path, sheets: Sequence[str]) -> None:
+    if sheets:
+        (folder / packager.TILES).mkdir(parents=True)
+    for number, sheet in enumerate(sheets, start=1):
+        shutil.copyfile(scratch / sheet, folder / packager.TILES / f"{number}.jpg")
+
+
+def _finish(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
+    """Complete the manifests and check the set; the (init, segment) pairs to decode."""
+    from taskengine.media import dash, hls, verify  # their parsers are not needed before
+
+    for name, complete in ((packager.MASTER, hls.complete_groups), (packager.MPD, dash.aligned)):
+        verify.whole_file(folder / name, name)
+        (folder / name).write_text(complete((folder / name).read_text(encoding="utf-8")), encoding="utf-8")
+    if contents.trick_play:
+        verify.trick_play(folder, contents.media)
+        manifest = folder / packager.MPD
+        marked = dash.with_trick_set(manifest.read_text(encoding="utf-8"), f"{packager.TRICK}/{packager.INIT}")
+        manifest.write_text(marked, encoding="utf-8")
+    if contents.tiles:
+        _add_tiles(folder, contents.tiles)
+    return verify.package(folder, contents.media)
+
+
+def _add_tiles(folder: Path, tiles: Tiles) -> None:
+    """Name the thumbnail track in both manifests."""
+    from taskengine.media import dash, hls  # their parsers are not needed before
+
+    grid = tiles.grid
+    uris = [f"{packager.TILES}/{number}.jpg" for number in range(1, len(tiles.sheets) + 1)]
+    largest = max((folder / uri).stat().st_size for uri in uris)
+    bandwidth = round(largest * 8 / grid.sheet_duration)
+    (folder / packager.TILES_PLAYLIST).write_text(hls.tile_playlist(grid, uris), encoding="utf-8")
+    master, manifest = folder / packager.MASTER, folder / packager.MPD
+    text = hls.with_tiles(master.read_text(encoding="utf-8"), grid, packager.TILES_PLAYLIST, bandwidth)
+    master.write_text(text, encoding="utf-8")
+    template = f"{packager.TILES}/$Number$.jpg"
+    text = dash.with_tiles(manifest.read_text(encoding="utf-8"), grid, template, bandwidth)
+    manifest.write_text(text, encoding="utf-8")
+
+
+async def _decode(context: TaskContext, contents: Contents, base: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Decode them all; what was encoded here must decode without a word."""
+    argv = ffmpeg.decode_check(context.tools.ffmpeg, [(f"{base}/{init}", f"{base}/{part}") for init, part in pairs])
+    lines: list[str] = []
+    result = await context.run(argv, on_line=lines.append)
+    faults = [line for line in result.stderr_tail.splitlines() if "[error]" in line or "[fatal]" in line]
+    if result.exit_code != 0 or lines[-1:] != ["progress=end"]:
+        raise process_fault("decoding first and last segments", result)
+    if faults and not contents.copied:
+        raise InternalFault(
+            f"first and last segments: expected to decode, found: {faults[0]}", stderr_tail=result.stderr_tail
+        )
+    for fault in faults[:3]:
+        warn(context, f"decoding what was packaged as it is: {fault}")
+
+
+async def _store(context: TaskContext, name: str) -> list[PackagedFile]:
+    files = await in_thread(_digests, context.scratch / name)
+    return await together([_store_one(context, name, file) for file in files])
+
+
+async def _store_one(context: TaskContext, name: str, file: PackagedFile) -> PackagedFile:
+    plain = f"{name}-{file.path.replace('/', '-')}"
+    return replace(file, file=await context.workspace.store(context.scratch / name / file.path, plain))
+
+
+def _digests(folder: Path) -> Sequence[PackagedFile]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [PackagedFile(str(path.relative_to(folder)), path.stat().st_size, digest(path)) for path in paths]
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

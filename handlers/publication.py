@@ -1,0 +1,167 @@
+"""How an asset becomes visible: files put beside the active version, then the manifests switched, then what nothing
+points into any more removed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taskengine.domain.errors import InternalFault, NotFound, StorageError
+from taskengine.handlers.packaging import digest
+from taskengine.handlers.support import in_thread, through, together
+from taskengine.media import asset
+from taskengine.media.packager import MASTER, MPD
+from taskengine.media.protection import Active
+from taskengine.media.tracks import PackagedFile, PackagedSet
+from taskengine.ports import Storage, TaskContext
+
+FILES_LIMIT = 40 * 1024  # of the 64 KiB that outputs may have
+
+
+@dataclass(slots=True)
+class Target:
+    """Where one attempt publishes: the folder of the asset and its version in it, and what was put there."""
+
+    storage: Storage
+    folder: str
+    version: str
+    put: list[dict[str, Any]] = field(default_factory=list)  # path, size, sha256; relative to the folder
+
+    @property
+    def base(self) -> str:
+        """Of this version, relative to the folder."""
+        return f"{asset.VERSIONS}/{self.version}"
+
+    def path(self, relative: str) -> str:
+        """The logical path of a file of the asset."""
+        return f"{self.folder}/{relative}"
+
+    def full_path(self, relative: str) -> str:
+        """The storage's own name of a file of the asset."""
+        return self.storage.full_path(self.path(relative))
+
+    async def put_file(self, source: Path, relative: str, sha256: str | None = None) -> None:
+        """Put a local file."""
+        checksum = sha256 or await in_thread(digest, source)
+        size = await in_thread(lambda: source.stat().st_size)
+        await self.storage.store(source, self.path(relative))
+        self.put.append({"path": relative, "size": size, "sha256": checksum})
+
+    async def put_bytes(self, data: bytes, relative: str) -> None:
+        """Put a small file."""
+        await self.storage.write(self.path(relative), data)
+        self.put.append(entry(data, relative))
+
+    async def text(self, relative: str) -> str:
+        """A file of the asset as it is now; "" where there is none."""
+        try:
+            return (await self.storage.read(self.path(relative))).decode(errors="replace")
+        except NotFound:
+            return ""
+
+
+def entry(data: bytes, relative: str) -> dict[str, Any]:
+    """A small file as `metadata.json` lists it."""
+    return {"path": relative, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@asynccontextmanager
+async def removed_if_called_off(target: Target) -> AsyncIterator[None]:
+    """Nothing points into the new version yet: where the attempt is called off, it goes."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        with suppress(StorageError, NotFound):
+            await through(target.storage.delete_folder(target.path(target.base)))
+        raise
+
+
+async def upload_set(context: TaskContext, target: Target, made: PackagedSet) -> None:
+    """Segments, then playlists, then the master and the MPD of the set; all checked."""
+    base = f"{target.base}/{made.name}"
+    waves: dict[int, list[PackagedFile]] = {0: [], 1: [], 2: []}
+    for file in made.files:
+        waves[_wave(file.path)].append(file)
+    for _, files in sorted(waves.items()):
+        await together([_upload(context, target, made.name, file) for file in files])
+    stored = {file.path: file.size for file in await target.storage.list(target.path(base))}
+    for file in made.files:
+        found = stored.get(target.path(f"{base}/{file.path}"))
+        if found != file.size:
+            raise InternalFault(f"{base}/{file.path}: expected {file.size} bytes after upload, found {found}")
+
+
+def _wave(path: str) -> int:
+    if path in {MASTER, MPD}:
+        return 2
+    return 1 if path.endswith(".m3u8") else 0
+
+
+async def _upload(context: TaskContext, target: Target, name: str, file: PackagedFile) -> None:
+    local = await context.workspace.fetch(file.file, f"{name}-{file.path.replace('/', '-')}")
+    await target.put_file(local, f"{target.base}/{name}/{file.path}", file.sha256)
+
+
+async def manifests(
+    target: Target, active: Active, versions: Mapping[str, str], stem: str, isms: Iterable[str]
+) -> Mapping[str, bytes]:
+    """The active manifests, which point into their sets (`versions`: set → version it lies in), last; before them those of
+    the `.ism` folders."""
+    from taskengine.media import dash, hls  # their parsers are not needed before
+
+    sources = [("m3u8", active.hls, MASTER, hls.with_prefix)]
+    sources += [("mpd", active.dash, MPD, dash.with_prefix)] if active.dash else []
+    bases = {name: f"{asset.VERSIONS}/{versions[name]}/{name}/" for _, name, _, _ in sources}
+    texts = {kind: await _text(target, f"{bases[name]}{source}") for kind, name, source, _ in sources}
+    made: dict[str, bytes] = {}
+    for place, above in [*((f"{ism}/", "../") for ism in sorted(isms)), (stem, "")]:
+        for kind, name, _, moved in sources:
+            made[f"{place}.{kind}"] = moved(texts[kind], above + bases[name]).encode()
+    return made
+
+
+async def _text(target: Target, relative: str) -> str:
+    return (await target.storage.read(target.path(relative))).decode()
+
+
+async def switch(
+    context: TaskContext, target: Target, made: Mapping[str, bytes], *, superseded: Iterable[str], gone: Iterable[str]
+) -> None:
+    """Replace the active manifests, then remove the versions that nothing points into any more (`superseded`, and what
+    earlier tries of this job left), and the `gone` files and folders of manifests beside them."""
+    for name, data in made.items():
+        await target.put_bytes(data, name)
+    own = f"{context.task.job_id}-"
+    tried = [f"{own}{attempt}" for attempt in range(1, context.task.attempt)]
+    for version in sorted({*superseded, *tried} - {target.version}):
+        await target.storage.delete_folder(target.path(f"{asset.VERSIONS}/{version}"))
+    for name in sorted(gone):
+        if name.endswith(".ism"):
+            await target.storage.delete_folder(target.path(name))
+        else:
+            await target.storage.delete([target.path(name)])
+
+
+async def former_versions(target: Target, stem: str) -> frozenset[str]:
+    """The versions that belong to what is published now."""
+    texts = [await target.text(f"{stem}.{kind}") for kind in ("m3u8", "mpd")]
+    known = asset.versions_of((await target.text(asset.METADATA)).encode())
+    return known.union(*[asset.versions_in(text) for text in texts])
+
+
+def published_outputs(
+    target: Target, active: Active, stem: str, isms: Iterable[str], files: Sequence[str]
+) -> Mapping[str, Any]:
+    """What the job callback tells of what was published: `message`, `files`, `manifests`."""
+    hls = target.full_path(f"{stem}.m3u8")
+    dash = target.full_path(f"{stem}.mpd") if active.dash else None
+    return {
+        "message": next((target.full_path(ism) for ism in sorted(isms)), hls),
+        "files": asset.callback_files([target.full_path(path) for path in sorted(files)], FILES_LIMIT),
+        "manifests": {"hls": hls, "dash": dash},
+    }
