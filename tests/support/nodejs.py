@@ -1,4 +1,4 @@
-"""The examples in Node.js, installed."""
+"""What tests need of npm, installed from the lock files in the tree."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "nodejs"
 
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the examples with what their lock file names."""
+    return install(EXAMPLES, tmp_path_factory.mktemp("nodejs"))
+
+
+def install(source: Path, target: Path) -> Path:
+    """A copy of a folder, below `target`, with what its lock file names."""
     require_service(
         "Node.js", None if shutil.which("node") and shutil.which("npm") else "node and npm are not installed"
     )
-    folder = tmp_path_factory.mktemp("nodejs") / "examples"
-    shutil.copytree(EXAMPLES, folder)
+    folder = target / source.name
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules"))
     done = subprocess.run(
         ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        pytest.skip(f"npm cannot install what the examples need: {done.stderr[-200:]}")
+        pytest.skip(f"npm cannot install what {source.name} need: {done.stderr[-200:]}")
     return folder
