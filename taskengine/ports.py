@@ -7,7 +7,7 @@ Times are UTC milliseconds since the epoch (`Clock.now`), durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from taskengine.domain.errors import Fault
 from taskengine.domain.job import Changes, Job, LogEntry, Snapshot, Task
 from taskengine.domain.messages import Running, TaskMessage, WorkerInfo
 from taskengine.domain.status import JobState
+from taskengine.domain.tracing import SpanKind
 from taskengine.domain.workflow import Workflow
 
 # --------------------------------------------------------------------------------------------------------- time
@@ -201,6 +202,7 @@ class Dispatched:
     client: str
     workflow: str
     workspace: int  # `Job.workspace`
+    traceparent: str | None = None  # `Job.traceparent`
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,6 +549,32 @@ class DueCallback:
     attempts: int  # made before of this delivery
     failures: int  # in a row on this (job, endpoint)'s clock
     oldest_at: int  # creation of the oldest undelivered of this (job, endpoint)
+    traceparent: str | None = None  # `Job.traceparent`
+
+
+class Span(Protocol):
+    """A part of a trace, going on. `traceparent` hands it to whoever goes on with it; None where there is no trace."""
+
+    traceparent: str | None
+
+    def note(self, name: str, value: str | int) -> None:
+        """Say something of it."""
+        ...
+
+    def fail(self, reason: str) -> None:
+        """It did not do what it was for."""
+        ...
+
+
+class Tracer(Protocol):
+    """Tells where the time goes, across processes."""
+
+    def span(
+        self, name: str, kind: SpanKind, parent: str | None, attributes: Mapping[str, str | int]
+    ) -> AbstractContextManager[Span]:
+        """A part of the trace of `parent` (None: the beginning of one), over when the block ends; an exception that
+        leaves the block fails it."""
+        ...
 
 
 class Meter(Protocol):

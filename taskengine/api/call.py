@@ -49,6 +49,7 @@ class Call:
     config: ClientConfig = DEFAULTS
     body: Mapping[str, Any] | None = None
     header_client: bool = False
+    traceparent: str | None = None  # what the call begins goes on in this trace
 
     @property
     def anonymous(self) -> bool:

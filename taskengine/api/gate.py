@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,11 @@ from taskengine.api.fields import read_id
 from taskengine.api.services import Services
 from taskengine.api.submission import JOB_NOT_MADE
 from taskengine.domain.errors import Conflict, InvalidRequest, TaskEngineError
+from taskengine.domain.tracing import TRACEPARENT, read_traceparent
 
 log = structlog.get_logger(__name__)
+
+_UNTRACED = frozenset({Access.PUBLIC, Access.METRICS})  # what probes ask for
 
 
 class Gate:
@@ -31,32 +35,46 @@ class Gate:
         """The route's handler for aiohttp: whatever happens, it answers."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            call = Call(self._services, request)
-            try:
-                call = await self._admit(route, request)
-                given = await route.handler(call)
-                return to_response(given) if isinstance(given, Answer) else given
-            except TaskEngineError as error:
-                return to_response(self._refusal(route, call, error))
-            except Exception:
-                log.exception("request_failed", method=request.method, path=request.path)
-                made = route.method == "POST" and route.path == "/job"
-                return to_response(Answer({"error": JOB_NOT_MADE if made else INTERNAL}, 500))
+            if route.access in _UNTRACED:
+                return await self._answered(route, Call(self._services, request))
+            named = f"{request.method} {route.path}"
+            about = {"http.request.method": request.method, "http.route": route.path, "url.path": request.path[:200]}
+            parent = read_traceparent(request.headers.get(TRACEPARENT))
+            with self._services.tracer.span(named, "server", parent, about) as span:
+                response = await self._answered(route, Call(self._services, request, traceparent=span.traceparent))
+                span.note("http.response.status_code", response.status)
+                if response.status >= 500:
+                    span.fail(f"answered {response.status}")
+                return response
 
         return handle
 
-    async def _admit(self, route: Route, request: web.Request) -> Call:
-        """The call, or the error that refuses it."""
-        if route.access is Access.PUBLIC:
-            return Call(self._services, request)
-        if route.access is Access.METRICS and self._services.metrics_public:
-            return Call(self._services, request)
+    async def _answered(self, route: Route, call: Call) -> web.StreamResponse:
+        """The answer, whatever happens."""
+        request = call.request
+        try:
+            call = await self._admit(route, call)
+            given = await route.handler(call)
+            return to_response(given) if isinstance(given, Answer) else given
+        except TaskEngineError as error:
+            return to_response(self._refusal(route, call, error))
+        except Exception:
+            log.exception("request_failed", method=request.method, path=request.path)
+            made = route.method == "POST" and route.path == "/job"
+            return to_response(Answer({"error": JOB_NOT_MADE if made else INTERNAL}, 500))
+
+    async def _admit(self, route: Route, call: Call) -> Call:
+        """The call with who makes it, or the error that refuses it."""
+        services, request = self._services, call.request
+        if route.access is Access.PUBLIC or (route.access is Access.METRICS and services.metrics_public):
+            return call
         given = _credentials(request.headers)
-        if route.access is Access.LIST and self._services.open_jobs_list and given.key is None:
-            return Call(self._services, request)
-        who = await identify(self._services, given, partial(self._claimed, request))
+        if route.access is Access.LIST and services.open_jobs_list and given.key is None:
+            return call
+        who = await identify(services, given, partial(self._claimed, request))
         request[CALLER] = who.caller.client
-        call = Call(self._services, request, who.caller, who.config, who.body, header_client=given.client is not None)
+        named = given.client is not None
+        call = replace(call, caller=who.caller, config=who.config, body=who.body, header_client=named)
         call.may(route.access)
         call = call if who.body is not None else await self._with_body(route, call)
         check_client(call.caller, call.fields, other=route.names_client)
@@ -76,8 +94,7 @@ class Gate:
         data = await read_body(call.request, self._services.limits)
         if route.body is Body.OPTIONAL and not data.strip():
             return call
-        body = parse_object(data, self._services.limits)
-        return Call(call.services, call.request, call.caller, call.config, body, header_client=call.header_client)
+        return replace(call, body=parse_object(data, self._services.limits))
 
     def _refusal(self, route: Route, call: Call, error: TaskEngineError) -> Answer:
         named = f"{call.request.method} {call.request.path}"

@@ -33,7 +33,7 @@ async def submit(call: Call) -> Answer:
 def _origin(call: Call) -> Origin:
     request = call.request
     headers = {name: value.encode("utf-8", "replace").decode() for name, value in request.headers.items()}
-    return Origin(request.path, request.remote or "", headers)
+    return Origin(request.path, request.remote or "", headers, call.traceparent)
 
 
 async def list_jobs(call: Call) -> Answer:
@@ -178,7 +178,8 @@ async def rerun(call: Call) -> Answer:
         raise invalid(Fault("?from", "must be failed"))
     job = (await call.services.jobs.view(call.caller, job_id)).job
     check_allowed(call.config, job.workflow)
-    return Answer(await call.services.jobs.rerun(call.caller, job_id, from_failed=start == "failed"))
+    rerun = call.services.jobs.rerun
+    return Answer(await rerun(call.caller, job_id, from_failed=start == "failed", traceparent=call.traceparent))
 
 
 async def remove(call: Call) -> Answer:

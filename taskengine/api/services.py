@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskengine.api.metrics import Metrics
+from taskengine.domain.tracing import Untraced
 from taskengine.engine.duties import Duties
 from taskengine.engine.feed import Feed
 from taskengine.engine.jobs import Jobs
@@ -14,7 +15,7 @@ from taskengine.engine.recurring import RecurringJobs
 from taskengine.engine.settings_book import SettingsBook
 from taskengine.engine.tenants import Tenants
 from taskengine.engine.why import Why
-from taskengine.ports import Broker, Clock, Store, WorkflowCatalog
+from taskengine.ports import Broker, Clock, Store, Tracer, WorkflowCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +87,5 @@ class Services:
     metrics: Metrics | None = None
     metrics_public: bool = False
     access_log: bool = True
+    tracer: Tracer = field(default_factory=Untraced)
     limits: HttpLimits = HttpLimits()

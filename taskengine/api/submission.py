@@ -17,6 +17,7 @@ from taskengine.api.services import Services
 from taskengine.domain.errors import Fault, Forbidden, TaskEngineError
 from taskengine.domain.masking import mask_tail
 from taskengine.domain.tenants import Caller, ClientConfig
+from taskengine.domain.tracing import TRACEPARENT, read_traceparent
 from taskengine.engine.jobs import Submission
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,7 @@ class Origin:
     path: str
     remote: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,17 @@ async def answer(
 
     `who`: credentials, or the name of a client that was recognised already.
     """
+    parent = read_traceparent(origin.headers.get(TRACEPARENT))
+    with services.tracer.span(f"submit {origin.path}", "consumer", parent, {}) as span:
+        given = await _answered(services, who, fields, key, replace(origin, traceparent=span.traceparent))
+        if given.status >= 500:
+            span.fail(str(given.body["error"]))
+        return given
+
+
+async def _answered(
+    services: Services, who: Credentials | str, fields: Mapping[str, Any], key: str | None, origin: Origin
+) -> Answer:
     admitted = Admitted()
     try:
         admitted = await _admitted(services, who, fields)
@@ -144,6 +157,7 @@ def _submission(asked: Asked, workflow: str, parameters: Mapping[str, Any], job:
         idempotency_key=asked.key.strip() if asked.key else None,
         fingerprint=_fingerprint(asked.fields),
         origin={"path": origin.path, "remote_addr": origin.remote, "headers": mask_tail(origin.headers)},
+        traceparent=origin.traceparent,
     )
     if job is None:  # it has faults: only what the parameters' check needs
         return submission

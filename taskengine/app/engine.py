@@ -20,6 +20,7 @@ from taskengine.app.duties import schedules
 from taskengine.app.folders import make_folders
 from taskengine.app.http import listening
 from taskengine.app.starting import enter
+from taskengine.app.traces import tracing
 from taskengine.app.watching import WorkflowWatch
 from taskengine.app.workers import build_storages, build_worker
 from taskengine.brokers import open_broker
@@ -29,6 +30,7 @@ from taskengine.callbacks.sender import HttpCallbackSender
 from taskengine.clock import SystemClock
 from taskengine.datadir import owned, write_key
 from taskengine.domain.errors import StoreUnavailable
+from taskengine.domain.messages import OWN_ROOTS
 from taskengine.engine.callback_policy import CallbackPolicy
 from taskengine.engine.callbacks import CallbackDelivery
 from taskengine.engine.coordinator import Coordinator
@@ -58,7 +60,7 @@ from taskengine.engine.why import Why
 from taskengine.handlers import load_handlers
 from taskengine.media.profiles import profile_names
 from taskengine.net import GuardedClients, Timeouts, networks
-from taskengine.ports import Broker, Clock, Store
+from taskengine.ports import Broker, Clock, Store, Tracer
 from taskengine.settings import Settings
 from taskengine.storage.scratch import remove_stale
 from taskengine.storage.workspace import jobs_present, keep_document, missing_files, remove_job
@@ -114,9 +116,17 @@ class _Parts:
     """The use cases of one engine, wired. Nothing runs yet."""
 
     def __init__(
-        self, settings: Settings, store: Store, broker: Broker, clients: GuardedClients, catalog: Catalog, clock: Clock
+        self,
+        settings: Settings,
+        store: Store,
+        broker: Broker,
+        clients: GuardedClients,
+        catalog: Catalog,
+        clock: Clock,
+        tracer: Tracer,
     ) -> None:
         self.settings, self.store, self.broker, self.catalog, self.clock = settings, store, broker, catalog, clock
+        self.tracer = tracer
         evaluator = CelEvaluator()
         self.directory = Directory(store, clock)
         self.book = SettingsBook(store, self.directory, settings.engine.model_dump())
@@ -264,6 +274,7 @@ class _Parts:
             user_agent=f"task-engine/{__version__}",
             timeouts=Timeouts(policy.timeout_s, policy.connect_timeout_s),
             max_bytes=policy.max_answer_bytes,
+            tracer=self.tracer,
         )
 
     async def _endpoint(self, client: str) -> EndpointConfig:
@@ -290,7 +301,7 @@ class _Parts:
 
         def storages_of(client: str) -> Mapping[str, Any]:
             config = self.directory.known.config(client)
-            return {name: described for name, described in named.items() if config.may_use(name)}
+            return {name: _described(named[name], config.roots.get(name)) for name in named if config.may_use(name)}
 
         def allowed(client: str) -> Sequence[str]:
             return [*allow, *self.directory.known.config(client).outbound_allow]
@@ -328,7 +339,8 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), wait_s)
         allow = networks([str(network) for network in settings.outbound_allow])
         clients = await stack.enter_async_context(GuardedClients(allow))
-        parts = _Parts(settings, store, broker, clients, _catalog(settings), clock)
+        tracer = await stack.enter_async_context(tracing())
+        parts = _Parts(settings, store, broker, clients, _catalog(settings), clock, tracer)
         await _bootstrap(parts)
         services = _services(parts)
         intake = Intake(services, settings.bus.users)
@@ -393,7 +405,7 @@ async def _working(parts: _Parts, *, workers: bool) -> AsyncIterator[None]:
     own = [queue for queue in parts.queues() if queue not in settings.external_queues]
     slots = {queue: count for queue in own if (count := settings.slots(queue)) > 0}
     async with GuardedClients() as clients, asyncio.TaskGroup() as group:
-        worker = build_worker(settings, parts.broker, parts.clock, slots, clients)
+        worker = build_worker(settings, parts.broker, parts.clock, slots, clients, parts.tracer)
         running = group.create_task(worker.run())
         try:
             yield
@@ -445,8 +457,14 @@ def _services(parts: _Parts) -> Services:
         metrics=parts.metrics if settings.http.metrics != "off" else None,
         metrics_public=settings.http.metrics == "public",
         access_log=settings.http.access_log,
+        tracer=parts.tracer,
         limits=_limits(settings),
     )
+
+
+def _described(storage: Mapping[str, Any], own: Mapping[str, str] | None) -> Mapping[str, Any]:
+    """A storage as a task message has it, with a client's own roots."""
+    return {**storage, "roots": sorted({*storage["roots"], *own}), OWN_ROOTS: dict(own)} if own else storage
 
 
 def _limits(settings: Settings) -> HttpLimits:

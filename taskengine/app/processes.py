@@ -13,6 +13,7 @@ import structlog
 
 from taskengine.app.engine import engine
 from taskengine.app.starting import enter
+from taskengine.app.traces import tracing
 from taskengine.app.workers import build_worker
 from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
@@ -48,9 +49,10 @@ async def work(settings: Settings, queues: Mapping[str, int]) -> None:
         async with AsyncExitStack() as stack:
             broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), settings.start_wait_s)
             clients = await stack.enter_async_context(GuardedClients())
+            tracer = await stack.enter_async_context(tracing())
             stopping.started = True
             async with asyncio.TaskGroup() as group:
-                worker = build_worker(settings, broker, SystemClock(), queues, clients)
+                worker = build_worker(settings, broker, SystemClock(), queues, clients, tracer)
                 running = group.create_task(worker.run())
                 await stopping.wait()
                 worker.drain()

@@ -18,7 +18,7 @@ from taskengine.engine.worker import Worker
 from taskengine.handlers import load_handlers
 from taskengine.media.tools import find_tools
 from taskengine.net import Fetcher, GuardedClients, networks
-from taskengine.ports import Broker, Clock, Outbound, Storage, Tools, Workspace
+from taskengine.ports import Broker, Clock, Outbound, Storage, Tools, Tracer, Workspace
 from taskengine.process import SubprocessRunner
 from taskengine.settings import Settings
 from taskengine.storage.registry import Storages
@@ -27,7 +27,12 @@ from taskengine.storage.workspace import LocalWorkspace
 
 
 def build_worker(
-    settings: Settings, broker: Broker, clock: Clock, queues: Mapping[str, int], clients: GuardedClients
+    settings: Settings,
+    broker: Broker,
+    clock: Clock,
+    queues: Mapping[str, int],
+    clients: GuardedClients,
+    tracer: Tracer | None = None,
 ) -> Worker:
     """A worker for these queues with their slots. `clients` allow nothing by themselves: what a task may reach comes
     with it."""
@@ -40,6 +45,7 @@ def build_worker(
         clock,
         heartbeat_s=settings.heartbeat_s,
         drain_grace_s=settings.drain_grace_s,
+        tracer=tracer,
     )
 
 
@@ -74,9 +80,9 @@ def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
             root, scratch, job_id=task.workspace_id, task_id=task.task_id, attempt=task.attempt, token=task.token
         )
 
-    def storage(name: str, root: str) -> Storage:
+    def storage(name: str, root: str, own: Mapping[str, str]) -> Storage:
         try:
-            return storages.open(name, root)
+            return storages.open(name, root, own)
         except InvalidRequest as error:
             raise InputFault(str(error)) from error
 

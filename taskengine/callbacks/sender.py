@@ -10,8 +10,10 @@ from http import HTTPStatus
 from taskengine.callbacks.config import ClientCallbackConfig, EndpointConfig
 from taskengine.callbacks.signing import signed_headers
 from taskengine.domain.errors import StoreUnavailable
+from taskengine.domain.tracing import TRACEPARENT, Untraced
+from taskengine.domain.urls import redacted_url
 from taskengine.net import Answer, GuardedClients, OutboundFault, OutboundRefused, Timeouts
-from taskengine.ports import Clock, DueCallback, SendResult
+from taskengine.ports import Clock, DueCallback, SendResult, Span, Tracer
 
 DELIVERED = range(200, 300)
 TIMEOUTS = Timeouts(total_s=15.0, connect_s=5.0)
@@ -30,6 +32,7 @@ class HttpCallbackSender:
         user_agent: str = "task-engine",
         timeouts: Timeouts = TIMEOUTS,
         max_bytes: int = 64 * 1024,
+        tracer: Tracer | None = None,
     ) -> None:
         self._clients = clients
         self._config = config
@@ -37,12 +40,23 @@ class HttpCallbackSender:
         self._user_agent = user_agent
         self._timeouts = timeouts
         self._max_bytes = max_bytes
+        self._tracer = tracer or Untraced()
 
     async def send(self, callback: DueCallback) -> SendResult:
         """POST the body, signed, with the same `webhook-id` on every try; every fault is a result."""
+        with self._tracer.span(f"callback {callback.event}", "client", callback.traceparent, _traced(callback)) as span:
+            result = await self._tried(callback, span)
+            if result.status is not None:
+                span.note("http.response.status_code", result.status)
+            if result.error:
+                span.fail(result.error)
+            return result
+
+    async def _tried(self, callback: DueCallback, span: Span) -> SendResult:
         try:
             config = await self._config(callback.client)
-            answer = await self._post(callback, config, self._headers(callback, config))
+            trace = {TRACEPARENT: span.traceparent} if span.traceparent else {}
+            answer = await self._post(callback, config, {**self._headers(callback, config), **trace})
         except (OutboundRefused, OutboundFault, StoreUnavailable, ValueError) as error:
             return SendResult(status=None, error=str(error))
         if answer.status in DELIVERED:
@@ -73,6 +87,19 @@ class HttpCallbackSender:
         named = {name.lower() for name in own}
         agent = {} if "user-agent" in named else {"user-agent": self._user_agent}
         return own | agent | {"content-type": "application/json"} | signed
+
+
+def _traced(callback: DueCallback) -> Mapping[str, str | int]:
+    """What a trace says of a delivery."""
+    return {
+        "taskengine.job_id": callback.job_id,
+        "taskengine.client": callback.client,
+        "taskengine.event": callback.event,
+        "taskengine.webhook_id": callback.webhook_id,
+        "taskengine.try": callback.attempts + 1,
+        "http.request.method": "POST",
+        "url.full": redacted_url(callback.endpoint),
+    }
 
 
 def retry_after(headers: Mapping[str, str], now: int) -> float | None:

@@ -48,6 +48,7 @@ class Job:
     result: Mapping[str, Any] | None = None  # the job_callback fields, at its end
     seq: int = 0  # of its last event
     workspace_of: int | None = None  # the job whose workspace it goes on in; None: it has its own
+    traceparent: str | None = None  # of the call that it was submitted by (W3C Trace Context)
 
     def move(self, state: JobState) -> None:
         """Assign the state: nothing else does."""

@@ -19,6 +19,7 @@ MAX_OUTPUT_BYTES = 64 * 1024
 MAX_INPUT_BYTES = 8 * 1024 * 1024  # of `with`: what a message has no room for is in the workspace
 MAX_TEXT = 16 * 1024  # characters of one log entry or error message
 _MAX_SLOTS = 100_000
+OWN_ROOTS = "own_roots"  # of a storage of a task message: root → its folder, where the client has its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from taskengine.domain.errors import Fault, InvalidRequest
+from taskengine.domain.paths import PathFault, logical_path
 from taskengine.domain.words import nearest
 
 
@@ -76,6 +77,9 @@ class ClientConfig:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # workflow, or "*" for all → parameters
     storages: Sequence[str] | None = None  # those that its jobs may use; None: all
     default_storage: str | None = None  # of a job that names none; None: the installation's, or the first of `storages`
+    roots: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # storage → name of a root → its folder
+    key_provider: str | None = None  # of the installation's `key_providers`; None: its default
+    track_properties: Mapping[str, Any] | None = None  # of jobs that give none, in the form of the parameter
 
     def may_use(self, storage: str) -> bool:
         """Whether its jobs may use a storage."""
@@ -228,6 +232,36 @@ def _storage(value: Any) -> str | None:
     return value
 
 
+def _roots(value: Any) -> dict[str, dict[str, str]]:
+    if not isinstance(value, Mapping) or not all(isinstance(given, Mapping) for given in value.values()):
+        raise ValueError("must be an object of storages, each with an object of roots and their folders")
+    return {
+        str(storage): {str(root): _folder(root, path) for root, path in own.items()} for storage, own in value.items()
+    }
+
+
+def _folder(root: Any, path: Any) -> str:
+    """A folder within the storage: a client's root never leads out of it."""
+    if not isinstance(path, str):
+        raise ValueError(f"{root}: must be a folder within the storage")  # noqa: TRY004  # as above
+    try:
+        return logical_path(path)
+    except PathFault as error:
+        raise ValueError(f"{root}: {error}") from None
+
+
+def _name(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not CLIENT_NAME.fullmatch(value)):
+        raise ValueError("must be a name of small letters, digits, _ and -, or null")
+    return value
+
+
+def _properties(value: Any) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError("must be an object, or null")
+    return None if value is None else dict(value)
+
+
 def _defaults(value: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(value, Mapping) or not all(isinstance(given, Mapping) for given in value.values()):
         raise ValueError('must be an object of workflows, or "*" for all, each with an object of parameters')
@@ -251,6 +285,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "defaults": _defaults,
     "storages": _storages,
     "default_storage": _storage,
+    "roots": _roots,
+    "key_provider": _name,
+    "track_properties": _properties,
     "workflows": _workflows,
     "outbound_allow": _networks,
 }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
-from taskengine.domain.messages import MAX_TEXT, TaskMessage
+from taskengine.domain.messages import MAX_TEXT, OWN_ROOTS, TaskMessage
 from taskengine.engine.reporter import Reporter
 from taskengine.ports import Clock, Outbound, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
 
@@ -31,7 +31,7 @@ class Facilities:
         [str], AbstractAsyncContextManager[Callable[[], Path]]
     ]  # a private directory, made when asked for
     workspace: Callable[[TaskMessage, Path], Workspace]
-    storage: Callable[[str, str], Storage]  # by name and root
+    storage: Callable[[str, str, Mapping[str, str]], Storage]  # by name, root and the client's own roots
     outbound: Callable[[TaskMessage], Outbound]
 
 
@@ -110,7 +110,8 @@ class Context:
         if name not in self.task.storages:
             known = ", ".join(sorted(self.task.storages))
             raise InputFault(f"the job may not use the storage {name!r}; it may use {known}")
-        return self._facilities.storage(name, root)
+        own = self.task.storages[name].get(OWN_ROOTS)
+        return self._facilities.storage(name, root, own or {})
 
     async def run(
         self,

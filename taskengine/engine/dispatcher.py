@@ -186,6 +186,7 @@ class Dispatcher:
             outbound_allow=self._policy.outbound_allow(dispatched.client),
             timeout_s=task.timeout_s,
             heartbeat_s=self._policy.heartbeat_s,
+            traceparent=dispatched.traceparent,
         )
 
 

@@ -59,6 +59,7 @@ class Submission:
     origin: Mapping[str, Any] = field(default_factory=dict)  # path, remote_addr, headers: for the first log entry
     rerun_of: int | None = None
     warnings: Sequence[str] = ()  # what was odd about the envelope: for the answer and the log
+    traceparent: str | None = None  # the trace that it is a part of
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ class Jobs:
             timeout_s=submission.timeout_s,
             tags=tuple(submission.tags),
             rerun_of=submission.rerun_of,
+            traceparent=submission.traceparent,
         )
         rules = self._decisions.rules(job)
         scope = {"parameters": arguments, "job": job_scope(job), "client": rules.client}
@@ -310,7 +312,9 @@ class Jobs:
         await self._change(job_id, apply)
         return list(patch)
 
-    async def rerun(self, caller: Caller, job_id: int, *, from_failed: bool = False) -> Mapping[str, Any]:
+    async def rerun(
+        self, caller: Caller, job_id: int, *, from_failed: bool = False, traceparent: str | None = None
+    ) -> Mapping[str, Any]:
         """A new job with the same parameters; the old one becomes broken with the same write, so that there is never
         one without the other. The answer as of `submit`.
 
@@ -319,6 +323,7 @@ class Jobs:
         """
         old = await self._job(caller, job_id)
         changes, answer = await (self._from_failed.prepare(old) if from_failed else self._same_again(old))
+        changes.job.traceparent = traceparent
 
         def break_off(run: Run) -> None:
             if from_failed:  # only one rerun can have the files

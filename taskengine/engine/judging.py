@@ -26,7 +26,11 @@ class Offer:
 
     def of(self, config: ClientConfig) -> Offer:
         """What of it a client's jobs may use."""
-        storages = {name: roots for name, roots in self.storages.items() if config.may_use(name)}
+        storages = {
+            name: sorted({*roots, *config.roots.get(name, ())})
+            for name, roots in self.storages.items()
+            if config.may_use(name)
+        }
         return replace(self, default_storage=config.storage_by_default(self.default_storage), storages=storages)
 
 

@@ -33,10 +33,11 @@ from taskengine.domain.messages import (
     WorkerInfo,
     encode,
 )
+from taskengine.domain.tracing import Untraced
 from taskengine.engine.context import Facilities, open_context
 from taskengine.engine.reporter import Reporter
 from taskengine.engine.supervisor import supervise
-from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, Handler
+from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, Handler, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -151,10 +152,12 @@ class Worker:
         heartbeat_s: float,
         drain_grace_s: float,
         early_ack_s: float = _EARLY_ACK_S,
+        tracer: Tracer | None = None,
     ) -> None:
         self.info = info
         self._broker, self._handlers, self._facilities, self._clock = broker, handlers, facilities, clock
         self._grace_s, self._early_ack_s = drain_grace_s, early_ack_s
+        self._tracer = tracer or Untraced()
         self._reporter = Reporter(info, broker, clock, heartbeat_s)
         self._attempts: dict[str, _Attempt] = {}
         self._withdrawn: OrderedDict[str, None] = OrderedDict()
@@ -336,6 +339,11 @@ class Worker:
         handler = self._handlers.get(task.handler)
         if handler is None:
             raise ResourceFault(f"the worker {self.info.name} has no handler {task.handler!r}")
+        with self._tracer.span(f"task {task.handler}", "consumer", task.traceparent, _traced(task)):
+            return await self._called(handler, attempt)
+
+    async def _called(self, handler: Handler, attempt: _Attempt) -> Mapping[str, Any]:
+        task = attempt.task
         async with open_context(task, self._facilities, self._reporter, self._clock) as context:
             limit = asyncio.timeout(task.timeout_s)
             try:
@@ -348,6 +356,19 @@ class Worker:
                 raise
             finally:
                 attempt.process_s = context.process_s
+
+
+def _traced(task: TaskMessage) -> Mapping[str, str | int]:
+    """What a trace says of an attempt."""
+    return {
+        "taskengine.job_id": task.job_id,
+        "taskengine.task_id": task.task_id,
+        "taskengine.task_name": task.task_name,
+        "taskengine.attempt": task.attempt,
+        "taskengine.queue": task.queue,
+        "taskengine.workflow": task.workflow,
+        "taskengine.client": task.client,
+    }
 
 
 def _outcome(attempt: _Attempt, work: asyncio.Task[Outcome]) -> Outcome | None:

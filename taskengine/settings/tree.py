@@ -280,7 +280,6 @@ class Settings(_Group):
     )
     stall_timeout_s: Seconds = Field(60, description="A media process without progress for so long is killed.")
     open_jobs_list: bool = Field(False, description="Answer `GET /jobs` without credentials (then without parameters).")
-    metrics_public: bool = Field(False, description="Answer `GET /metrics` without credentials.")
     debug_shell: bool = Field(False, description="Allow the handler `debug.shell`, which runs any command.")
     engine: EngineSettings = Field(EngineSettings(), description="System-wide settings until somebody sets them.")
     callbacks: CallbackSettings = Field(CallbackSettings(), description="How callbacks are delivered.")

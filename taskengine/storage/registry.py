@@ -18,7 +18,6 @@ SOURCE_ROOT = "source_root"
 OUTPUT_ROOT = "output_root"
 ENTRY_POINTS = "taskengine.storages"
 
-Overrides = Mapping[str, Mapping[str, Any]]
 Make = Callable[[Mapping[str, Any], str], Storage]
 """Makes the storage of one root from the settings of its name; raises ValueError that says what is wrong with them."""
 
@@ -76,28 +75,28 @@ class Storages:
         """Every storage."""
         return sorted(self._named)
 
-    def roots(self, name: str, client: Overrides | None = None) -> Sequence[str]:
+    def roots(self, name: str) -> Sequence[str]:
         """The keys of a storage's roots."""
-        return sorted(self._roots(name, client))
+        return sorted(self._known(name).roots)
 
-    def open(self, name: str, root: str = OUTPUT_ROOT, client: Overrides | None = None) -> Storage:
-        """One root of one storage. `client`: the storages of a client's configuration, which override roots by name.
+    def open(self, name: str, root: str = OUTPUT_ROOT, own: Mapping[str, str] | None = None) -> Storage:
+        """One root of one storage. `own`: folders of roots that a client's configuration has instead, or beside.
 
         Raises InvalidRequest that names the known ones for an unknown name or root.
         """
-        roots = self._roots(name, client)
+        named = self._known(name)
+        roots = {**named.roots, **(own or {})}
         if root not in roots:
             raise _unknown(f"root of the storage {name!r}", root, roots, "/parameters/output_root")
-        named = self._named[name]
         try:
             return named.make(named.settings, roots[root])
         except ValueError as error:
             raise InvalidRequest(f"the storage {name!r}: {error}", [Fault(f"/storages/{name}", str(error))]) from error
 
-    def _roots(self, name: str, client: Overrides | None) -> Mapping[str, str]:
+    def _known(self, name: str) -> _Named:
         if name not in self._named:
             raise _unknown("storage", name, self._named, "/storages")
-        return {**self._named[name].roots, **_roots((client or {}).get(name, {}))}
+        return self._named[name]
 
 
 def _named(settings: Mapping[str, Any]) -> _Named:

@@ -75,14 +75,15 @@ async def _fill(
         if place in ours:
             task, changes = ours[place]
             _send(task, plan)
-            handed.sent.append(Dispatched(task, changes.job.client, changes.job.workflow, changes.job.workspace))
+            job = changes.job
+            handed.sent.append(Dispatched(task, job.client, job.workflow, job.workspace, job.traceparent))
     wanted = [place[3] for place in next_ones if place not in ours]
     if wanted:
         taken = await session.all("take_ready", (session.array(wanted),))
-        for *columns, client, workflow, workspace in taken:
+        for *columns, client, workflow, workspace, traceparent in taken:
             task = rows.task_from(tuple(columns))
             _send(task, plan)
-            handed.sent.append(Dispatched(task, client, workflow, workspace))
+            handed.sent.append(Dispatched(task, client, workflow, workspace, traceparent))
             handed.moved.append((task, TaskState.READY))
         if len(taken) < len(wanted):
             handed.passed_over.add(queue)

@@ -67,13 +67,14 @@ def job_from(row: Row) -> Job:
         id_, client, workflow, digest, state, created_at, updated_at, parameters, arguments, content_id, custom_data,
         endpoints, priority, top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags,
         rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of,
+        traceparent,
     ) = row  # fmt: skip
     return Job(
         id_, client, workflow, digest, JobState(state), created_at, updated_at, load(parameters), load(arguments),
         content_id, load(custom_data), tuple(load(endpoints)), priority, bool(top_of_queue), run_at, semaphore_url,
         tuple(load(awaited)), bool(persist), max_retries, timeout_s, tuple(load(tags)), rerun_of, started_at,
         completed_at, deadline_at, bool(failing), bool(failed), error, None if result is None else load(result), seq,
-        workspace_of,
+        workspace_of, traceparent,
     )  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def job_values(job: Job) -> Row:
         job.semaphore_url, dump(list(job.after)), job.persist, job.max_retries, job.timeout_s, dump(list(job.tags)),
         job.rerun_of, job.started_at, job.completed_at, job.deadline_at, job.failing, job.failed, plain(job.error),
         None if job.result is None else dump(job.result), job.seq, job.workspace_of,
+        job.traceparent,
     )  # fmt: skip
 
 

@@ -61,6 +61,8 @@ async def test_a_client_uses_its_own_storages(world: World) -> None:
 
 @pytest.mark.parametrize("config", [
     {"defaults": []}, {"defaults": {"chain": 1}}, {"storages": []}, {"storages": "local"}, {"default_storage": ""},
+    {"roots": {"local": {"output_root": "../others"}}}, {"roots": {"local": "x"}}, {"key_provider": "A B"},
+    {"track_properties": []},
 ])  # fmt: skip
 async def test_what_is_no_configuration_is_refused(world: World, config: dict[str, Any]) -> None:
     """With its path."""

@@ -64,7 +64,7 @@ def facilities(scratch: Path, runner: ProcessRunner | None = None) -> Facilities
 
     workspace = cast(Callable[[TaskMessage, Path], Workspace], lambda _task, _scratch: None)
     tools = cast(Callable[[], Tools], nothing)
-    storage = cast(Callable[[str, str], Storage], nothing)
+    storage = cast(Callable[[str, str, Mapping[str, str]], Storage], nothing)
     outbound = cast(Callable[[TaskMessage], Outbound], nothing)
     made = runner or SubprocessRunner()
     return Facilities(made, tools, lambda name: scratch_dir(scratch, name), workspace, storage, outbound)
@@ -139,7 +139,7 @@ class Pool:
 async def pool(scratch: Path, works: Mapping[str, Work], *, slots: int = 1, **how: float) -> AsyncIterator[Pool]:
     """Run a worker with these handlers until the block ends, then drain it at once."""
     async with open_broker("memory://") as broker, asyncio.TaskGroup() as group:
-        given = {"heartbeat_s": 0.1, "drain_grace_s": 0.0, **how}
+        given: dict[str, Any] = {"heartbeat_s": 0.1, "drain_grace_s": 0.0, **how}
         handlers = {name: Made(name, work) for name, work in works.items()}
         info = WorkerInfo("w1", "one", queues={"work": slots})
         worker = Worker(info, broker, handlers, facilities(scratch), SystemClock(), **given)

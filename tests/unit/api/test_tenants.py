@@ -177,9 +177,11 @@ def test_a_configuration_of_every_name_is_read() -> None:
         "callback_verify_tls": False, "strict_parameters": True, "weight": 2, "max_jobs": 3, "workflows": ["chain"],
         "outbound_allow": ["10.1.2.3/8"], "rate": {"per_second": 2},
         "defaults": {"*": {"x": 1}}, "storages": ["a"], "default_storage": "a",
+        "roots": {"a": {"source_root": "/clients/x/"}}, "key_provider": "ours", "track_properties": {"audio": []},
     })  # fmt: skip
     assert (config.weight, config.max_jobs, config.outbound_allow) == (2.0, 3, ("10.0.0.0/8",))
-    assert len(CONFIG_NAMES) == 19
+    assert config.roots == {"a": {"source_root": "clients/x"}}
+    assert len(CONFIG_NAMES) == 22
 
 
 # -------------------------------------------------------------------------------------------------------------- settings

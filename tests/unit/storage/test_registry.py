@@ -37,10 +37,10 @@ def test_output_roots_have_names(storages: Storages, tmp_path: Path) -> None:
 
 def test_a_client_overrides_roots(storages: Storages, tmp_path: Path) -> None:
     """A client's own roots come before those of the installation."""
-    client = {"local": {"source_root": "clients/demo", "output_roots": {"extra": "clients/demo/extra"}}}
-    assert storages.open("local", "source_root", client).full_path("a") == f"{tmp_path}/clients/demo/a"
-    assert storages.open("local", "extra", client).full_path("a") == f"{tmp_path}/clients/demo/extra/a"
-    assert storages.open("local", "output_root", client).full_path("a") == f"{tmp_path}/output/a"
+    own = {"source_root": "clients/demo", "extra": "clients/demo/extra"}
+    assert storages.open("local", "source_root", own).full_path("a") == f"{tmp_path}/clients/demo/a"
+    assert storages.open("local", "extra", own).full_path("a") == f"{tmp_path}/clients/demo/extra/a"
+    assert storages.open("local", "output_root", own).full_path("a") == f"{tmp_path}/output/a"
 
 
 @pytest.mark.parametrize(

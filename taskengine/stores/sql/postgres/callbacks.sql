@@ -33,7 +33,7 @@ ORDER BY due_at, id LIMIT :limit::bigint FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: line_heads --
 SELECT head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
-    head.created_at, head.attempts, lines.failures, head.waiting_since
+    head.created_at, head.attempts, lines.failures, head.waiting_since, jobs.traceparent
 FROM callback_lines AS lines
 JOIN callbacks AS head ON head.id = (
     SELECT min(id) FROM callbacks

@@ -3,7 +3,7 @@
 -- name: job_columns --
 jobs.id, client, workflow, workflow_digest, state, created_at, updated_at, parameters, arguments, content_id,
 custom_data, endpoints, priority, top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags,
-rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
+rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of, traceparent
 
 -- name: task_columns --
 tasks.id, tasks.job_id, tasks.step, tasks.item_index, tasks.handler, tasks.queue, tasks.state, tasks.created_at,
@@ -33,13 +33,13 @@ ON CONFLICT DO NOTHING
 INSERT INTO jobs (
     id, client, workflow, workflow_digest, state, created_at, updated_at, content_id, endpoints, priority,
     top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags, rerun_of, started_at,
-    completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
+    completed_at, deadline_at, failing, failed, error, result, seq, workspace_of, traceparent
 )
 SELECT * FROM unnest(
     $1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
     $9::text[], $10::bigint[], $11::boolean[], $12::bigint[], $13::text[], $14::text[], $15::boolean[],
     $16::bigint[], $17::float8[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[],
-    $23::boolean[], $24::boolean[], $25::text[], $26::text[], $27::bigint[], $28::bigint[]
+    $23::boolean[], $24::boolean[], $25::text[], $26::text[], $27::bigint[], $28::bigint[], $29::text[]
 )
 
 -- name: insert_job_body --
@@ -196,7 +196,8 @@ LEFT JOIN (
 
 -- name: take_ready --
 -- What is being decided on now is passed over: whoever waited for it here would keep a whole queue waiting.
-SELECT {task_columns}, jobs.client, jobs.workflow, coalesce(jobs.workspace_of, jobs.id) FROM tasks JOIN jobs ON jobs.id = tasks.job_id
+SELECT {task_columns}, jobs.client, jobs.workflow, coalesce(jobs.workspace_of, jobs.id), jobs.traceparent
+FROM tasks JOIN jobs ON jobs.id = tasks.job_id
 WHERE tasks.id = ANY($1::bigint[]) AND tasks.state = 'ready'
 ORDER BY tasks.top_of_queue DESC, tasks.priority, tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks SKIP LOCKED
 

@@ -19,7 +19,7 @@ WHERE due_at <= :now AND endpoint NOT IN (SELECT value FROM json_each(:busy)) OR
 
 -- name: line_heads --
 SELECT head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
-    head.created_at, head.attempts, lines.failures, head.waiting_since
+    head.created_at, head.attempts, lines.failures, head.waiting_since, jobs.traceparent
 FROM callback_lines AS lines
 JOIN callbacks AS head ON head.id = (
     SELECT min(id) FROM callbacks

@@ -3,7 +3,7 @@
 -- name: job_columns --
 jobs.id, client, workflow, workflow_digest, state, created_at, updated_at, parameters, arguments, content_id,
 custom_data, endpoints, priority, top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags,
-rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
+rerun_of, started_at, completed_at, deadline_at, failing, failed, error, result, seq, workspace_of, traceparent
 
 -- name: task_columns --
 tasks.id, tasks.job_id, tasks.step, tasks.item_index, tasks.handler, tasks.queue, tasks.state, tasks.created_at,
@@ -29,8 +29,8 @@ ON CONFLICT DO NOTHING
 INSERT INTO jobs (
     id, client, workflow, workflow_digest, state, created_at, updated_at, content_id, endpoints, priority,
     top_of_queue, run_at, semaphore_url, awaited, persist, max_retries, timeout_s, tags, rerun_of, started_at,
-    completed_at, deadline_at, failing, failed, error, result, seq, workspace_of
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    completed_at, deadline_at, failing, failed, error, result, seq, workspace_of, traceparent
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_job_body --
 INSERT INTO job_bodies (job_id, parameters, arguments, custom_data) VALUES (?, ?, ?, ?)
@@ -124,7 +124,8 @@ LEFT JOIN (
 ) AS ahead ON 1
 
 -- name: take_ready --
-SELECT {task_columns}, jobs.client, jobs.workflow, coalesce(jobs.workspace_of, jobs.id) FROM tasks JOIN jobs ON jobs.id = tasks.job_id
+SELECT {task_columns}, jobs.client, jobs.workflow, coalesce(jobs.workspace_of, jobs.id), jobs.traceparent
+FROM tasks JOIN jobs ON jobs.id = tasks.job_id
 WHERE tasks.id IN (SELECT value FROM json_each(?)) AND tasks.state = 'ready'
 ORDER BY tasks.top_of_queue DESC, tasks.priority, tasks.job_id, tasks.id
 
