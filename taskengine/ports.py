@@ -550,6 +550,7 @@ class DueCallback:
     failures: int  # in a row on this (job, endpoint)'s clock
     oldest_at: int  # creation of the oldest undelivered of this (job, endpoint)
     traceparent: str | None = None  # `Job.traceparent`
+    headers: Mapping[str, str] = field(default_factory=dict)  # the workflow's
 
 
 class Span(Protocol):

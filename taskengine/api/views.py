@@ -326,8 +326,9 @@ def client_object(view: TenantView) -> ClientObject:
     """A client; the values of its callback headers are secrets whatever their names."""
     client = view.client
     config = mask(client.config)
-    if "callback_headers" in config:
-        config["callback_headers"] = dict.fromkeys(config["callback_headers"], MASK)
+    for holder in (config, *config.get("callback_endpoints", {}).values()):
+        for name in {"callback_headers", "headers"} & holder.keys():
+            holder[name] = dict.fromkeys(holder[name], MASK)
     return {
         "name": client.name,
         "role": client.role,

@@ -29,6 +29,7 @@ from taskengine.callbacks.semaphore import HttpSemaphoreProbe
 from taskengine.callbacks.sender import HttpCallbackSender
 from taskengine.clock import SystemClock
 from taskengine.datadir import owned, write_key
+from taskengine.domain.callback_config import rule_of
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.domain.messages import OWN_ROOTS
 from taskengine.engine.callback_policy import CallbackPolicy
@@ -130,7 +131,7 @@ class _Parts:
         evaluator = CelEvaluator()
         self.directory = Directory(store, clock)
         self.book = SettingsBook(store, self.directory, settings.engine.model_dump())
-        self.tenants = Tenants(store, clock, self.directory)
+        self.tenants = Tenants(store, clock, self.directory, evaluator)
         self.signals = Signals()
         self.watch = WorkflowWatch(catalog, clock)
         self.watch.tell()
@@ -167,7 +168,16 @@ class _Parts:
         effects = Effects(broker, self.signals, self.janitor.job_ended, self.callbacks.wake)
         self.progress = ProgressBook(store, clock)
         installation = {"default_storage": settings.default_storage}
-        decisions = Decisions(store, catalog, evaluator, self.book, clock, installation, events=settings.bus.events)
+        decisions = Decisions(
+            store,
+            catalog,
+            evaluator,
+            self.book,
+            clock,
+            installation,
+            events=settings.bus.events,
+            patience_ms=round(settings.callbacks.overtake_after_s * 1000),
+        )
         probe = HttpSemaphoreProbe(clients, self._endpoint)
         may_queue = self.duties.gate("queue_scheduled_jobs")
         self.scheduler = Scheduler(store, decisions, effects, self.signals, self.book, clock, may_queue)
@@ -277,13 +287,15 @@ class _Parts:
             tracer=self.tracer,
         )
 
-    async def _endpoint(self, client: str) -> EndpointConfig:
-        """How a client's endpoints are called."""
+    async def _endpoint(self, client: str, url: str) -> EndpointConfig:
+        """How one of a client's endpoints is called."""
         config = await self.tenants.config(client)
+        rule = rule_of(config.callback_endpoints, url)
+        verify_tls = config.callback_verify_tls if rule.verify_tls is None else rule.verify_tls
         return EndpointConfig(
-            secrets=config.callback_secrets,
-            headers=config.callback_headers,
-            verify_tls=config.callback_verify_tls and self.settings.callbacks.verify_tls,
+            secrets=config.callback_secrets if rule.secrets is None else rule.secrets,
+            headers={**config.callback_headers, **rule.headers},
+            verify_tls=verify_tls and self.settings.callbacks.verify_tls,
             allow=networks(config.outbound_allow),
         )
 

@@ -1,4 +1,4 @@
-"""What a client's configuration says about calls to its endpoints."""
+"""What a client's configuration says about calls to one of its endpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskengine.net import IPNetwork
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """How one client's endpoints are called. Several secrets sign side by side, so that they can be rotated."""
+    """How one of a client's endpoints is called. Several secrets sign side by side, so that they can be rotated."""
 
     secrets: Sequence[str] = ()  # `whsec_<base64>`, or base64
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -20,8 +20,8 @@ class EndpointConfig:
 
 
 class ClientCallbackConfig(Protocol):
-    """Looks a client's `EndpointConfig` up; it is asked before each call and should be cheap."""
+    """Looks an `EndpointConfig` up; it is asked before each call and should be cheap."""
 
-    async def __call__(self, client: str) -> EndpointConfig:
-        """The configuration of `client`; the defaults where it has none."""
+    async def __call__(self, client: str, url: str) -> EndpointConfig:
+        """How `client` has `url` called; the defaults where it says nothing."""
         ...

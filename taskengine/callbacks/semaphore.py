@@ -29,7 +29,7 @@ class HttpSemaphoreProbe:
     async def open(self, url: str, client: str) -> tuple[bool, str]:
         """(whether it answered 2xx or 3xx, what it answered); a fault is an answer that does not open."""
         try:
-            config = await self._config(client)
+            config = await self._config(client, url)
             guarded = await self._clients.client(config.allow)
             answer = await guarded.request(
                 "GET",

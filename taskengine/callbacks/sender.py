@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from taskengine.callbacks.config import ClientCallbackConfig, EndpointConfig
 from taskengine.callbacks.signing import signed_headers
+from taskengine.domain.callback_config import OWN_HEADERS
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.domain.tracing import TRACEPARENT, Untraced
 from taskengine.domain.urls import redacted_url
@@ -17,7 +18,6 @@ from taskengine.ports import Clock, DueCallback, SendResult, Span, Tracer
 
 DELIVERED = range(200, 300)
 TIMEOUTS = Timeouts(total_s=15.0, connect_s=5.0)
-_OURS = frozenset({"content-type", "content-length", "host", "transfer-encoding", "connection"})
 
 
 class HttpCallbackSender:
@@ -54,7 +54,7 @@ class HttpCallbackSender:
 
     async def _tried(self, callback: DueCallback, span: Span) -> SendResult:
         try:
-            config = await self._config(callback.client)
+            config = await self._config(callback.client, callback.endpoint)
             trace = {TRACEPARENT: span.traceparent} if span.traceparent else {}
             answer = await self._post(callback, config, {**self._headers(callback, config), **trace})
         except (OutboundRefused, OutboundFault, StoreUnavailable, ValueError) as error:
@@ -77,16 +77,22 @@ class HttpCallbackSender:
         )
 
     def _headers(self, callback: DueCallback, config: EndpointConfig) -> dict[str, str]:
-        """The client's own headers, and ours, which they cannot replace."""
+        """The workflow's headers, the client's own before them, and ours, which they cannot replace."""
         signed = signed_headers(callback.webhook_id, callback.body, self._clock.now(), config.secrets)
         own = {
             name: value
-            for name, value in config.headers.items()
-            if name.lower() not in _OURS and not name.lower().startswith("webhook-")
+            for name, value in {
+                "user-agent": self._user_agent,
+                **_lowered(callback.headers),
+                **_lowered(config.headers),
+            }.items()
+            if name not in OWN_HEADERS and not name.startswith("webhook-")
         }
-        named = {name.lower() for name in own}
-        agent = {} if "user-agent" in named else {"user-agent": self._user_agent}
-        return own | agent | {"content-type": "application/json"} | signed
+        return own | {"content-type": "application/json"} | signed
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _traced(callback: DueCallback) -> Mapping[str, str | int]:

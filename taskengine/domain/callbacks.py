@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from taskengine.domain.job import Job, Task
@@ -10,7 +9,6 @@ from taskengine.domain.status import JobState
 from taskengine.domain.times import format_utc
 
 EXTRA_FIELDS = frozenset({"manifests", "storage"})  # ours, beyond the published ones
-_TASK_PARAMETERS: Mapping[str, tuple[str, ...]] = {"asset_delete": ("files",)}  # repeated in its task callbacks
 
 
 def task_body(job: Job, task: Task, event: str, message: str, at: int, ids: str = "number") -> dict[str, Any]:
@@ -18,7 +16,7 @@ def task_body(job: Job, task: Task, event: str, message: str, at: int, ids: str 
 
     `ids`: `number`, `string` or `hidden`.
     """
-    body = {
+    return {
         **_ids(ids, job_id=job.id, task_id=task.id),
         "task_name": task.name,
         "workflow": job.workflow,
@@ -28,8 +26,6 @@ def task_body(job: Job, task: Task, event: str, message: str, at: int, ids: str 
         "time": format_utc(at),
         "client": job.client,
     }
-    names = _TASK_PARAMETERS.get(job.workflow, ())
-    return body | {name: job.arguments[name] for name in names if name in job.arguments}
 
 
 def job_body(job: Job, at: int, *, extra_fields: bool = True, ids: str = "number") -> dict[str, Any]:

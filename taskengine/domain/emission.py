@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskengine.domain.callbacks import job_body, task_body
+from taskengine.domain.composing import compose
 from taskengine.domain.job import Callback, Event, LogEntry, Task
 from taskengine.domain.masking import mask_tail
 from taskengine.domain.messages import MAX_TEXT
+from taskengine.domain.scope import scope_of
 from taskengine.domain.status import JobState
 from taskengine.domain.times import format_utc as utc
 
@@ -64,7 +66,7 @@ def task_event(run: Run, task: Task, event: str, message: str = "") -> None:
     calls_back = bool(run.job.endpoints) and run.rules.workflow.step(task.step).callback
     if not (run.rules.events or calls_back):
         return
-    body = task_body(run.job, task, event, message, run.now, run.rules.callback_ids)
+    body = task_body(run.job, task, event, message, run.now, run.rules.callbacks.ids)
     _tell(run, "task", event, body, task)
     if calls_back:
         _call_back(run, event, body, task)
@@ -73,24 +75,44 @@ def task_event(run: Run, task: Task, event: str, message: str = "") -> None:
 def job_event(run: Run) -> None:
     """The job is in another state: an event for followers alone."""
     if run.rules.events:
-        body = {**job_body(run.job, run.now, ids=run.rules.callback_ids), "status": run.job.state.value}
+        body = {**job_body(run.job, run.now, ids=run.rules.callbacks.ids), "status": run.job.state.value}
         _tell(run, "job", run.job.state.value, body)
 
 
 def job_ended(run: Run) -> None:
     """The job's end: its callback, and the event."""
-    body = job_body(run.job, run.now, extra_fields=run.rules.extra_fields, ids=run.rules.callback_ids)
+    rules = run.rules.callbacks
+    body = job_body(run.job, run.now, extra_fields=rules.extra_fields, ids=rules.ids)
     name = "broken" if run.job.state is JobState.BROKEN else body["status"]
     _tell(run, "job", name, body)
     _call_back(run, "job", body, None)
 
 
 def _call_back(run: Run, event: str, body: Mapping[str, Any], task: Task | None) -> None:
-    if not run.job.endpoints:
+    """A delivery to each endpoint that wants to hear of it."""
+    rules = run.rules.callbacks
+    endpoints = [endpoint for endpoint in dict.fromkeys(run.job.endpoints) if rules.wants(endpoint, event)]
+    if not endpoints:
         return
-    text = json.dumps(body, separators=(",", ":"))  # ASCII: a lone surrogate has no UTF-8
-    for endpoint in dict.fromkeys(run.job.endpoints):
-        run.changes.callbacks.append(Callback(endpoint, event, f"msg_{run.rules.new_id()}", text, run.now, task))
+    kind = "job" if task is None else "task"
+    composed = compose(rules, kind, body, lambda: _scope(run, task), run.rules.evaluate)
+    for fault in composed.faults:
+        log(run, "callback", f"callback '{event}': {fault}", task, severity=2)
+    for endpoint in endpoints:
+        run.changes.callbacks.append(
+            Callback(
+                endpoint, event, f"msg_{run.rules.new_id()}", composed.text, run.now, task,
+                headers=composed.headers, patience_ms=rules.patience_ms,
+            )
+        )  # fmt: skip
+
+
+def _scope(run: Run, task: Task | None) -> Mapping[str, Any]:
+    """What templates of callbacks see."""
+    scope = scope_of(run.job, run.rules.workflow, run.tasks, run.rules.client)
+    if task is None:
+        return scope
+    return {**scope, "task": {"id": task.id, "name": task.name, "step": task.step, "handler": task.handler}}
 
 
 def _tell(run: Run, kind: str, name: str, body: Mapping[str, Any], task: Task | None = None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskengine.domain import emission
+from taskengine.domain.composing import CallbackRules
 from taskengine.domain.errors import ErrorKind, ExpressionError
 from taskengine.domain.job import Attempt, Cancel, Changes, Job, Snapshot, Task
 from taskengine.domain.messages import MAX_INPUT_BYTES, Report, ReportEvent, encode
@@ -34,8 +35,7 @@ class Rules:
     new_id: Callable[[], str]  # unique
     client: Mapping[str, Any] = field(default_factory=dict)  # public configuration
     retry: RetryDefaults = RetryDefaults()
-    callback_ids: str = "number"
-    extra_fields: bool = True
+    callbacks: CallbackRules = field(default_factory=CallbackRules)
     events: bool = True  # whether anybody follows what happens to jobs
     unusable: str | None = None  # why the definition cannot be gone by (any more): the job is given up
 

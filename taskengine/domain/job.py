@@ -12,6 +12,8 @@ from typing import Any
 
 from taskengine.domain.status import JOB_ENDED, TASK_ENDED, JobState, TaskState, check_job, check_task
 
+PATIENCE_MS = 5 * 60 * 1000  # how long a job callback waits for undelivered task callbacks of its endpoint
+
 
 @dataclass(slots=True)
 class Job:
@@ -172,6 +174,8 @@ class Callback:
     body: str  # JSON, exactly as it is sent and signed
     created_at: int
     task: Task | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  # the workflow's
+    patience_ms: int = PATIENCE_MS  # of a job callback: how long it waits for its task callbacks
 
 
 @dataclass(frozen=True, slots=True)

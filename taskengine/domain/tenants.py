@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +9,16 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from taskengine.domain.callback_config import (
+    EVENTS,
+    EndpointRule,
+    read_endpoints,
+    read_events,
+    read_fields,
+    read_headers,
+    read_secrets,
+    read_templates,
+)
 from taskengine.domain.errors import Fault, InvalidRequest
 from taskengine.domain.paths import PathFault, logical_path
 from taskengine.domain.words import nearest
@@ -68,6 +76,10 @@ class ClientConfig:
     callback_headers: Mapping[str, str] = field(default_factory=dict)
     callback_secrets: Sequence[str] = ()  # base64, with or without `whsec_`: each signs
     callback_verify_tls: bool = True
+    callback_events: Sequence[str] = EVENTS  # those that its endpoints are told of
+    callback_fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # task, job → further fields
+    callback_template: Mapping[str, Any] = field(default_factory=dict)  # task, job → in the published body's place
+    callback_endpoints: Sequence[EndpointRule] = ()  # what differs for some of its endpoints
     strict_parameters: bool = False  # an unknown parameter is a fault, not a warning
     weight: float = 1.0  # in the fair share
     max_jobs: int | None = None  # what the client's own setting may not go beyond
@@ -196,26 +208,6 @@ def _workflows(value: Any) -> tuple[str, ...] | None:
     return None if value is None else _texts(value)
 
 
-def _headers(value: Any) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise ValueError("must be an object of header names and values")  # noqa: TRY004  # as above
-    for name, text in value.items():
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", str(name)):
-            raise ValueError(f"has a name that is none of a header: {str(name)[:100]!r}")
-        if not isinstance(text, str) or not re.fullmatch(r"[\x20-\x7e]{0,4000}", text):
-            raise ValueError(f"has a value that no header can have: {name}")
-    return dict(value)
-
-
-def _secrets(value: Any) -> tuple[str, ...]:
-    for index, secret in enumerate(_texts(value)):
-        try:
-            base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError(f"must be base64, with or without whsec_ before it (number {index + 1})") from None
-    return _texts(value)
-
-
 def _networks(value: Any) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(text, strict=False)) for text in _texts(value))
 
@@ -275,8 +267,12 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "manifest_style": _word("plain", "ism"),
     "callback_ids": _word("number", "string", "hidden"),
     "callback_extra_fields": _flag,
-    "callback_headers": _headers,
-    "callback_secrets": _secrets,
+    "callback_headers": read_headers,
+    "callback_secrets": read_secrets,
+    "callback_events": read_events,
+    "callback_fields": read_fields,
+    "callback_template": read_templates,
+    "callback_endpoints": read_endpoints,
     "callback_verify_tls": _flag,
     "strict_parameters": _flag,
     "weight": _weight,

@@ -10,9 +10,11 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from taskengine.domain.callback_config import KINDS, rule_of
+from taskengine.domain.composing import CallbackRules
 from taskengine.domain.errors import ExpressionError, NotFound, StoreUnavailable, TaskEngineError, WorkflowError
 from taskengine.domain.execution import Rules, Run
-from taskengine.domain.job import Changes, Job, Snapshot
+from taskengine.domain.job import PATIENCE_MS, Changes, Job, Snapshot
 from taskengine.domain.retry import RetryDefaults
 from taskengine.domain.tenants import ClientConfig
 from taskengine.domain.workflow import Step, Workflow
@@ -29,8 +31,6 @@ class ClientRules:
 
     public: Mapping[str, Any] = field(default_factory=dict)
     retry: RetryDefaults = RetryDefaults()
-    callback_ids: str = "number"
-    extra_fields: bool = True
     strict_parameters: bool = False
     config: ClientConfig = field(default_factory=ClientConfig)
 
@@ -65,13 +65,16 @@ class Decisions:
         chance: Callable[[], float] = random.random,
         *,
         events: bool = True,
+        patience_ms: int = PATIENCE_MS,
     ) -> None:
         self._store, self._catalog, self._evaluator = store, catalog, evaluator
         self._clients, self._clock, self._chance = clients, clock, chance
         self._installation = installation  # what expressions see of every client, unless it has its own
         self._events = events  # whether they are written
+        self._patience_ms = patience_ms  # of job callbacks
         self._definitions: dict[str, Workflow] = {}
         self._unusable: dict[str, str] = {}  # digest → why it cannot be gone by
+        self._callback_rules: dict[tuple[str, str], tuple[ClientConfig, CallbackRules]] = {}
 
     def remember(self, workflow: Workflow) -> None:
         """Keep a definition at hand."""
@@ -97,11 +100,18 @@ class Decisions:
                 **client.public,
             },
             retry=client.retry,
-            callback_ids=client.callback_ids,
-            extra_fields=client.extra_fields,
+            callbacks=self._callbacks(job.client, workflow, client.config),
             events=self._events,
             unusable=unusable,
         )
+
+    def _callbacks(self, client: str, workflow: Workflow, config: ClientConfig) -> CallbackRules:
+        """The rules of a client's callbacks, made anew where its configuration is another."""
+        key = client, workflow.digest
+        made = self._callback_rules.get(key)
+        if made is None or made[0] is not config:
+            made = self._callback_rules[key] = config, callback_rules(workflow, config, self._patience_ms)
+        return made[1]
 
     def _evaluate(self, template: Any, scope: Mapping[str, Any]) -> Any:
         """Whatever an expression raises is a fault of the expression."""
@@ -230,3 +240,24 @@ def _remains(snapshot: Snapshot) -> Workflow:
         name=job.workflow, version="", description="", digest=job.workflow_digest, source="", supported=True,
         schema={}, steps=steps, on_failure={}, job_callback={},
     )  # fmt: skip
+
+
+def callback_rules(workflow: Workflow, config: ClientConfig, patience_ms: int = PATIENCE_MS) -> CallbackRules:
+    """How callbacks of a workflow look for a client, whose wishes come before the file's."""
+    file = workflow.callbacks
+    bodies = {kind: file[f"{kind}_body"] for kind in KINDS if f"{kind}_body" in file}
+    fields = {"task": file.get("task_fields") or {}, "job": {}}
+
+    def wants(endpoint: str, event: str) -> bool:
+        events = rule_of(config.callback_endpoints, endpoint).events
+        return event in (config.callback_events if events is None else events)
+
+    return CallbackRules(
+        ids=config.callback_ids,
+        extra_fields=config.callback_extra_fields,
+        fields={kind: {**fields[kind], **config.callback_fields.get(kind, {})} for kind in KINDS},
+        templates={**bodies, **config.callback_template},
+        headers=file.get("headers") or {},
+        wants=wants,
+        patience_ms=patience_ms,
+    )

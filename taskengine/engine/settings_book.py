@@ -77,8 +77,6 @@ class SettingsBook:
                 limit=int(self._look(entries, client, "retry_limit").value),
                 delay_s=float(self._look(entries, client, "retry_delay").value),
             ),
-            callback_ids=config.callback_ids,
-            extra_fields=config.callback_extra_fields,
             strict_parameters=config.strict_parameters,
             config=config,
         )

@@ -12,7 +12,7 @@ from typing import Any
 from taskengine.domain.errors import Conflict, Fault, InvalidRequest, NotFound, Unauthorized
 from taskengine.domain.tenants import CLIENT_NAME, Caller, ClientConfig, Role, parse_client_config
 from taskengine.engine.directory import Directory, Entries
-from taskengine.ports import ApiKey, Client, ClientStore, Clock
+from taskengine.ports import ApiKey, Client, ClientStore, Clock, Evaluator
 
 _KEY_BYTES = 32
 _WRONG = "The client or its api-key is missing or wrong"
@@ -42,8 +42,11 @@ def key_digest(key: str) -> str:
 class Tenants:
     """The use cases of clients and keys."""
 
-    def __init__(self, store: ClientStore, clock: Clock, directory: Directory) -> None:
+    def __init__(
+        self, store: ClientStore, clock: Clock, directory: Directory, evaluator: Evaluator | None = None
+    ) -> None:
         self._store, self._clock, self._directory = store, clock, directory
+        self._evaluator = evaluator  # judges templates; None where no configuration is written
 
     # ----------------------------------------------------------------------------------------------------------- who
 
@@ -86,7 +89,7 @@ class Tenants:
         self, name: str, role: str = Role.SUBMITTER, config: Mapping[str, Any] | None = None
     ) -> NewKey:
         """Make a client and its first key. Conflict where it is there already."""
-        _judge(name, role, config or {})
+        self._judge(name, role, config or {})
         if await self._store.client(name) is not None:
             raise Conflict(f"the client {name!r} exists already")
         await self._store.save_client(Client(name, role, dict(config or {}), self._clock.now()))
@@ -95,7 +98,7 @@ class Tenants:
     async def change_client(self, name: str, role: str | None, config: Mapping[str, Any] | None) -> None:
         """Give a client another role or configuration (None: as it is)."""
         client = await self._client(name)
-        _judge(name, role or client.role, config or {})
+        self._judge(name, role or client.role, config or {})
         changed = Client(
             name, role or client.role, client.config if config is None else dict(config), client.created_at
         )
@@ -136,11 +139,40 @@ class Tenants:
         entries = await self._directory.reread()
         if entries.keys:
             return None
-        _judge(client, Role.ADMIN, {})
+        self._judge(client, Role.ADMIN, {})
         if client not in entries.tenants:
             await self._store.save_client(Client(client, Role.ADMIN, {}, self._clock.now()))
         made = await self.add_key(client, key)
         return None if key else made.api_key
+
+    def _judge(self, name: str, role: str, config: Mapping[str, Any]) -> None:
+        """InvalidRequest with every fault at once."""
+        faults = []
+        if not CLIENT_NAME.fullmatch(name):
+            faults.append(
+                Fault("/name", "must begin with a small letter and have small letters, digits, _ and - (64 at most)")
+            )
+        if role not in set(Role):
+            faults.append(Fault("/role", f"must be one of {', '.join(Role)}"))
+        try:
+            parsed = parse_client_config(config)
+            faults += self._template_faults(parsed)
+        except InvalidRequest as error:
+            faults.extend(error.faults)
+        if faults:
+            text = "; ".join(f"{fault.path} {fault.message}" for fault in faults)
+            raise InvalidRequest(f"The client is not valid: {text}", faults)
+
+    def _template_faults(self, config: ClientConfig) -> list[Fault]:
+        """What is wrong with the expressions in it."""
+        if self._evaluator is None:
+            return []
+        given = {"callback_template": config.callback_template, "callback_fields": config.callback_fields}
+        return [
+            Fault(f"/config/{name}", message)
+            for name, templates in given.items()
+            for message in self._evaluator.check(templates)
+        ]
 
     async def _client(self, name: str) -> Client:
         client = await self._store.client(name)
@@ -158,21 +190,3 @@ def _admins(entries: Entries) -> set[str]:
     """The admins that have a key."""
     owners = set(entries.keys.values())
     return {name for name, tenant in entries.tenants.items() if tenant.role is Role.ADMIN and name in owners}
-
-
-def _judge(name: str, role: str, config: Mapping[str, Any]) -> None:
-    """InvalidRequest with every fault at once."""
-    faults = []
-    if not CLIENT_NAME.fullmatch(name):
-        faults.append(
-            Fault("/name", "must begin with a small letter and have small letters, digits, _ and - (64 at most)")
-        )
-    if role not in set(Role):
-        faults.append(Fault("/role", f"must be one of {', '.join(Role)}"))
-    try:
-        parse_client_config(config)
-    except InvalidRequest as error:
-        faults.extend(error.faults)
-    if faults:
-        text = "; ".join(f"{fault.path} {fault.message}" for fault in faults)
-        raise InvalidRequest(f"The client is not valid: {text}", faults)

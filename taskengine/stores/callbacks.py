@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from taskengine.domain.job import PATIENCE_MS
 from taskengine.ports import DueCallback
 from taskengine.stores import changes, rows
 from taskengine.stores.base import Units
@@ -82,7 +83,7 @@ async def _claim(
         return []
     found = await db.all("line_heads", (db.array(lines),))
     await db.many("claim_line", [(lease_until, line) for line in lines])
-    return [DueCallback(*row) for row in found]
+    return [rows.due_callback(row) for row in found]
 
 
 async def _release(db: Session, *, now: int) -> None:
@@ -115,7 +116,7 @@ async def _kill(db: Session, *, values: Mapping[str, Any]) -> None:
 async def _replay(db: Session, *, values: Mapping[str, Any]) -> int:
     again = await db.all("replay_dead" if values["callback_id"] is None else "replay_one", values)
     now = values["now"]
-    await changes.open_lines(db, ((job_id, endpoint, lane, now) for job_id, endpoint, lane in again))
+    await changes.open_lines(db, ((*line, now, PATIENCE_MS) for line in again))
     await db.many("restart_line", [(now, *line) for line in again])
     tally = Tally()
     tally.callbacks(len(again))

@@ -14,8 +14,6 @@ from taskengine.stores.dispatching import Handed, Moved, hand_out
 from taskengine.stores.session import Session
 from taskengine.stores.tally import Standing, Tally
 
-PATIENCE_MS = 5 * 60 * 1000  # how long a job event waits for undelivered task events of its endpoint
-
 
 async def snapshots(session: Session, job_ids: Sequence[int]) -> dict[int, Snapshot]:
     """The jobs that exist, with their tasks, in the order of the ids."""
@@ -83,7 +81,7 @@ async def write(
     parts = [*_jobs(decided, before, tally), *_tasks(decided, handed.moved, tally), *_history(decided)]
     await _write(session, [*parts, _Part("insert_callback", called)], tally)
     if called:
-        await open_lines(session, ((job_id, endpoint, lane, at) for job_id, endpoint, lane, *_, at in called))
+        await open_lines(session, _lines(decided))
     await _events(session, decided)  # last: whoever writes events may have to wait for others that do
     return handed
 
@@ -181,10 +179,19 @@ async def _events(session: Session, decided: Sequence[Changes]) -> None:
         await session.many("insert_event", events)
 
 
-async def open_lines(session: Session, wanted: Iterable[tuple[int, str, int, int]]) -> None:
-    """See that each (job, endpoint, lane, since) has its line; those of task events come first."""
-    earliest: dict[tuple[int, str, int], int] = {}
-    for job_id, endpoint, lane, since in wanted:
-        earliest.setdefault((job_id, endpoint, lane), since)
-    in_order = sorted(earliest.items(), key=lambda line: line[0][2])
-    await session.many("open_line", [(*line, since, PATIENCE_MS) for line, since in in_order])
+Line = tuple[int, str, int, int, int]  # job, endpoint, lane, since when, and the patience of a job event
+
+
+def _lines(decided: Sequence[Changes]) -> Iterator[Line]:
+    for changes in decided:
+        for callback in changes.callbacks:
+            lane = rows.lane_of(callback.event)
+            yield changes.job.id, callback.endpoint, lane, callback.created_at, callback.patience_ms
+
+
+async def open_lines(session: Session, wanted: Iterable[Line]) -> None:
+    """See that each (job, endpoint, lane) has its line; those of task events come first."""
+    earliest: dict[tuple[int, str, int], Line] = {}
+    for line in wanted:
+        earliest.setdefault(line[:3], line)
+    await session.many("open_line", sorted(earliest.values(), key=lambda line: line[2]))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from taskengine.domain.job import Attempt, Callback, Event, Job, LogEntry, Task
 from taskengine.domain.status import JobState, TaskState
+from taskengine.ports import DueCallback
 
 Row = tuple[Any, ...]
 
@@ -186,8 +188,14 @@ def callback_values(job_id: int, callback: Callback) -> Row:
     """The values of `insert_callback`."""
     return (
         job_id, callback.endpoint, lane_of(callback.event), callback.event, callback.task.id if callback.task else None,
-        callback.webhook_id, callback.body, callback.created_at,
+        callback.webhook_id, callback.body, callback.created_at, dump(callback.headers) if callback.headers else None,
     )  # fmt: skip
+
+
+def due_callback(row: Row) -> DueCallback:
+    """A delivery of a row of `line_heads`."""
+    due = DueCallback(*row[:-1])
+    return replace(due, headers=load(row[-1])) if row[-1] else due
 
 
 def record(fields: Sequence[str], row: Row) -> dict[str, Any]:

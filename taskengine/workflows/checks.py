@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
 from taskengine.domain import graph
+from taskengine.domain.callback_config import header_fault
 from taskengine.domain.durations import DurationFault, parse_duration
 from taskengine.workflows.definitions import HandlerSpec, Surroundings, as_list, as_mapping, merged_schema
 from taskengine.workflows.expressions import is_template
@@ -90,9 +92,17 @@ class _Steps:
         place = self._place(set(), item=False)
         for name, template in as_mapping(self._definition.get("capture")).items():
             yield from self._expression(("capture", name), template, place)
-        for name, template in as_mapping(self._definition.get("callbacks")).items():
-            for message in self._around.evaluator.check(template):
-                yield ("callbacks", name), message
+        yield from self._callbacks(as_mapping(self._definition.get("callbacks")))
+
+    def _callbacks(self, callbacks: Mapping[str, Any]) -> Found:
+        """The templates of callbacks, which see every step as far as it has come."""
+        job = replace(self._place(set(self._steps) | set(self._cleanup), item=False), more=("callback",))
+        task = replace(job, more=("callback", "task"))
+        for name, place in (("headers", task), ("task_fields", task), ("task_body", task), ("job_body", job)):
+            yield from self._templates(("callbacks", name), callbacks.get(name), place)
+        for name, value in as_mapping(callbacks.get("headers")).items():
+            if not is_template(value) and (fault := header_fault(name, value)):
+                yield ("callbacks", "headers", name), f"the header {fault}"
 
     def _kind(self, kind: str, steps: Mapping[str, Mapping[str, Any]], visible: set[str]) -> Found:
         needs = {name: [str(need) for need in as_list(step.get("needs"))] for name, step in steps.items()}

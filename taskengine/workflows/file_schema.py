@@ -9,7 +9,7 @@ HANDLER = r"^[A-Za-z_][A-Za-z0-9_.:-]{0,127}$"
 
 _NAME = {"type": "string", "pattern": NAME, "description": "Lower case, digits, _ and -; at most 64 characters."}
 _DURATION = {"type": ["string", "number"], "description": "90s, 10m, 6h, 2d, or a number of seconds."}
-_TEMPLATE = {"description": "Any value; strings may hold ${{ expressions }}."}
+_OF_CALLBACK = "Any value; ${{ callback }} is the published body."
 _RETRY = {
     "type": "object",
     "description": "When a failed task is tried again. Faults of the input never are.",
@@ -90,9 +90,17 @@ def workflow_file_schema() -> dict[str, Any]:
                         "description": "Whose tasks make callbacks: all, none, or a list of steps.",
                         "oneOf": [{"enum": ["all", "none"]}, {"type": "array", "items": _NAME}],
                     },
-                    "headers": {"type": "object", "additionalProperties": {"type": "string"}},
-                    "task_body": _TEMPLATE,
-                    "job_body": _TEMPLATE,
+                    "headers": {
+                        "type": "object",
+                        "description": "Headers sent with callbacks; values may hold ${{ expressions }}.",
+                        "additionalProperties": {"type": "string"},
+                    },
+                    "task_fields": {
+                        "type": "object",
+                        "description": "Fields added to the published ones of task callbacks.",
+                    },
+                    "task_body": {"description": f"Sent in place of a task callback's body. {_OF_CALLBACK}"},
+                    "job_body": {"description": f"Sent in place of the job callback's body. {_OF_CALLBACK}"},
                 },
             },
             "capture": {

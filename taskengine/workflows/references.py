@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ class Place:
     item: bool  # whether `item` and `index` are in scope
     handlers: Mapping[str, HandlerSpec]
     step: str = ""  # "" outside of steps
+    more: Sequence[str] = ()  # further names
 
 
 def reference_faults(name: tuple[str, ...], place: Place) -> Iterator[str]:
@@ -42,8 +43,9 @@ def reference_faults(name: tuple[str, ...], place: Place) -> Iterator[str]:
     elif root in {"item", "index"}:
         if not place.item:
             yield f"{root!r} is known in the `with` of a step with foreach alone"
-    elif root != "client":
-        yield f"unknown name {root!r}: there are {', '.join(_ROOTS)}{nearest(root, _ROOTS)}"
+    elif root != "client" and root not in place.more:
+        known = (*_ROOTS, *place.more)
+        yield f"unknown name {root!r}: there are {', '.join(known)}{nearest(root, known)}"
 
 
 def _step_faults(members: tuple[str, ...], place: Place) -> Iterator[str]:

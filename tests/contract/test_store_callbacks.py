@@ -50,10 +50,12 @@ async def test_a_claimed_callback_carries_all_that_sending_needs(store: Store) -
     """Its body to the letter, its id, and what the rules of delivery ask for."""
     body = '{"a": 1.10,  "b": "é"}'
     task = a_task(1)
-    callback = Callback(ONE, "start", "msg_1", body, START - 5, task)
+    callback = Callback(ONE, "start", "msg_1", body, START - 5, task, headers={"x-title": "é"})
     await submit(store, Changes(a_job(1), new_tasks=[task], callbacks=[callback]))
     [due] = await claim(store)
-    assert due == DueCallback(due.id, 1, "demo", ONE, "start", "msg_1", body, START - 5, 0, 0, START - 5)
+    assert due == DueCallback(
+        due.id, 1, "demo", ONE, "start", "msg_1", body, START - 5, 0, 0, START - 5, None, {"x-title": "é"}
+    )  # fmt: skip
     [listed] = await store.callbacks(1)
     assert listed == {
         "id": due.id, "endpoint": ONE, "event": "start", "task_id": task.id, "webhook_id": "msg_1", "state": "pending",

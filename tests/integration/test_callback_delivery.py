@@ -54,7 +54,7 @@ async def running(clock: Clock, before: World | None = None) -> AsyncIterator[Wo
     """The delivery with its real sender, on a store in memory: a new one, or that of the process before."""
     secret = new_secret()
 
-    async def config(client: str) -> EndpointConfig:
+    async def config(client: str, url: str) -> EndpointConfig:
         return EndpointConfig(secrets=[secret], allow=networks(["127.0.0.0/8"]))
 
     store = before.store if before else MemoryCallbackStore()

@@ -43,7 +43,7 @@ async def seen(world: World, client: str) -> dict[str, Any]:
     return {
         "not_found_as_400": missing == [400] * 4, "conflict_as_400": conflict.status == 400,
         "unauthorized_result": refused.body.get("result") == "Unauthorized request.",
-        "manifest_style": rules.client["manifest_style"], "callback_extra_fields": rules.extra_fields,
+        "manifest_style": rules.client["manifest_style"], "callback_extra_fields": rules.callbacks.extra_fields,
     }  # fmt: skip
 
 

@@ -174,14 +174,15 @@ def test_a_configuration_of_every_name_is_read() -> None:
         "compatibility": None, "not_found_as_400": True, "conflict_as_400": True, "unauthorized_result": True,
         "manifest_style": "ism", "callback_ids": "hidden", "callback_extra_fields": False,
         "callback_headers": {"Authorization": "Bearer x"}, "callback_secrets": ["whsec_c2VjcmV0"],
-        "callback_verify_tls": False, "strict_parameters": True, "weight": 2, "max_jobs": 3, "workflows": ["chain"],
+        "callback_verify_tls": False, "callback_events": ["job"], "callback_fields": {}, "callback_template": {},
+        "callback_endpoints": {}, "strict_parameters": True, "weight": 2, "max_jobs": 3, "workflows": ["chain"],
         "outbound_allow": ["10.1.2.3/8"], "rate": {"per_second": 2},
         "defaults": {"*": {"x": 1}}, "storages": ["a"], "default_storage": "a",
         "roots": {"a": {"source_root": "/clients/x/"}}, "key_provider": "ours", "track_properties": {"audio": []},
     })  # fmt: skip
     assert (config.weight, config.max_jobs, config.outbound_allow) == (2.0, 3, ("10.0.0.0/8",))
     assert config.roots == {"a": {"source_root": "clients/x"}}
-    assert len(CONFIG_NAMES) == 22
+    assert len(CONFIG_NAMES) == 26
 
 
 # -------------------------------------------------------------------------------------------------------------- settings
@@ -255,7 +256,7 @@ async def test_the_rules_of_a_client_are_known_from_memory(here: Office) -> None
     await here.tenants.add_client("one", config={"callback_ids": "string", "strict_parameters": True})
     await here.book.set(ADMIN, "retry_limit", 9)
     rules = here.book.rules_of("one")
-    assert (rules.retry.limit, rules.retry.delay_s, rules.callback_ids, rules.strict_parameters) == (
+    assert (rules.retry.limit, rules.retry.delay_s, rules.config.callback_ids, rules.strict_parameters) == (
         9,
         5.0,
         "string",

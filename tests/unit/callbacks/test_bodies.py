@@ -46,13 +46,6 @@ def test_a_failed_task_tells_the_exception_s_message() -> None:
     assert (body["event"], body["message"], body["content_id"]) == ("fail", "no space left", None)
 
 
-def test_asset_delete_adds_its_files_to_task_callbacks() -> None:
-    """The published contract has it so for this workflow alone."""
-    job = _job(workflow="asset_delete", arguments={"files": ["a/b.mp4"]})
-    assert task_body(job, _task(), "complete", "", AT)["files"] == ["a/b.mp4"]
-    assert "files" not in task_body(_job(arguments={"files": []}), _task(), "complete", "", AT)
-
-
 @pytest.mark.parametrize(("ids", "shown"), [("number", {"job_id": 123}), ("string", {"job_id": "123"}), ("hidden", {})])
 def test_ids_are_numbers_strings_or_hidden(ids: str, shown: dict[str, Any]) -> None:
     """As the client's configuration says."""

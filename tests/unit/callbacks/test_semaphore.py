@@ -10,7 +10,7 @@ from taskengine.net import GuardedClients, Timeouts, networks
 from tests.support.receiver import CallbackReceiver, answer, redirect
 
 
-async def _config(client: str) -> EndpointConfig:
+async def _config(client: str, url: str) -> EndpointConfig:
     return EndpointConfig(headers={"Authorization": "Bearer x"}, allow=networks(["127.0.0.1"]))
 
 

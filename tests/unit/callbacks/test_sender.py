@@ -39,7 +39,7 @@ async def clients() -> AsyncIterator[GuardedClients]:
 
 
 def _sender(clients: GuardedClients, config: EndpointConfig | Exception | None = None) -> HttpCallbackSender:
-    async def lookup(client: str) -> EndpointConfig:
+    async def lookup(client: str, url: str) -> EndpointConfig:
         assert client == "demo"
         if isinstance(config, Exception):
             raise config

@@ -2,12 +2,12 @@
 
 -- name: insert_callback --
 INSERT INTO callbacks (
-    job_id, endpoint, lane, event, task_id, webhook_id, body, created_at, waiting_since, state
+    job_id, endpoint, lane, event, task_id, webhook_id, body, created_at, headers, waiting_since, state
 )
 SELECT new.*, new.created_at, 'pending' FROM unnest(
-    $1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[]
+    $1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::text[]
 ) AS new (
-    job_id, endpoint, lane, event, task_id, webhook_id, body, created_at
+    job_id, endpoint, lane, event, task_id, webhook_id, body, created_at, headers
 )
 
 -- name: open_line --
@@ -33,7 +33,7 @@ ORDER BY due_at, id LIMIT :limit::bigint FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: line_heads --
 SELECT head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
-    head.created_at, head.attempts, lines.failures, head.waiting_since, jobs.traceparent
+    head.created_at, head.attempts, lines.failures, head.waiting_since, jobs.traceparent, head.headers
 FROM callback_lines AS lines
 JOIN callbacks AS head ON head.id = (
     SELECT min(id) FROM callbacks

@@ -1,8 +1,9 @@
 -- Undelivered callbacks: a line per (job, endpoint, lane) with one clock.
 
 -- name: insert_callback --
-INSERT INTO callbacks (job_id, endpoint, lane, event, task_id, webhook_id, body, created_at, waiting_since, state)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 'pending')
+INSERT INTO callbacks (
+    job_id, endpoint, lane, event, task_id, webhook_id, body, created_at, waiting_since, headers, state
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, 'pending')
 
 -- name: open_line --
 -- A job event stands back, for the time of patience, where task events of its endpoint are undelivered.
@@ -19,7 +20,7 @@ WHERE due_at <= :now AND endpoint NOT IN (SELECT value FROM json_each(:busy)) OR
 
 -- name: line_heads --
 SELECT head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
-    head.created_at, head.attempts, lines.failures, head.waiting_since, jobs.traceparent
+    head.created_at, head.attempts, lines.failures, head.waiting_since, jobs.traceparent, head.headers
 FROM callback_lines AS lines
 JOIN callbacks AS head ON head.id = (
     SELECT min(id) FROM callbacks
