@@ -101,4 +101,33 @@ def test_what_is_idle_is_forgotten() -> None:
     assert set(endpoints._endpoints) == {"http://b/"}
     endpoints.busy(NOW + 3_600_000)
     assert endpoints._endpoints == {}
-    assert not endpoints._origins
+    assert not endpoints._servers
+
+
+def test_a_server_none_of_whose_endpoints_answers_is_left_alone_as_a_whole() -> None:
+    """For an endpoint that was never called too; half open it is called by one; any answer closes it."""
+    endpoints, now = Endpoints(LIMITS), NOW
+    for number in range(3):
+        assert len(_fill(endpoints, f"http://down/{number}")) == 1
+        endpoints.done(f"http://down/{number}", now, answered=False)
+    assert _fill(endpoints, "http://down/new", "http://up/") == ["http://up/"]
+    assert [(callback.endpoint, until - now) for callback, until in endpoints.unwanted(now)] == [
+        ("http://down/new", 5000)
+    ]
+    assert endpoints.next_opening(now) == now + 5000
+    now += 5000
+    for url in ("http://down/new", "http://down/newer"):
+        endpoints.hold(_due(url), now + 60_000)
+    assert [callback.endpoint for callback, _ in endpoints.take(now)] == ["http://down/new"]
+    endpoints.done("http://down/new", now, answered=True)
+    assert [callback.endpoint for callback, _ in endpoints.take(now)] == ["http://down/newer"]
+
+
+def test_one_endpoint_that_hangs_says_nothing_of_its_server() -> None:
+    """However often it hangs, another path of the same server is called at once."""
+    endpoints = Endpoints(LIMITS)
+    for round_ in range(6):
+        endpoints.hold(_due("http://a/hangs"), NOW + 60_000)
+        assert len(endpoints.take(NOW + round_ * 100_000)) == 1
+        endpoints.done("http://a/hangs", NOW + round_ * 100_000, answered=False)
+    assert _fill(endpoints, "http://a/fine") == ["http://a/fine"]
