@@ -148,8 +148,9 @@ class Endpoints:
 
     def next_opening(self, now: int) -> int | None:
         """When the first of the open breakers lets a delivery through."""
-        breakers = [one.breaker for one in (*self._endpoints.values(), *self._servers.values())]
-        return min((breaker.open_until for breaker in breakers if breaker.open_until > now), default=None)
+        opens = [endpoint.breaker.open_until for endpoint in self._endpoints.values()]
+        opens += [server.breaker.open_until for server in self._servers.values()]
+        return min((at for at in opens if at > now), default=None)
 
     def drop_held(self) -> list[DueCallback]:
         """All that is held, to be given back at the end."""
