@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ async def _job(engine: Hosted) -> tuple[Mapping[str, Any], Sequence[Mapping[str,
     parameters = {"content_id": "bench", "source_folder": "bench", "encode_source": True}
     answer = await engine.client.submit({"job": {"workflow": "vodstream"}, "parameters": parameters})
     watcher = JobWatcher(engine.client, int(answer["id"]))
-    job = await follow(watcher.look, Silent(), every_s=1.0)  # seldom: who asks takes time from what is measured
+    job = await follow(
+        watcher.look, Silent(), pause=partial(asyncio.sleep, 1.0)
+    )  # seldom: who asks takes time from what is measured
     if not job.succeeded:
         raise ScriptFailed(conclusion(job))
     return watcher.job, watcher.tasks

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ async def one_job(engine: Hosted, receiver: Receiver) -> Path:
     say(f"the job: {answer['id']}, vodstream with encode_source")
     watcher = JobWatcher(engine.client, int(answer["id"]))
     with job_display(console_for_stdout(), err=False) as display:
-        job = await follow(watcher.look, display, every_s=POLL_S)
+        job = await follow(watcher.look, display, pause=partial(asyncio.sleep, POLL_S))
     try:
         await asyncio.wait_for(receiver.job_ended.wait(), CALLBACKS_S)
     except TimeoutError:

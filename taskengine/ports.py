@@ -303,6 +303,10 @@ class JobStore(Protocol):
         """(name, source) of a definition that was kept."""
         ...
 
+    async def known(self, client: str, key: str) -> Known | None:
+        """What an idempotency key of a client stands for already."""
+        ...
+
     async def submit(self, jobs: Sequence[NewJob], now: int) -> list[Known | None]:
         """Store all; for each, None where it was stored, or what its idempotency key already stands for."""
         ...

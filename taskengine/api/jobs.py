@@ -178,8 +178,14 @@ async def rerun(call: Call) -> Answer:
         raise invalid(Fault("?from", "must be failed"))
     job = (await call.services.jobs.view(call.caller, job_id)).job
     check_allowed(call.config, job.workflow)
-    rerun = call.services.jobs.rerun
-    return Answer(await rerun(call.caller, job_id, from_failed=start == "failed", traceparent=call.traceparent))
+    answer = await call.services.jobs.rerun(
+        call.caller,
+        job_id,
+        from_failed=start == "failed",
+        origin=_origin(call).told,
+        traceparent=call.traceparent,
+    )
+    return Answer(answer)
 
 
 async def remove(call: Call) -> Answer:

@@ -35,6 +35,11 @@ class Origin:
     headers: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
 
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """As the job's log has it."""
+        return {"path": self.path, "remote_addr": self.remote, "headers": mask_tail(self.headers)}
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -156,7 +161,7 @@ def _submission(asked: Asked, workflow: str, parameters: Mapping[str, Any], job:
         parameters=parameters,
         idempotency_key=asked.key.strip() if asked.key else None,
         fingerprint=_fingerprint(asked.fields),
-        origin={"path": origin.path, "remote_addr": origin.remote, "headers": mask_tail(origin.headers)},
+        origin=origin.told,
         traceparent=origin.traceparent,
     )
     if job is None:  # it has faults: only what the parameters' check needs

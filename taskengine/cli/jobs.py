@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 JOB_STATES = ("queued", "started", "completed", "pending", "broken", "scheduled", "paused")
 SEVERITIES = {"debug": "0", "info": "1", "warn": "2", "error": "3", "fatal": "4"}
-LOG_PAGE = 1000
 
 
 @click.group()
@@ -112,7 +111,7 @@ async def logs(
         query["severity"] = SEVERITIES[severity]
     if task_id is not None:
         query["task_id"] = str(task_id)
-    entries = await _all_logs(client, job_id, query)
+    entries = await client.every_log(job_id, query)
     if output.json:
         output.value(entries)
         return
@@ -122,23 +121,13 @@ async def logs(
         output.line(f"{entry['created_at']} {level:<5} {entry['progname']}{where}: {entry['message']}")
 
 
-async def _all_logs(client: Client, job_id: int, query: Mapping[str, str]) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    while True:
-        after = {"after_id": str(entries[-1]["id"])} if entries else {}
-        page = await client.logs(job_id, {**query, **after, "limit": str(LOG_PAGE)})
-        entries += page
-        if len(page) < LOG_PAGE:
-            return entries
-
-
 @jobs.command()
 @click.argument("job_id", metavar="JOB", type=int)
 @engine_client
 async def watch(client: Client, output: Output, *, job_id: int) -> int:
     """Show a job's progress until it has ended; exit 0 if it completed, 1 if it failed.
 
-    The engine is asked twice a second. With --json: one line of JSON per change.
+    The engine tells of what happens. With --json: one line of JSON per change.
     """
     return await watch_job(client, output, job_id)
 
@@ -176,10 +165,10 @@ async def rerun(client: Client, output: Output, *, job_ids: Sequence[int], start
     return await _each(output, job_ids, lambda job_id: client.rerun(job_id, from_failed=start == "failed"))
 
 
-async def _each(output: Output, job_ids: Sequence[int], change: Callable[[int], Awaitable[dict[str, Any]]]) -> int:
+async def _each(output: Output, job_ids: Sequence[int], change: Callable[[int], Awaitable[Mapping[str, Any]]]) -> int:
     """Change every job that can be changed; the exit code is the first fault's."""
     code = 0
-    answers: list[dict[str, Any]] = []
+    answers: list[Mapping[str, Any]] = []
     for job_id in job_ids:
         try:
             answers.append(await change(job_id))

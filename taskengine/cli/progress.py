@@ -109,16 +109,14 @@ class Display(Protocol):
         ...
 
 
-async def follow(look: Look, display: Display, *, every_s: float) -> JobLine:
-    """Look and show until the job has ended; the job as it was seen last."""
-    import asyncio
-
+async def follow(look: Look, display: Display, *, pause: Callable[[], Awaitable[None]]) -> JobLine:
+    """Look and show until the job has ended; the job as it was seen last. `pause` is what happens between looks."""
     while True:
         job, tasks = await look()
         display.show(job, tasks)
         if job.ended:
             return job
-        await asyncio.sleep(every_s)
+        await pause()
 
 
 class LineDisplay:

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ async def _followed(host: Engine, caller: Caller, job_id: int) -> Job:
 
     try:
         with job_display(console_for_stderr(), err=True) as display:
-            await follow(look, display, every_s=LOOK_S)
+            await follow(look, display, pause=partial(asyncio.sleep, LOOK_S))
     except asyncio.CancelledError:
         await host.jobs.remove(caller, job_id)
         raise

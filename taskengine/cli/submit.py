@@ -47,7 +47,7 @@ async def submit(
     body = {"job": {"workflow": workflow, **given}, "parameters": read_parameters(pairs, file)}
     answer = await client.submit(body, idempotency_key=idempotency_key)
     for warning in answer.get("warnings") or ():
-        click.echo(f"Warning: {warning if isinstance(warning, str) else warning.get('message', warning)}", err=True)
+        click.echo(f"Warning: {warning}", err=True)
     if watch:
         return await watch_job(client, output, int(answer["id"]))
     if output.json:

@@ -1,22 +1,22 @@
-"""Following a job of a running engine to its end.
-
-The engine is asked twice a second; a stream of its events will take the place of that when the API has one.
-"""
+"""Following a job of a running engine to its end: it is looked at when the stream of its events says something."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from taskengine.cli.outcome import ExitCode
 from taskengine.cli.output import Output, console_for_stdout
 from taskengine.cli.progress import Display, JobLine, TaskLine, follow, job_display
-from taskengine.domain.errors import EngineUnreachable
+from taskengine.domain.errors import EngineUnreachable, TaskEngineError
 
 if TYPE_CHECKING:
     from taskengine.client import Client
 
-POLL_S = 0.5
+POLL_S = 0.5  # between looks, as long as no event has come: an engine may keep none
+QUIET_S = 10.0  # then it is looked at all the same
+SETTLE_S = 0.1  # several events come together
 RESTART_S = 30.0  # an engine that was there and is away is waited for: it goes on with the job when it is back
 
 
@@ -48,6 +48,50 @@ class JobWatcher:
         return JobLine.from_api(self.job), [TaskLine.from_api(task) for task in self.tasks]
 
 
+class News:
+    """Waits for what happens to a job."""
+
+    def __init__(self, client: Client, job_id: int) -> None:
+        import asyncio
+
+        self._client, self._job_id = client, job_id
+        self._came = asyncio.Event()
+        self._longest_s = POLL_S
+
+    async def listen(self) -> None:
+        """Note the events of the job. Where there are none, `wait` goes by the clock."""
+        try:
+            async for _ in self._client.events(self._job_id):
+                self._longest_s = QUIET_S
+                self._came.set()
+        except TaskEngineError:
+            pass  # looking at the job meets the same fault, and says so
+        self._longest_s = POLL_S
+
+    async def wait(self) -> None:
+        """Until something has happened, or might have."""
+        import asyncio
+        from contextlib import suppress
+
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._came.wait(), self._longest_s)
+            await asyncio.sleep(SETTLE_S)
+        self._came.clear()
+
+
+@asynccontextmanager
+async def _news(client: Client, job_id: int) -> AsyncIterator[News]:
+    import asyncio
+
+    news = News(client, job_id)
+    listening = asyncio.create_task(news.listen())  # no group: what is raised here is told as it is
+    try:
+        yield news
+    finally:
+        listening.cancel()
+        await asyncio.wait({listening})
+
+
 class JsonDisplay:
     """One line of JSON for each change: the job and its tasks as the API shows them."""
 
@@ -66,18 +110,20 @@ class JsonDisplay:
 async def watch_job(client: Client, output: Output, job_id: int) -> int:
     """Show a job until it has ended; 0 where it completed, 1 where it failed or is broken."""
     watcher = JobWatcher(client, job_id)
-    if output.json:
-        job = await follow(watcher.look, JsonDisplay(watcher, output), every_s=POLL_S)
-    else:
-        job = await _watch_display(watcher)
+    async with _news(client, job_id) as news:
+        if output.json:
+            job = await follow(watcher.look, JsonDisplay(watcher, output), pause=news.wait)
+        else:
+            job = await _watch_display(watcher, news)
+    if not output.json:
         output.line(conclusion(job))
     return ExitCode.OK if job.succeeded else ExitCode.FAILED
 
 
-async def _watch_display(watcher: JobWatcher) -> JobLine:
+async def _watch_display(watcher: JobWatcher, news: News) -> JobLine:
     with job_display(console_for_stdout(), err=False) as display:
         shown: Display = display
-        return await follow(watcher.look, shown, every_s=POLL_S)
+        return await follow(watcher.look, shown, pause=news.wait)
 
 
 def conclusion(job: JobLine) -> str:

@@ -16,6 +16,7 @@ from taskengine.domain.status import TaskState
 from taskengine.engine.dispatcher import Dispatcher
 from taskengine.engine.effects import Effects
 from taskengine.engine.inbox import Inbox, Told
+from taskengine.engine.log_caps import LogCaps
 from taskengine.engine.meter import NoMeter
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.rules import Decisions
@@ -51,6 +52,7 @@ class Coordinator:
         self._meter = meter or NoMeter()
         self._store, self._broker, self._decisions = store, broker, decisions
         self._effects, self._progress, self._dispatcher, self._clock = effects, progress, dispatcher, clock
+        self._log_caps = LogCaps()
         self._job_of: dict[int, int] = {}
         self._stopping = asyncio.Event()
         self._alive: dict[str, tuple[WorkerMessage, int]] = {}  # the last word of each worker, and when it came
@@ -132,9 +134,13 @@ class Coordinator:
             if report.event is ReportEvent.PROGRESS:
                 self._progress.note(report)
                 continue
-            told.append(Told(message.worker.id, message.worker.name, report))
             self._dispatcher.told(report.token)
-            if report.event not in {ReportEvent.STARTED, ReportEvent.LOG}:
+            if report.event is ReportEvent.LOG:
+                if (cut := self._log_caps.cut(report)) is not None:
+                    told.append(Told(message.worker.id, message.worker.name, cut))
+                continue
+            told.append(Told(message.worker.id, message.worker.name, report))
+            if report.event is not ReportEvent.STARTED:
                 self._over.add((report.task_id, report.token))
         return told
 

@@ -106,8 +106,12 @@ class Jobs:
         """Store the job; the answer {id, job_id, result, tasks, warnings?}.
 
         `faults` are those of the envelope, found before: InvalidRequest names them and those of the parameters
-        together. Conflict for an idempotency key that stands for another body.
+        together. Conflict for an idempotency key that stands for another body, whatever that one's faults are.
         """
+        key = submission.idempotency_key
+        known = await self._store.known(submission.client, key) if key else None
+        if known is not None:
+            return _known_answer(known, submission)
         changes, answer = await self._prepare(submission, faults)
         new = NewJob(changes, submission.idempotency_key, submission.fingerprint, answer)
         [known] = await self._store.submit([new], self._clock.now())
@@ -313,16 +317,25 @@ class Jobs:
         return list(patch)
 
     async def rerun(
-        self, caller: Caller, job_id: int, *, from_failed: bool = False, traceparent: str | None = None
+        self,
+        caller: Caller,
+        job_id: int,
+        *,
+        from_failed: bool = False,
+        origin: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
     ) -> Mapping[str, Any]:
         """A new job with the same parameters; the old one becomes broken with the same write, so that there is never
         one without the other. The answer as of `submit`.
 
         `from_failed`: with what the old one's completed tasks gave. Conflict where it has not failed, or their files are
-        gone.
+        gone. `origin` and `traceparent` are those of a `Submission`.
         """
         old = await self._job(caller, job_id)
-        changes, answer = await (self._from_failed.prepare(old) if from_failed else self._same_again(old))
+        origin = origin or {"path": f"/jobs/{old.id}/rerun"}
+        changes, answer = await (
+            self._from_failed.prepare(old, origin) if from_failed else self._same_again(old, origin)
+        )
         changes.job.traceparent = traceparent
 
         def break_off(run: Run) -> None:
@@ -341,7 +354,7 @@ class Jobs:
         if from_failed:
             await self._from_failed.check(job)
 
-    async def _same_again(self, old: Job) -> tuple[Changes, Mapping[str, Any]]:
+    async def _same_again(self, old: Job, origin: Mapping[str, Any]) -> tuple[Changes, Mapping[str, Any]]:
         return await self._prepare(
             Submission(
                 client=old.client,
@@ -353,7 +366,7 @@ class Jobs:
                 timeout_s=old.timeout_s,
                 tags=old.tags,
                 rerun_of=old.id,
-                origin={"path": f"/jobs/{old.id}/rerun"},
+                origin=origin,
             )
         )
 

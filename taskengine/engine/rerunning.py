@@ -50,7 +50,7 @@ class RerunFromFailed:
         self._store, self._decisions, self._evaluator = store, decisions, evaluator
         self._kept, self._clock = kept, clock
 
-    async def prepare(self, old: Job) -> tuple[Changes, Mapping[str, Any]]:
+    async def prepare(self, old: Job, origin: Mapping[str, Any]) -> tuple[Changes, Mapping[str, Any]]:
         """The new job to be stored, and the answer. Conflict where the old one has not failed, its definition is of no
         use any more, or the files that its completed tasks left are gone."""
         job, rules, tasks = await self._planned(old)
@@ -58,7 +58,7 @@ class RerunFromFailed:
         for task, task_id in zip(tasks, ids, strict=True):
             task.id, task.job_id = task_id, job.id
         changes = Run(Snapshot(job, tasks), rules, job.created_at).create(pending=False)
-        changes.logs[:0] = _first_entries(old, changes)
+        changes.logs[:0] = _first_entries(old, changes, origin)
         return changes, {
             "id": job.id,
             "job_id": job.id,
@@ -127,11 +127,11 @@ class RerunFromFailed:
         )
 
 
-def _first_entries(old: Job, changes: Changes) -> list[LogEntry]:
+def _first_entries(old: Job, changes: Changes, origin: Mapping[str, Any]) -> list[LogEntry]:
     """Where the job comes from, and what it keeps."""
     now = changes.job.created_at
     kept = [task for task in changes.new_tasks if is_kept(task)]
     return [
-        emission.submitted({"path": f"/jobs/{old.id}/rerun?from=failed"}, old.parameters, now),
+        emission.submitted(origin, old.parameters, now),
         *(LogEntry(1, "api", f"'{task.name}' is kept: job {old.id} completed it", now, task) for task in kept),
     ]

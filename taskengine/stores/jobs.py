@@ -34,6 +34,10 @@ class JobUnits(Units):
         """See `ports.JobStore.save_definition`."""
         await self._write(lambda db: db.run("save_definition", (digest, name, source)))
 
+    async def known(self, client: str, key: str) -> Known | None:
+        """See `ports.JobStore.known`."""
+        return await self._read(partial(_known, client=client, key=key))
+
     async def submit(self, jobs: Sequence[NewJob], now: int) -> list[Known | None]:
         """See `ports.JobStore.submit`."""
         return await self._write(partial(_submit, jobs=jobs, now=now))
@@ -129,8 +133,12 @@ async def _known_or_noted(db: Session, new: NewJob, now: int) -> Known | None:
     values = (job.client, new.idempotency_key, job.id, new.fingerprint, rows.dump(new.answer), now)
     if await db.run("insert_key", values):
         return None
-    job_id, fingerprint, answer = (await db.all("known_key", (job.client, new.idempotency_key)))[0]
-    return Known(job_id, fingerprint, rows.load(answer))
+    return await _known(db, client=job.client, key=new.idempotency_key)
+
+
+async def _known(db: Session, *, client: str, key: str) -> Known | None:
+    found = await db.all("known_key", (client, key))
+    return Known(found[0][0], found[0][1], rows.load(found[0][2])) if found else None
 
 
 async def _admit(db: Session, *, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:

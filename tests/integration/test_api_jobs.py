@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from yarl import URL
 
 from taskengine.domain.execution import Run
 from taskengine.domain.times import format_utc
-from tests.support.api import ADMIN_HEADERS, World, api_world, fail
+from tests.support.api import ADMIN_HEADERS, ADMIN_KEY, World, api_world, fail
 from tests.support.clock import START
 
 FIELDS = {
@@ -188,11 +189,21 @@ async def test_the_same_key_and_body_make_one_job(world: World) -> None:
     first = await world.call("POST", "/job", submission(), headers=headers)
     again = await world.call("POST", "/job", submission(), headers=headers)
     assert (again.status, again.body) == (200, first.body)
-    assert (await world.call("POST", "/job", submission(priority=1), headers=headers)).status == 409
+    for other in (submission(priority=1), submission(priority=99), submission("nowhere")):  # whatever is wrong with it
+        assert (await world.call("POST", "/job", other, headers=headers)).status == 409
     await world.add_client("other")
     assert (await world.call("POST", "/job", submission(), by="other", headers=headers)).body["id"] != first.body["id"]
     assert len(await ids(world)) == 2
     assert (await world.call("POST", "/job", submission(), headers={"Idempotency-Key": ""})).status == 400
+
+
+async def test_calls_with_one_key_at_one_time_make_one_job(world: World) -> None:
+    """Each of them gets the answer of the one that was first."""
+    calls = (world.call("POST", "/job", submission(), headers={"Idempotency-Key": "race"}) for _ in range(12))
+    replies = await asyncio.gather(*calls)
+    assert {reply.status for reply in replies} == {200}
+    assert len({reply.body["id"] for reply in replies}) == 1
+    assert len(await ids(world)) == 1
 
 
 async def test_the_first_log_entry_is_the_submission_with_secrets_masked(world: World) -> None:
@@ -368,6 +379,10 @@ async def test_a_rerun_is_a_new_job_and_breaks_the_old_one(world: World) -> None
     assert (reply.status, reply.body["result"]) == (200, "accepted")
     assert (await world.call("GET", f"/jobs/{job_id}")).body["queue_state"] == 4
     assert (await world.call("GET", f"/jobs/{reply.body['id']}")).body["rerun_of"] == job_id
+    [told, *_] = (await world.call("GET", f"/logs/{reply.body['id']}")).body
+    first = json.loads(told["message"])
+    assert (first["path"], first["remote_addr"]) == (f"/jobs/{job_id}/rerun", "127.0.0.1")
+    assert first["headers"]["api-key"] == f"****{ADMIN_KEY[-4:]}"
     assert (await world.call("POST", f"/job/{job_id}/rerun", {"client": "demo"})).status in {200, 409}
     assert (await world.call("POST", f"/jobs/{job_id}/rerun?from=start")).status == 400
 

@@ -12,6 +12,7 @@ from taskengine.domain.errors import Conflict, InvalidRequest, NotFound
 from taskengine.domain.status import JobState
 from taskengine.domain.tenants import Caller, Role
 from taskengine.engine.jobs import Submission
+from taskengine.engine.log_caps import FULL, LogCaps
 from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 
@@ -28,6 +29,20 @@ async def world(tmp_path: Path, receiver: CallbackReceiver) -> AsyncIterator[Ben
     """An engine with four slots for jobs."""
     async with bench(settings_for(tmp_path, **{"engine.max_jobs": 4}), receiver) as running:
         yield running
+
+
+async def test_a_task_that_logs_without_end_is_cut_short(
+    tmp_path: Path, receiver: CallbackReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log says so; the engine's own entries of it are there all the same."""
+    monkeypatch.setattr("taskengine.engine.coordinator.LogCaps", lambda: LogCaps(entries=0))
+    async with bench(settings_for(tmp_path, debug_shell=True), receiver) as running:
+        job_id = await running.submit("shell", "true")
+        await running.ended(job_id)
+        messages = [entry["message"] for entry in await running.engine.store.logs(job_id)]
+    assert FULL in messages
+    assert "'run' completed successfully" in messages
+    assert not [message for message in messages if "exit 0" in message]
 
 
 async def test_a_chain_completes_and_its_callbacks_come_in_order(world: Bench) -> None:

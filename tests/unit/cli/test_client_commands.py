@@ -199,7 +199,7 @@ def test_jobs_show_has_the_job_and_its_tasks(cli: Cli, engine: FakeEngine) -> No
 
 def test_jobs_logs_reads_every_page(cli: Cli, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next page is asked after the last id of the one before."""
-    monkeypatch.setattr("taskengine.cli.jobs.LOG_PAGE", 2)
+    monkeypatch.setattr("taskengine.client.calls._LOG_PAGE", 2)
     entry = {"task_id": 0, "severity_description": "info", "progname": "api", "created_at": "t"}
     entries = [{**entry, "id": number, "message": f"entry {number}"} for number in (1, 2, 3)]
     engine.says("GET", "/logs/7", entries[:2], entries[2:])
@@ -313,7 +313,7 @@ def test_watch_prints_json_lines_on_demand(cli: Cli, engine: FakeEngine) -> None
 def test_queues_and_workers_are_listed(cli: Cli, engine: FakeEngine) -> None:
     """Queues are of /health, also where a component is down."""
     engine.says("GET", "/health", {"error": "store", "queues": {"work": {"workers": 1, "pending": 3}}}, status=500)
-    engine.says("GET", "/workers", {"workers": [{"id": "i", "name": "w1", "queues": {"work": 4}}]})
+    engine.says("GET", "/workers", [{"id": "i", "name": "w1", "queues": {"work": 4}}])
 
     assert cli("queues").out.splitlines()[1].split() == ["work", "1", "3"]
     assert "w1" in cli("workers").out
