@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
+from taskengine.handlers.captions import ReadCaptions
 from taskengine.handlers.debug import debug_handlers
 from taskengine.handlers.delete import DeleteFiles, DeleteFolder
 from taskengine.handlers.delete_sources import DeleteSources
@@ -19,12 +20,13 @@ from taskengine.handlers.place import Place
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
 from taskengine.handlers.thumbnails import Thumbnails
+from taskengine.handlers.tracks import Tracks
 from taskengine.handlers.transcode import Transcode
 from taskengine.handlers.trick_images import TrickImages
 from taskengine.ports import Handler
 
 _MEDIA: tuple[Handler, ...] = (
-    Ingest(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(), Discard(),
+    Ingest(), ReadCaptions(), Tracks(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(), Discard(),
     DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(),
 )  # fmt: skip
 

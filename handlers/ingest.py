@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,20 +26,23 @@ from taskengine.handlers.support import (
     warn,
 )
 from taskengine.media import asset, probe
+from taskengine.media.captions.cues import MAX_BYTES
 from taskengine.media.names import extension, file_name, file_stem
 from taskengine.media.profiles import load_profile
+from taskengine.media.roles import ROLES, role_of
 from taskengine.media.sources import (
-    ROLES,
+    CaptionSource,
     Selection,
     Source,
     Sources,
     audio_choices,
     check_together,
+    has_texts,
     properties_of,
     select,
 )
 from taskengine.media.thumbnails import seconds_of
-from taskengine.media.timing import PacketScan, Timing
+from taskengine.media.timing import PacketScan
 from taskengine.ports import Storage, StoredFile, TaskContext
 
 _AT_ONCE = 4
@@ -47,10 +50,9 @@ _NO_EFFECT = {
     "create_dref": "there is no counterpart of the original's reference MP4 here",
     "encoding_region": "workers are chosen by queue here",
     "encoder_version": "the workers' one encoder is used",
-    "combine_sources": "every track has files of its own here in any case",
     "extract_audio": "it is about encoding; sources that are packaged as they are keep their audio",
 }
-_USUAL = {"create_dref": False, "encoder_version": "STABLE", "combine_sources": True, "encoding_region": None}
+_USUAL = {"create_dref": False, "encoder_version": "STABLE", "encoding_region": None}
 
 
 class Ingest:
@@ -65,7 +67,7 @@ class Ingest:
         },
     )  # fmt: skip
     outputs: Mapping[str, Any] = schema({
-        "sources": FILE, "has_video": BOOLEAN, "has_audio": BOOLEAN, "count": {"type": "integer"},
+        "sources": FILE, "has_video": BOOLEAN, "has_audio": BOOLEAN, "has_text": BOOLEAN, "count": {"type": "integer"},
     })  # fmt: skip
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
@@ -86,13 +88,21 @@ class Ingest:
                 ],
                 _AT_ONCE,
             )
+        captions = await together(
+            [
+                _captions(context, storage, number, listed[name])
+                for number, name in enumerate(selection.captions, start=1)
+            ],
+            _AT_ONCE,
+        )
         check_together(sources, encode=bool(context.inputs["encode_source"]))
         commands = [plain_command(probe.probe_argv("ffprobe", source.plain)) for source in sources]
-        found = Sources(sources, folder, list(listed.values()), commands, versions=versions)
+        found = Sources(sources, folder, list(listed.values()), commands, versions=versions, captions=captions)
         return {
             "sources": await save(context, "sources.json", found, Sources),
             "has_video": any(source.video for source in sources),
             "has_audio": bool(audio_choices(sources, all_tracks=True)),
+            "has_text": bool(captions) or any(has_texts(source) for source in sources),
             "count": len(sources),
         }
 
@@ -114,8 +124,6 @@ def _tell(context: TaskContext, selection: Selection) -> None:
     """What is used and what is not; what has no effect here."""
     for name in selection.ignored:
         tell(context, f"{name}: it is no media file: ignored")
-    for name in selection.captions:
-        warn(context, f"{name}: captions are not packaged yet: ignored")
     noted: Mapping[str, Any] = context.inputs.get("noted") or {}
     tell_all(
         context,
@@ -143,12 +151,7 @@ async def _listed(storage: Storage, folder: str) -> Mapping[str, StoredFile]:
 async def _source(context: TaskContext, storage: Storage, number: int, file: StoredFile) -> Source:
     """Fetch and probe one file."""
     name = file.path.rpartition("/")[2]
-    if file.size == 0:
-        raise InputFault(f"{name}: it is empty")
-    language, role = properties_of(name, context.inputs.get("file_properties"))
-    if role and role not in ROLES:
-        tell(context, f"file_properties: {name}: the kind {role!r} is no role; there are {', '.join(ROLES)}")
-        role = None
+    language, role = _properties(context, file, name)
     plain = f"source_{number}.{extension(name)}"
     await fetch_source(context, storage, file.path, plain)
     found = await _probe(context, name, plain)
@@ -156,13 +159,37 @@ async def _source(context: TaskContext, storage: Storage, number: int, file: Sto
     return Source(name, plain, file.size, reference, found, language, role)
 
 
+def _properties(context: TaskContext, file: StoredFile, name: str) -> tuple[str | None, str | None]:
+    """The language and the role of a file, which must not be empty."""
+    if file.size == 0:
+        raise InputFault(f"{name}: it is empty")
+    language, kind = properties_of(name, context.inputs.get("file_properties"))
+    role = role_of(kind) if kind else None
+    if kind and role is None:
+        tell(context, f"file_properties: {name}: the kind {kind!r} is no role; there are {', '.join(ROLES)}")
+    return language, role
+
+
+async def _captions(context: TaskContext, storage: Storage, number: int, file: StoredFile) -> CaptionSource:
+    """Fetch one caption file."""
+    name = file.path.rpartition("/")[2]
+    language, role = _properties(context, file, name)
+    if file.size > MAX_BYTES:
+        raise InputFault(f"{name}: it is {file.size:,} bytes large; captions may have {MAX_BYTES:,}")
+    plain = f"captions_{number}.{extension(name)}"
+    await fetch_source(context, storage, file.path, plain)
+    reference = await context.workspace.store(context.scratch / plain, plain)
+    return CaptionSource(name, plain, file.size, reference, language, role)
+
+
 async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
-    """What is in it, and when its frames are: two reads at once."""
+    """What is in it, when its frames are, and whether they carry captions: three reads at once."""
     tools = context.tools
     scan = PacketScan()
-    answer, packets = await together([
+    answer, packets, pictures = await together([
         context.run(probe.probe_argv(tools.ffprobe, plain)),
         context.run(probe.packets_argv(tools.ffprobe, plain), on_line=scan.line),
+        context.run(probe.captions_argv(tools.ffprobe, plain)),
     ])  # fmt: skip
     found = probe.parse(name, answer.stdout, answer.exit_code, answer.stderr_tail)
     if not found.video:
@@ -171,11 +198,8 @@ async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
     timing = probe.check_whole(
         name, found, scan.timing(track.nominal_rate, track.average_rate), answer.stderr_tail + packets.stderr_tail
     )
-    return replace(found, video=_with_timing(found.video, timing))
-
-
-def _with_timing(tracks: Sequence[probe.VideoTrack], timing: Timing) -> Sequence[probe.VideoTrack]:
-    return tuple(replace(track, timing=timing) if index == 0 else track for index, track in enumerate(tracks))
+    first = replace(track, timing=timing, captioned=probe.has_captions(pictures.stdout))
+    return replace(found, video=(first, *found.video[1:]))
 
 
 async def _measured_audio(context: TaskContext, name: str, plain: str, found: probe.Probe) -> probe.Probe:

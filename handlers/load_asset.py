@@ -26,7 +26,7 @@ from taskengine.handlers.support import (
 from taskengine.media.asset import METADATA
 from taskengine.media.protection import CLEAR
 from taskengine.media.published import Published, read_published, segment_paths
-from taskengine.media.tracks import Media, Track
+from taskengine.media.tracks import Media, Track, TrackKind, plain_name, text_file
 from taskengine.ports import Storage, TaskContext
 
 _AT_ONCE = 16
@@ -72,6 +72,8 @@ async def read_asset(storage: Storage, folder: str) -> Published:
 
 async def _joined(context: TaskContext, storage: Storage, base: str, track: Track) -> Track:
     """The track in a file of its own: init segment and media segments, one after the other."""
+    if track.kind is TrackKind.TEXT:
+        return await _text(context, storage, base, track)
     from taskengine.media import hls  # its parser is not needed before
 
     text = await load_text(storage, f"{base}/{track.name}.m3u8", "source_folder")
@@ -87,6 +89,16 @@ async def _joined(context: TaskContext, storage: Storage, base: str, track: Trac
     name = f"{track.name}.mp4"
     await in_thread(_join, context.scratch, plain, name)
     return replace(track, file=await context.workspace.store(context.scratch / name, name))
+
+
+async def _text(context: TaskContext, storage: Storage, base: str, track: Track) -> Track:
+    """A text track is one file; what ties it to its set goes."""
+    from taskengine.media.captions import vtt
+
+    text = vtt.unmapped(await load_text(storage, f"{base}/{text_file(track.name)}", "source_folder"))
+    path = context.scratch / plain_name(track)
+    await in_thread(path.write_bytes, text.encode())
+    return replace(track, file=await context.workspace.store(path, path.name))
 
 
 def _join(scratch: Path, parts: Sequence[str], name: str) -> None:

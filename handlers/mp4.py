@@ -48,7 +48,7 @@ class ProgressiveMp4:
 def choose(media: Media, *, mezzanine: bool) -> Sequence[Track]:
     """The tracks of the MP4: all of them, or the best video and the first language's best audio."""
     if mezzanine:
-        return media.tracks
+        return media.packaged
     audio = media.of(TrackKind.AUDIO)
     candidates = [track for track in audio if track.language == audio[0].language]
     best = max(candidates, key=lambda track: ((track.channels or 0) <= 2, track.bitrate or 0), default=None)

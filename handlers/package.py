@@ -9,7 +9,7 @@ from taskengine.handlers.packaging import Contents, make_set, sheet_names
 from taskengine.handlers.support import BOOLEAN, FILE, OPTIONAL_FILE, beside, load, run, save, schema, together
 from taskengine.media.protection import wanted_sets
 from taskengine.media.tools import parse_version
-from taskengine.media.tracks import Media, Package, Tiles, TrackKind
+from taskengine.media.tracks import Media, Package, Tiles, TrackKind, plain_name
 from taskengine.ports import TaskContext
 
 _AT_ONCE = 2
@@ -48,7 +48,7 @@ async def _contents(context: TaskContext) -> Contents:
 async def _fetch(context: TaskContext, media: Media) -> Mapping[str, str]:
     """Track name → file; tracks of one file share it."""
     references = {str(track.file["$file"]): track for track in media.tracks}
-    plain = {reference: f"{track.name}.mp4" for reference, track in references.items()}
+    plain = {reference: plain_name(track) for reference, track in references.items()}
     await together([context.workspace.fetch(track.file, plain[reference]) for reference, track in references.items()])
     return {track.name: plain[str(track.file["$file"])] for track in media.tracks}
 

@@ -12,14 +12,14 @@ from taskengine.domain.errors import InternalFault
 from taskengine.handlers.support import beside, in_thread, plain_command, process_fault, run, together, warn
 from taskengine.media import ffmpeg, packager
 from taskengine.media.protection import WantedSet
-from taskengine.media.tracks import Media, PackagedFile, PackagedSet, Tiles
+from taskengine.media.tracks import Media, PackagedFile, PackagedSet, Tiles, TrackKind
 from taskengine.ports import TaskContext
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What goes into every set. `files`: track name → plain name of its MP4 in scratch, where the sheets of the tiles lie
-    too."""
+    """What goes into every set. `files`: track name → plain name of its file in scratch, where the sheets of the tiles
+    lie too."""
 
     media: Media
     files: Mapping[str, str]
@@ -66,19 +66,26 @@ def _place_sheets(scratch: Path, folder: Path, sheets: Sequence[str]) -> None:
 
 def _finish(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
     """Complete the manifests and check the set; the (init, segment) pairs to decode."""
-    from taskengine.media import dash, hls, verify  # their parsers are not needed before
+    from taskengine.media import dash, texts, verify  # their parsers are not needed before
 
-    for name, complete in ((packager.MASTER, hls.complete_groups), (packager.MPD, dash.aligned)):
+    for name in (packager.MASTER, packager.MPD):
         verify.whole_file(folder / name, name)
-        (folder / name).write_text(complete((folder / name).read_text(encoding="utf-8")), encoding="utf-8")
+    manifest = folder / packager.MPD
+    manifest.write_text(dash.aligned(manifest.read_text(encoding="utf-8")), encoding="utf-8")
+    texts.describe(folder, contents.media, _texts(folder.parent, contents))
     if contents.trick_play:
         verify.trick_play(folder, contents.media)
-        manifest = folder / packager.MPD
         marked = dash.with_trick_set(manifest.read_text(encoding="utf-8"), f"{packager.TRICK}/{packager.INIT}")
         manifest.write_text(marked, encoding="utf-8")
     if contents.tiles:
         _add_tiles(folder, contents.tiles)
     return verify.package(folder, contents.media)
+
+
+def _texts(scratch: Path, contents: Contents) -> Mapping[str, str]:
+    """The WebVTT of each text track."""
+    tracks = contents.media.of(TrackKind.TEXT)
+    return {track.name: (scratch / contents.files[track.name]).read_text(encoding="utf-8") for track in tracks}
 
 
 def _add_tiles(folder: Path, tiles: Tiles) -> None:

@@ -115,6 +115,7 @@ class ClientConfig:
             "callback_ids": self.callback_ids,
             "callback_extra_fields": self.callback_extra_fields,
             "strict_parameters": self.strict_parameters,
+            "track_properties": dict(self.track_properties) if self.track_properties else None,
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -191,4 +191,4 @@ class Dispatcher:
 
 
 def _token() -> str:
-    return secrets.token_hex(16)
+    return uuid.uuid4().hex

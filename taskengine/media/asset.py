@@ -120,7 +120,10 @@ def callback_metadata(media: Media) -> Mapping[str, Any]:
     """The `metadata` of a job callback."""
     video = media.of(TrackKind.VIDEO)
     audio = media.of(TrackKind.AUDIO)
-    found: dict[str, Any] = {"duration": round(media.duration, 6), "renditions": len(video), "audio_tracks": len(audio)}
+    found: dict[str, Any] = {
+        "duration": round(media.duration, 6), "renditions": len(video), "audio_tracks": len(audio),
+        "text_tracks": len(media.of(TrackKind.TEXT)),
+    }  # fmt: skip
     if video:
         best = video[0]
         found |= {"width": best.width, "height": best.height, "frames": best.frames}
@@ -134,8 +137,8 @@ def track_facts(track: Track) -> Mapping[str, Any]:
     facts = {
         "name": track.name, "kind": track.kind.value, "codec": track.codec, "duration": round(track.duration, 6),
         "bitrate": track.bitrate, "width": track.width, "height": track.height, "frame_rate": rate,
-        "frames": track.frames, "language": track.language if track.kind is TrackKind.AUDIO else None,
-        "role": track.role, "channels": track.channels, "sample_rate": track.sample_rate, "copied": track.copied,
+        "frames": track.frames, "language": track.language if track.kind is not TrackKind.VIDEO else None,
+        "role": track.role, "label": track.label, "description": track.description, "source": track.source, "channels": track.channels, "sample_rate": track.sample_rate, "copied": track.copied,
     }  # fmt: skip
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -5,27 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from taskengine.media.names import extension
-from taskengine.media.packager import check_codec
-from taskengine.media.probe import VideoTrack
+from taskengine.media.packager import can_package, check_codec
+from taskengine.media.probe import AudioTrack, VideoTrack
+from taskengine.media.profiles import AudioBitrates
 from taskengine.media.sources import AudioChoice, Source, audio_choices, by_quality
 from taskengine.media.tracks import Media, Track, TrackKind
 
 SEGMENT_S = 4.0
 _NOTABLE_S = 0.1
 _FIT = {"mp4", "m4v", "m4a"}
+_CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6}
+_SAMPLE_RATES = {44_100, 48_000}
+
+
+class AudioOutput(NamedTuple):
+    """How a track is encoded that no CMAF segment can carry."""
+
+    layout: str
+    bitrate: int
+    sample_rate: int
+
+
+class Output(NamedTuple):
+    """A stream of a source and the file that it goes to."""
+
+    stream: int
+    codec: str
+    file: str
+    encoded: AudioOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One track to package: `file` is where it lies in scratch, the source itself or what is copied out of it."""
+    """One track to package: `file` is where it lies in scratch, the source itself or what comes out of it."""
 
     track: Track  # with the length that its source says
     source: Source
     stream: int
     file: str
     least_frames: int | None  # that must be there after copying
+    encoded: AudioOutput | None = None  # where it cannot be packaged as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +68,13 @@ class Plan:
         return list(dict.fromkeys(copy.file for copy in self.copies))
 
     @property
-    def remuxed(self) -> Sequence[tuple[str, Sequence[tuple[int, str, str]], float]]:
-        """(source, its streams with codec and file, their delay) of each source whose tracks are copied out of it."""
+    def remuxed(self) -> Sequence[tuple[str, Sequence[Output], float]]:
+        """(source, what comes out of it, the delay of that) of each source that is not taken as it is."""
         return [
             (source.plain, streams, _preroll(source))
             for source in self.sources
             if (streams := [
-                (copy.stream, copy.track.codec, copy.file)
+                Output(copy.stream, copy.track.codec, copy.file, copy.encoded)
                 for copy in self.copies
                 if copy.source is source and copy.file != source.plain
             ])
@@ -65,7 +87,16 @@ def decide(sources: Sequence[Source], *, all_audio_tracks: bool) -> Plan:
     copies = [_video(source, number) for number, source in enumerate(videos, start=1)]
     choices = audio_choices(sources, all_tracks=all_audio_tracks)
     copies += [_audio(choice, number) for number, choice in enumerate(choices, start=1)]
-    return Plan(copies, [note for source in videos for note in _notes(source)] + _alignment(videos))
+    notes = [note for source in videos for note in _notes(source)] + _alignment(videos)
+    return Plan(copies, notes + _encoding_notes(choices))
+
+
+def _encoding_notes(choices: Sequence[AudioChoice]) -> list[str]:
+    return [
+        f"{choice.source.name}: its audio ({choice.track.codec}) cannot be packaged as it is: encoded as AAC"
+        for choice in choices
+        if not can_package(TrackKind.AUDIO, choice.track.codec)
+    ]
 
 
 def _video(source: Source, number: int) -> Copy:
@@ -83,6 +114,7 @@ def _video(source: Source, number: int) -> Copy:
         height=track.height,
         frame_rate=timing.rate if timing else None,
         frames=timing.packets if timing else None,
+        source=source.plain,
     )
     return Copy(planned, source, track.index, _file(source, planned.name), _least_frames(track))
 
@@ -96,20 +128,32 @@ def _least_frames(track: VideoTrack) -> int | None:
 
 def _audio(choice: AudioChoice, number: int) -> Copy:
     track = choice.track
-    check_codec(choice.source.name, TrackKind.AUDIO, track.codec)
+    encoded = None if can_package(TrackKind.AUDIO, track.codec) else _encoded(track)
     planned = Track(
         name=f"audio_{number}",
         kind=TrackKind.AUDIO,
-        codec=track.codec,
+        codec="aac" if encoded else track.codec,
         duration=track.duration or choice.source.probe.duration or 0.0,
-        copied=True,
-        bitrate=track.bitrate,
+        copied=not encoded,
+        bitrate=encoded.bitrate if encoded else track.bitrate,
         language=choice.language,
         role=choice.role,
-        channels=track.channels,
-        sample_rate=track.sample_rate,
+        channels=_CHANNELS[encoded.layout] if encoded else track.channels,
+        sample_rate=encoded.sample_rate if encoded else track.sample_rate,
+        source=choice.source.plain,
     )
-    return Copy(planned, choice.source, track.index, _file(choice.source, planned.name), None)
+    file = f"{planned.name}.mp4" if encoded else _file(choice.source, planned.name)
+    return Copy(planned, choice.source, track.index, file, None, encoded)
+
+
+def _encoded(track: AudioTrack) -> AudioOutput:
+    bitrates = AudioBitrates()
+    sample_rate = track.sample_rate if track.sample_rate in _SAMPLE_RATES else 48_000
+    if track.channels == 1:
+        return AudioOutput("mono", bitrates.mono, sample_rate)
+    if track.channels == 2:
+        return AudioOutput("stereo", bitrates.stereo, sample_rate)
+    return AudioOutput("5.1", bitrates.surround, sample_rate)
 
 
 def _file(source: Source, name: str) -> str:

@@ -9,10 +9,16 @@ from dataclasses import dataclass
 
 from lxml import etree
 
+from taskengine.media import roles
+from taskengine.media.labels import default_audio, labels
+from taskengine.media.languages import UNDETERMINED
 from taskengine.media.thumbnails import Grid
+from taskengine.media.tracks import Media, Track, TrackKind, text_file
 
 _NS = "{urn:mpeg:dash:schema:mpd:2011}"
 _TRICK_MODE = "http://dashif.org/guidelines/trickmode"
+_ROLES = "urn:mpeg:dash:role:2011"
+_LAST = {"Rating", "Viewpoint", "BaseURL", "SegmentTemplate", "SegmentList", "SegmentBase", "Representation"}
 _MAX_SEGMENTS = 1_000_000
 _NOTABLE_S = 0.1  # priming and rounding make up less
 
@@ -23,7 +29,8 @@ class ManifestFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """A representation with a segment timeline: (URI, seconds) of each segment."""
+    """A representation with a segment timeline: (URI, seconds) of each segment. One that is a file as a whole, as texts
+    are, has one of no length."""
 
     id: str
     content: str  # video, audio, text
@@ -65,6 +72,12 @@ def _period(period: etree._Element) -> Iterator[Representation]:
         for element in adaptation.iterfind(f"{_NS}Representation"):
             own = element.find(f"{_NS}SegmentTemplate")
             template = own if own is not None else shared
+            whole = element.find(f"{_NS}BaseURL")
+            if template is None and whole is not None and whole.text:
+                yield Representation(
+                    element.get("id", ""), adaptation.get("contentType", ""), None, [(whole.text, 0.0)]
+                )
+                continue
             if template is None:
                 raise ManifestFault(f"representation {element.get('id')} has no segment template")
             yield _representation(element, adaptation.get("contentType", ""), template)
@@ -124,8 +137,7 @@ def aligned(text: str) -> str:
     length = 0.0
     for period in root.iterfind(f"{_NS}Period"):
         templates = list(period.iterfind(f".//{_NS}SegmentTemplate"))
-        begins = [(_is_video(template), _begin(template)) for template in templates]
-        base = min([begin for video, begin in begins if video] or [begin for _, begin in begins], default=0.0)
+        base = min(_begins(period), default=0.0)
         for template in templates:
             offset = round(base * int(template.get("timescale", "1")))
             template.attrib.pop("presentationTimeOffset", "")
@@ -135,6 +147,74 @@ def aligned(text: str) -> str:
     if length > _seconds(root.get("mediaPresentationDuration", "")) + _NOTABLE_S:
         root.set("mediaPresentationDuration", f"PT{length:.6f}".rstrip("0").rstrip(".") + "S")
     return _text(root)
+
+
+def begin(text: str) -> float:
+    """When its video begins on the clock of the media, in seconds; where there is none, its earliest track."""
+    return min(_begins(_root(text)), default=0.0)
+
+
+def _begins(root: etree._Element) -> Sequence[float]:
+    begins = [(_is_video(template), _begin(template)) for template in root.iter(f"{_NS}SegmentTemplate")]
+    return [begin for video, begin in begins if video] or [begin for _, begin in begins]
+
+
+def described(text: str, media: Media) -> str:
+    """The manifest with its audio tracks called and marked as they are, and with the text tracks, each a WebVTT file.
+    Tracks are found by their init segments, `<track>/…`."""
+    root = _root(text)
+    called = labels(media.tracks)
+    tracks = {track.name: track for track in media.tracks}
+    default = default_audio(media)
+    for adaptation in root.iter(f"{_NS}AdaptationSet"):
+        template = adaptation.find(f".//{_NS}SegmentTemplate")
+        uri = template.get("initialization", "") if template is not None else ""
+        track = tracks.get(uri.partition("/")[0])
+        if track is not None and track.kind is TrackKind.AUDIO:
+            _describe(adaptation, track, called[track.name], main=bool(default and track.language == default.language))
+    period = root.find(f"{_NS}Period")
+    if period is None:
+        raise ManifestFault("it has no period")
+    for track in media.of(TrackKind.TEXT):
+        _add_text(period, track, called[track.name], media.duration)
+    return _text(root)
+
+
+def _describe(adaptation: etree._Element, track: Track, label: str, *, main: bool) -> None:
+    """Language, labels, purpose and role, in the order of the schema: before the representations."""
+    for name in ("Label", "Accessibility", "Role"):
+        for element in adaptation.findall(f"{_NS}{name}"):
+            adaptation.remove(element)
+    adaptation.attrib.pop("lang", "")
+    if track.language != UNDETERMINED:
+        adaptation.set("lang", track.language)
+    role = track.role or ("main" if main else None)
+    scheme, purpose = roles.purpose(track.role) or ("", "")
+    described = [
+        _element("Label", label, id="0"),
+        *([_element("Label", track.description, id="1")] if track.description else []),
+        *([_element("Accessibility", schemeIdUri=scheme, value=purpose)] if purpose else []),
+        *([_element("Role", schemeIdUri=_ROLES, value=role)] if role else []),
+    ]
+    place = next(
+        (index for index, child in enumerate(adaptation) if etree.QName(child).localname in _LAST), len(adaptation)
+    )
+    for element in reversed(described):
+        adaptation.insert(place, element)
+
+
+def _element(name: str, text: str | None = None, **attributes: str) -> etree._Element:
+    element = etree.Element(f"{_NS}{name}", attributes)
+    element.text = text
+    return element
+
+
+def _add_text(period: etree._Element, track: Track, label: str, duration: float) -> None:
+    adaptation = etree.SubElement(period, f"{_NS}AdaptationSet", contentType="text", mimeType="text/vtt")
+    _describe(adaptation, track, label, main=False)
+    bandwidth = str(max(1, track.bitrate or round(track.duration / max(duration, 1))))
+    representation = etree.SubElement(adaptation, f"{_NS}Representation", id=track.name, bandwidth=bandwidth)
+    representation.append(_element("BaseURL", text_file(track.name)))
 
 
 def with_trick_set(text: str, init: str) -> str:

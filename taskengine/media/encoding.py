@@ -99,6 +99,7 @@ class Encoding:
             Track(
                 rendition.name, TrackKind.VIDEO, "h264", self.video.duration, width=rendition.width,
                 height=rendition.height, frame_rate=self.video.rate, frames=self.video.frames,
+                source=self.inputs[self.video.input],
             )
             for rendition in self.video.renditions
         ]  # fmt: skip
@@ -106,7 +107,7 @@ class Encoding:
     def _audio_track(self, audio: AudioEncoding) -> Track:
         return Track(
             audio.name, TrackKind.AUDIO, "aac", self.duration, bitrate=audio.bitrate, language=audio.language,
-            role=audio.role, channels=audio.channels, sample_rate=audio.sample_rate,
+            role=audio.role, channels=audio.channels, sample_rate=audio.sample_rate, source=self.inputs[audio.input],
         )  # fmt: skip
 
 

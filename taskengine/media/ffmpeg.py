@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from taskengine.media.copying import Output
 from taskengine.media.encoding import AudioEncoding, Encoding, VideoEncoding
 from taskengine.media.ladder import Rendition
+from taskengine.media.languages import three_letters
 from taskengine.media.probe import INPUT_LIMITS
 from taskengine.media.thumbnails import Grid
 from taskengine.media.tracks import TrackKind
 
 POSTER = "poster.jpg"
 SHEETS = "sheet_%d.jpg"
+TRIPLETS, TRIPLET_TIMES = "triplets.bin", "triplets.txt"
 _GUESSED = 2  # frames at most that the filter of rates and our count may differ by
 _TONE_MAP = (
     "zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709", "tonemap=tonemap=hable:desat=0",
@@ -143,17 +146,41 @@ def _audio_output(audio: AudioEncoding, encoder: str) -> list[str]:
     ]  # fmt: skip
 
 
-def remux(ffmpeg: str, source: str, outputs: Sequence[tuple[int, str, str]], delay: float = 0.0) -> list[str]:
-    """Copy streams (index, codec, name of the MP4) of one source into files of their own, without encoding.
+def remux(ffmpeg: str, source: str, outputs: Sequence[Output], delay: float = 0.0) -> list[str]:
+    """Copy streams of one source into MP4 files of their own, without encoding but for audio that must be.
 
     `delay`: what all of them are moved by, so that none begins before zero, which packager does not take.
     """
     moved = ["-output_ts_offset", _number(delay)] if delay else []
     argv = [*base_argv(ffmpeg), *_input(source)]
-    for index, codec, name in outputs:
-        argv += ["-map", f"0:{index}", "-c", "copy", *(["-tag:v", "hvc1"] if codec == "hevc" else [])]
-        argv += [*moved, "-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", name]
+    for output in outputs:
+        argv += ["-map", f"0:{output.stream}", *_copied_or_encoded(output)]
+        argv += [*moved, "-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", output.file]
     return argv
+
+
+def _copied_or_encoded(output: Output) -> list[str]:
+    if output.encoded is None:
+        return ["-c", "copy", *(["-tag:v", "hvc1"] if output.codec == "hevc" else [])]
+    layout, bitrate, rate = output.encoded
+    return ["-af", f"aresample={rate},aformat=channel_layouts={layout}", "-c:a", "aac", "-b:a", str(bitrate)]
+
+
+def texts(ffmpeg: str, source: str, outputs: Sequence[tuple[int, str, str]]) -> list[str]:
+    """Subtitle tracks (stream, codec, file) of one source as SubRip, those of WebVTT as they are; on the source's clock."""
+    argv = [*base_argv(ffmpeg), "-copyts", *_input(source)]
+    for index, codec, name in outputs:
+        form = ["-c:s", "copy", "-f", "webvtt"] if codec == "webvtt" else ["-c:s", "srt", "-f", "srt"]
+        argv += ["-map", f"0:{index}", *form, name]
+    return argv
+
+
+def captions(ffmpeg: str, source: str) -> list[str]:
+    """The caption data of all frames of a source's picture, and beside them their times, on the source's clock."""
+    graph = f"movie=filename={source}:format_opts='protocol_whitelist=file'[out0+subcc]"
+    outputs = (("data", TRIPLETS), ("framecrc", TRIPLET_TIMES))
+    written = [word for form, name in outputs for word in ("-map", "0:s", "-c", "copy", "-f", form, name)]
+    return [*base_argv(ffmpeg), "-copyts", "-f", "lavfi", "-i", graph, *written]
 
 
 def poster(ffmpeg: str, source: str, stream: int, time: float, size: tuple[int, int]) -> list[str]:
@@ -188,7 +215,7 @@ def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], outpu
     for name, _, _ in tracks:
         argv += _input(name)
     for number, (_, kind, language) in enumerate(tracks):
-        argv += ["-map", f"{number}:{kind[0]}:0", f"-metadata:s:{number}", f"language={language}"]
+        argv += ["-map", f"{number}:{kind[0]}:0", f"-metadata:s:{number}", f"language={three_letters(language)}"]
     return [*argv, "-c", "copy", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4", output]
 
 

@@ -114,36 +114,3 @@ def with_tiles(master: str, grid: Grid, uri: str, bandwidth: int) -> str:
         f'#EXT-X-IMAGE-STREAM-INF:BANDWIDTH={bandwidth},CODECS="jpeg",RESOLUTION={grid.width}x{grid.height},URI="{uri}"'
     )
     return f"{master.rstrip()}\n\n{line}\n"
-
-
-def complete_groups(text: str) -> str:
-    """The master with each audio rendition in every group, and one of each group the default.
-
-    A rendition that a group lacks is taken from the first group that has it: a player that chooses a variant with
-    surround sound keeps the languages that have stereo alone.
-    """
-    lines = text.splitlines()
-    places = [index for index, line in enumerate(lines) if line.startswith("#EXT-X-MEDIA:TYPE=AUDIO")]
-    if not places:
-        return text
-    groups: dict[str, dict[str, str]] = {}
-    first: dict[str, str] = {}
-    for index in places:
-        line = lines[index]
-        name = _attribute(line, "NAME")
-        groups.setdefault(_attribute(line, "GROUP-ID"), {})[name] = line
-        first.setdefault(name, line)
-    for group, members in groups.items():
-        for name, line in first.items():
-            members.setdefault(name, re.sub(r'GROUP-ID="[^"]*"', f'GROUP-ID="{group}"', line))
-        if not any("DEFAULT=YES" in line for line in members.values()):
-            chosen = next(iter(members))
-            members[chosen] = members[chosen].replace("DEFAULT=NO", "DEFAULT=YES")
-    media = [line for members in groups.values() for line in members.values()]
-    kept = [line for index, line in enumerate(lines) if index not in places[1:]]
-    return "\n".join([*kept[: places[0]], *media, *kept[places[0] + 1 :]]) + "\n"
-
-
-def _attribute(line: str, name: str) -> str:
-    match = re.search(rf'[:,]{name}="([^"]*)"', line)
-    return match[1] if match else ""

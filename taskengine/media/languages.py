@@ -1,6 +1,59 @@
-"""Language codes of ISO 639-1 and ISO 639-2, to tell `film_eng` from `film_raw`."""
+"""Languages: ISO 639 in all its parts as BCP 47 tags, which players expect; their names; those that file names may say."""
 
 from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+UNDETERMINED = "und"
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8})*")
+
+
+@lru_cache(maxsize=1024)
+def tag_of(text: str) -> str | None:
+    """`text` (ISO 639-1, -2, -3, subtags after it) as the shortest BCP 47 tag, `eng` as `en`; None where it is none or
+    undetermined."""
+    if not _TAG.fullmatch(text):
+        return None
+    import langcodes  # its tables are not needed before
+
+    try:
+        tag = langcodes.standardize_tag(text)
+    except langcodes.tag_parser.LanguageTagError:
+        return None
+    return tag if tag.partition("-")[0] != UNDETERMINED and langcodes.tag_is_valid(tag) else None
+
+
+def three_letters(tag: str) -> str:
+    """The ISO 639-2/T code that MP4 files have for a tag."""
+    import langcodes
+
+    try:
+        return langcodes.Language.get(tag).to_alpha3(variant="T")
+    except LookupError:
+        return UNDETERMINED
+
+
+@lru_cache(maxsize=1024)
+def name_of(tag: str) -> str:
+    """What a language is called in itself (`Deutsch` for `de`), as players show it; in English where that is not known,
+    else the tag."""
+    import babel
+
+    try:
+        name = babel.Locale.parse(tag, sep="-").get_display_name()
+    except (babel.UnknownLocaleError, ValueError):
+        name = babel.Locale("en").languages.get(tag)
+    return name[0].upper() + name[1:] if name else tag
+
+
+def said_by_name(code: str) -> bool:
+    """Whether the end of a file name is a language code: of ISO 639-1 or 639-2, or one of the others that are in use.
+
+    Nearly every three letters are a code of ISO 639-3: `film_raw` and `film_mix` are no Rawang and no Mixtec.
+    """
+    return code.lower() in _KNOWN
+
 
 _TWO = """
 aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es
@@ -28,4 +81,4 @@ sqi srd srn srp srr ssa ssw suk sun sus sux swa swe syc syr tah tai tam tat tel 
 tkl tlh tli tmh tog ton tpi tsi tsn tso tuk tum tup tur tut tvl twi tyv udm uga uig ukr umb urd uzb vai ven vie vol vot
 wak wal war was wel wen wln wol xal xho yao yap yid yor ypk yue zap zbl zen zgh zha zho znd zul zun zxx zza
 """
-KNOWN = frozenset(_TWO.split() + _THREE.split())
+_KNOWN = frozenset(_TWO.split() + _THREE.split())

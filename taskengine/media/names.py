@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from enum import StrEnum
 
 from taskengine.domain.errors import InputFault
 from taskengine.domain.paths import PathFault, logical_path
-from taskengine.media.languages import KNOWN
+from taskengine.media.languages import said_by_name, tag_of
 
-UNDETERMINED = "und"
 MAX_STEM_BYTES = 200
 
 
@@ -44,15 +42,7 @@ def language_of(name: str) -> str | None:
     """The language that follows the last underscore of a file name (`film_eng.m4a`, `film_pt-BR.srt`), if it is one."""
     stem = name.rpartition(".")[0] or name
     _, underscore, tail = stem.rpartition("_")
-    return language_tag(tail) if underscore else None
-
-
-def language_tag(text: str | None) -> str | None:
-    """`text` as a language tag (ISO 639, subtags after it), or None where it is none or undetermined."""
-    if not text or not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", text):
-        return None
-    primary, dash, rest = text.partition("-")
-    return primary.lower() + dash + rest if primary.lower() in KNOWN else None
+    return tag_of(tail) if underscore and said_by_name(tail.partition("-")[0]) else None
 
 
 def file_stem(content_id: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from taskengine.domain.errors import InputFault
+from taskengine.media.labels import default_audio, identities
+from taskengine.media.languages import UNDETERMINED
 from taskengine.media.tracks import Media, Track, TrackKind
 
 MASTER = "master.m3u8"
@@ -18,11 +20,6 @@ _CODECS = {
     TrackKind.VIDEO: {"h264", "hevc", "av1", "vp9"},
     TrackKind.AUDIO: {"aac", "ac3", "eac3", "opus", "flac"},
 }
-_CHARACTERISTICS = {
-    "description": "public.accessibility.describes-video",
-    "caption": "public.accessibility.describes-music-and-sound",
-}
-DASH_ROLES = frozenset({"main", "alternate", "supplementary", "commentary", "dub", "description", "caption"})
 
 
 def iframe_playlist(name: str) -> str:
@@ -30,9 +27,14 @@ def iframe_playlist(name: str) -> str:
     return f"{name}_iframe.m3u8"
 
 
+def can_package(kind: TrackKind, codec: str) -> bool:
+    """Whether a track can be packaged without encoding it."""
+    return codec in _CODECS[kind]
+
+
 def check_codec(source: str, kind: TrackKind, codec: str) -> None:
     """Raise an InputFault where a track of `source` cannot be packaged without encoding it."""
-    if codec not in _CODECS[kind]:
+    if not can_package(kind, codec):
         able = ", ".join(sorted(_CODECS[kind]))
         raise InputFault(
             f"{source}: its {kind} codec {codec} cannot be packaged as it is (can be: {able}); use encode_source"
@@ -42,14 +44,19 @@ def check_codec(source: str, kind: TrackKind, codec: str) -> None:
 def package(
     packager: str, media: Media, files: Mapping[str, str], folder: str, *, trick_play: bool = False
 ) -> list[str]:
-    """Package every track into `folder`; `files`: track name → plain name of its MP4. The best track of a language leads.
+    """Package every track but text into `folder`; `files`: track name → plain name of its MP4. The best track of a
+    language leads. Names and roles that players are told are put into the manifests afterwards: here they have generated
+    ones, which hold apart what is different.
 
     With `trick_play` every rendition has an I-frame playlist, and the least one a representation of key frames in DASH.
     """
+    names = identities(media.tracks)
     groups = audio_groups(media.of(TrackKind.AUDIO))
     descriptors = [
-        _descriptor(track, files[track.name], folder, groups.get(track.name), trick_play=trick_play)
-        for track in media.tracks
+        _audio_descriptor(track, files[track.name], folder, names[track.name], groups[track.name])
+        if track.kind is TrackKind.AUDIO
+        else _video_descriptor(track, files[track.name], folder, trick_play=trick_play)
+        for track in media.packaged
     ]
     if trick_play and (video := media.of(TrackKind.VIDEO)):
         least = min(video, key=lambda track: (track.width or 0) * (track.height or 0))
@@ -65,9 +72,9 @@ def package(
 
 
 def default_language(media: Media) -> str | None:
-    """The language that plays where nobody chooses: the first audio track's."""
-    audio = media.of(TrackKind.AUDIO)
-    return audio[0].language if audio and audio[0].language != "und" else None
+    """The language that plays where nobody chooses."""
+    track = default_audio(media)
+    return track.language if track and track.language != UNDETERMINED else None
 
 
 def _trick_descriptor(file: str, folder: str) -> str:
@@ -78,39 +85,43 @@ def _trick_descriptor(file: str, folder: str) -> str:
     )
 
 
-def _descriptor(track: Track, file: str, folder: str, group: str | None, *, trick_play: bool) -> str:
-    fields = {
+def _video_descriptor(track: Track, file: str, folder: str, *, trick_play: bool) -> str:
+    fields = _fields(track, file, folder)
+    if trick_play:
+        fields["iframe_playlist_name"] = iframe_playlist(track.name)
+    return _joined(fields)
+
+
+def _audio_descriptor(track: Track, file: str, folder: str, name: str, group: str) -> str:
+    language = {"language": track.language} if track.language != UNDETERMINED else {}
+    return _joined({
+        **_fields(track, file, folder), "hls_group_id": group, "hls_name": name, **language, "dash_label": name,
+    })  # fmt: skip
+
+
+def _fields(track: Track, file: str, folder: str) -> dict[str, str]:
+    return {
         "in": file,
         "stream": track.kind.value,
         "init_segment": f"{folder}/{track.name}/{INIT}",
         "segment_template": f"{folder}/{track.name}/{_SEGMENTS}",
         "playlist_name": f"{track.name}.m3u8",
     }
-    if track.kind is TrackKind.VIDEO and trick_play:
-        fields["iframe_playlist_name"] = iframe_playlist(track.name)
-    if track.kind is TrackKind.AUDIO:
-        fields |= {"hls_group_id": group or "audio", "hls_name": _label(track)}
-        fields |= {"language": track.language} if track.language != "und" else {}
-        fields |= {"dash_roles": track.role} if track.role in DASH_ROLES else {}
-        if track.role in _CHARACTERISTICS:
-            fields["hls_characteristics"] = _CHARACTERISTICS[track.role]
+
+
+def _joined(fields: Mapping[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in fields.items())
 
 
-def _label(track: Track) -> str:
-    """What players call it: no client text, codes and roles alone."""
-    name = "audio" if track.language == "und" else track.language
-    return f"{name} {track.role}" if track.role in DASH_ROLES and track.role != "main" else name
-
-
 def audio_groups(tracks: Sequence[Track]) -> Mapping[str, str]:
-    """Track name → HLS group: in a group every language and role comes once, with one codec and kind of layout."""
+    """Track name → HLS group: in a group every name comes once, with one codec and kind of layout."""
     groups: dict[tuple[str, bool, int], str] = {}
     seen: dict[tuple[str, str, bool], int] = {}
+    names = identities(tracks)
     result = {}
     for track in tracks:
         surround = (track.channels or 2) > 2
-        again = (_label(track), track.codec, surround)
+        again = (names[track.name], track.codec, surround)
         seen[again] = seen.get(again, 0) + 1
         key = (track.codec, surround, seen[again])
         number = len(groups) + 1

@@ -9,13 +9,15 @@ from fractions import Fraction
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.media.names import language_tag
+from taskengine.media.languages import tag_of
+from taskengine.media.roles import by_disposition
 from taskengine.media.timing import Timing
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,mpegts,mpeg,mpegvideo,matroska,webm,avi,mxf,aac,mp3,wav,w64,flac,ac3,eac3,ogg"  # the demuxers that sources may need: none of them opens other files
 INPUT_LIMITS = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
 _INTERLACED = {"tt", "bb", "tb", "bt"}
 _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
+_LOOKED_AT = 48  # pictures: encoders of captions fill up where nothing is said
 _TRUNCATED = ("moov atom not found", "partial file", "File ended prematurely", "Truncated")
 
 
@@ -42,6 +44,7 @@ class VideoTrack:
     timing: Timing | None = None
     matrix: str | None = None
     primaries: str | None = None
+    captioned: bool = False  # CEA-608 or 708 captions are in its pictures
 
     @property
     def hdr(self) -> bool:
@@ -69,6 +72,17 @@ class AudioTrack:
     bitrate: int | None
     language: str | None
     title: str | None = None
+    role: str | None = None  # as the container's flags say
+
+
+@dataclass(frozen=True, slots=True)
+class TextTrack:
+    """A subtitle track of a source."""
+
+    index: int
+    codec: str
+    language: str | None
+    role: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,7 @@ class Probe:
     audio: Sequence[AudioTrack]
     other_streams: int = 0
     brand: str | None = None  # of an MP4
+    texts: Sequence[TextTrack] = ()
 
     @property
     def readable(self) -> bool:
@@ -99,6 +114,24 @@ def packets_argv(ffprobe: str, path: str, stream: str = "V:0") -> list[str]:
     """Ask for the times and flags of the packets of one stream (`V`: video that is no cover art)."""
     entries = ["-select_streams", stream, "-show_entries", "packet=pts_time,dts_time,flags", "-of", "csv=p=0"]
     return [ffprobe, "-v", "error", *INPUT_LIMITS, *entries, path]
+
+
+def captions_argv(ffprobe: str, path: str) -> list[str]:
+    """Ask whether there are captions in the first pictures."""
+    entries = [
+        "-select_streams",
+        "V:0",
+        "-read_intervals",
+        f"%+#{_LOOKED_AT}",
+        "-show_entries",
+        "side_data=side_data_type",
+    ]
+    return [ffprobe, "-v", "error", *INPUT_LIMITS, *entries, "-of", "csv=p=0", path]
+
+
+def has_captions(answer: bytes) -> bool:
+    """Whether the pictures have room for captions."""
+    return b"A53 Part 4" in answer
 
 
 def parse(name: str, answer: bytes, exit_code: int, stderr: str) -> Probe:
@@ -137,6 +170,7 @@ def _probe(body: Mapping[str, Any]) -> Probe:
         audio=audio,
         other_streams=len(streams) - len(video) - len(audio),
         brand=_brand(container),
+        texts=tuple(_text(stream) for stream in streams if stream.get("codec_type") == "subtitle"),
     )
 
 
@@ -192,7 +226,13 @@ def _audio(stream: Mapping[str, Any]) -> AudioTrack:
         bitrate=_whole(stream.get("bit_rate")),
         language=_language(stream),
         title=stream.get("tags", {}).get("title"),
+        role=by_disposition(stream.get("disposition", {}), text=False),
     )
+
+
+def _text(stream: Mapping[str, Any]) -> TextTrack:
+    role = by_disposition(stream.get("disposition", {}), text=True)
+    return TextTrack(int(stream["index"]), str(stream.get("codec_name", "unknown")), _language(stream), role)
 
 
 def _rotation(stream: Mapping[str, Any]) -> int:
@@ -227,7 +267,8 @@ def _clock(text: str) -> float | None:
 
 
 def _language(stream: Mapping[str, Any]) -> str | None:
-    return language_tag(stream.get("tags", {}).get("language"))
+    said = stream.get("tags", {}).get("language")
+    return tag_of(str(said)) if said else None
 
 
 def _number(value: Any) -> float | None:

@@ -74,7 +74,8 @@ def _track(facts: Mapping[str, Any]) -> Track:
         copied=bool(facts.get("copied")), bitrate=facts.get("bitrate"), width=facts.get("width"),
         height=facts.get("height"), frame_rate=Fraction(rate) if rate else None, frames=facts.get("frames"),
         language=str(facts.get("language") or "und"), role=facts.get("role"), channels=facts.get("channels"),
-        sample_rate=facts.get("sample_rate"),
+        sample_rate=facts.get("sample_rate"), label=facts.get("label"), description=facts.get("description"),
+        source=facts.get("source"),
     )  # fmt: skip
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.media.names import UNDETERMINED, SourceKind, language_of, language_tag, source_kind
+from taskengine.media.languages import UNDETERMINED, tag_of
+from taskengine.media.names import SourceKind, language_of, source_kind
 from taskengine.media.probe import AudioTrack, Probe, VideoTrack
+from taskengine.media.roles import accessible
 from taskengine.ports import StoredFile
-
-ROLES = ("main", "alternate", "supplementary", "commentary", "dub", "description", "caption", "subtitle",
-         "forced-subtitle")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,18 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptionSource:
+    """One caption file. `name` is the client's; `file` is in the workspace."""
+
+    name: str
+    plain: str
+    size: int
+    file: Mapping[str, Any]
+    language: str | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """What `ingest` found. `listed`: every file that lay in the folder at the beginning, used or not."""
 
@@ -43,6 +54,7 @@ class Sources:
     commands: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = field(default_factory=tuple)
     versions: Mapping[str, str] = field(default_factory=dict)
+    captions: Sequence[CaptionSource] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +87,9 @@ def properties_of(name: str, file_properties: Mapping[str, Any] | None) -> tuple
     if not isinstance(given, Mapping):
         raise InputFault(f"file_properties: {name!r} is not an object with kind and language")
     language, role = given.get("language"), given.get("kind")
-    if language and language_tag(str(language)) is None and str(language) != "und":
+    if language and tag_of(str(language)) is None and str(language) != UNDETERMINED:
         raise InputFault(f"file_properties: {name!r}: {language!r} is not a language")
-    return (language_tag(str(language)) if language else language_of(name)), (str(role) if role else None)
+    return (tag_of(str(language)) if language else language_of(name)), (str(role) if role else None)
 
 
 def check_together(sources: Sequence[Source], *, encode: bool) -> None:
@@ -98,9 +110,10 @@ class AudioChoice:
 
 
 def audio_choices(sources: Sequence[Source], *, all_tracks: bool, from_video: bool = True) -> Sequence[AudioChoice]:
-    """The audio tracks to use, in order; `all_tracks` false: the one of the highest bit rate of each language."""
+    """The audio tracks to use, in order; `all_tracks` false: the one of the highest bit rate of each language, one for
+    accessibility only where there is no other."""
     choices = [
-        AudioChoice(source, track, _language(source, track), source.role)
+        AudioChoice(source, track, _language(source, track), source.role or track.role)
         for source in sources
         if from_video or not source.video
         for track in source.probe.audio
@@ -114,8 +127,8 @@ def audio_choices(sources: Sequence[Source], *, all_tracks: bool, from_video: bo
     return list(best.values())
 
 
-def _rank(choice: AudioChoice) -> tuple[int, int]:
-    return (choice.track.bitrate or 0, choice.track.channels)
+def _rank(choice: AudioChoice) -> tuple[bool, int, int]:
+    return (not accessible(choice.role), choice.track.bitrate or 0, choice.track.channels)
 
 
 def _language(source: Source, track: AudioTrack) -> str:
@@ -134,3 +147,15 @@ def _quality(source: Source) -> tuple[int, int]:
     width, height = source.video.display_size if source.video else (0, 0)
     bitrate = (source.video.bitrate if source.video else None) or source.probe.bitrate or source.size
     return width * height, bitrate
+
+
+def has_texts(source: Source) -> bool:
+    """Whether there are subtitles or captions within a source."""
+    return bool(source.probe.texts) or bool(source.video and source.video.captioned)
+
+
+def longest(sources: Sequence[Source]) -> float:
+    """Seconds of the longest video; where there is none, of the longest sound."""
+    videos = [source.video.timing.duration for source in sources if source.video and source.video.timing]
+    sounds = [track.duration or 0.0 for source in sources for track in source.probe.audio]
+    return max(videos or sounds, default=0.0)

@@ -22,11 +22,13 @@ class TrackKind(StrEnum):
 
     VIDEO = "video"
     AUDIO = "audio"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One track in an MP4 file of its own, ready to be packaged. `name` is generated; times are seconds."""
+    """One track in an MP4 file of its own (text: a WebVTT file), ready to be packaged. `name` is generated; times are
+    seconds, languages BCP 47."""
 
     name: str
     kind: TrackKind
@@ -43,6 +45,9 @@ class Track:
     role: str | None = None
     channels: int | None = None
     sample_rate: int | None = None
+    label: str | None = None  # what players call it, where a client says so
+    description: str | None = None
+    source: str | None = None  # the name of the file that it comes from
 
     @property
     def tolerance(self) -> float:
@@ -65,6 +70,11 @@ class Media:
     def of(self, kind: TrackKind) -> Sequence[Track]:
         """Its tracks of one kind, in order."""
         return [track for track in self.tracks if track.kind is kind]
+
+    @property
+    def packaged(self) -> Sequence[Track]:
+        """Those that are cut into CMAF segments: all but text."""
+        return [track for track in self.tracks if track.kind is not TrackKind.TEXT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,16 @@ class Package:
     def commands(self) -> Sequence[Command]:
         """What made them."""
         return [command for each in self.sets for command in each.commands]
+
+
+def plain_name(track: Track) -> str:
+    """The name of a track's file in scratch."""
+    return f"{track.name}.{'vtt' if track.kind is TrackKind.TEXT else 'mp4'}"
+
+
+def text_file(name: str) -> str:
+    """The WebVTT file of a text track, relative to its set."""
+    return f"{name}/text.vtt"
 
 
 def to_json(value: T, kind: type[T]) -> bytes:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from taskengine.domain.errors import InternalFault
 from taskengine.media import dash, hls, mp4
+from taskengine.media.captions import vtt
+from taskengine.media.captions.cues import CaptionFault
 from taskengine.media.encoding import Encoding
 from taskengine.media.packager import INIT, MASTER, MPD, TRICK, iframe_playlist
-from taskengine.media.tracks import Media, Track, TrackKind
+from taskengine.media.tracks import Media, Track, TrackKind, text_file
 
 _HANDLERS = {TrackKind.VIDEO: "vide", TrackKind.AUDIO: "soun"}
 _ROUNDING_S = 0.002  # playlists round to milliseconds
@@ -108,8 +110,10 @@ def package(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
     _master(folder, media)
     _manifest(folder, media)
     pairs: list[tuple[str, str]] = []
-    for track in media.tracks:
+    for track in media.packaged:
         pairs += _packaged_track(folder, track)
+    for track in media.of(TrackKind.TEXT):
+        _text_track(folder, track, media.duration)
     return pairs
 
 
@@ -144,7 +148,10 @@ def _manifest(folder: Path, media: Media) -> None:
     except dash.ManifestFault as error:
         raise VerificationFault(f"{MPD}: expected a manifest, found that {error}") from error
     by_init = {representation.init: representation for representation in representations}
-    for track in media.tracks:
+    texts = {representation.id for representation in representations if representation.content == "text"}
+    expected = {track.name for track in media.of(TrackKind.TEXT)}
+    _expect(MPD, f"the texts {sorted(expected)}", sorted(texts), holds=texts == expected)
+    for track in media.packaged:
         representation = by_init.get(f"{track.name}/init.mp4")
         if representation is None:
             raise VerificationFault(
@@ -169,6 +176,21 @@ def _packaged_track(folder: Path, track: Track) -> Sequence[tuple[str, str]]:
     _fragments(folder, track, playlist)
     uris = [uri for uri, _ in playlist.segments]
     return [(playlist.init, uri) for uri in dict.fromkeys((uris[0], uris[-1]))]
+
+
+def _text_track(folder: Path, track: Track, duration: float) -> None:
+    """Its playlist names a WebVTT file that parses and does not go on after the asset."""
+    name = f"{track.name}.m3u8"
+    whole_file(folder / name, name)
+    try:
+        playlist = hls.read_media((folder / name).read_text(encoding="utf-8"))
+        end = vtt.last_end((folder / playlist.segments[0][0]).read_text(encoding="utf-8")) / 1000
+    except (hls.PlaylistFault, CaptionFault, OSError) as error:
+        raise VerificationFault(f"{name}: expected a playlist of WebVTT, found that {error}") from error
+    _expect(name, "an end", "none", holds=playlist.ended)
+    _length(name, duration, playlist.duration, 0.001)
+    _expect(text_file(track.name), f"cues within {duration:.3f} s", f"one until {end:.3f} s",
+            holds=end <= duration + _ROUNDING_S)  # fmt: skip
 
 
 def _fragments(folder: Path, track: Track, playlist: hls.MediaPlaylist) -> None:

@@ -149,6 +149,7 @@ class Studio:
     jobs: int = 0
     shared: bool = False  # whether both roots are one
     manifest_style: str = "plain"  # of the client
+    track_properties: Mapping[str, Any] | None = None  # of the client
 
     @property
     def roots(self) -> Mapping[str, Path]:
@@ -232,7 +233,8 @@ class _Run:
 
     def _scope(self) -> dict[str, Any]:
         job = {"id": self.job_id, "client": "acme", "workflow": "vodstream", "priority": 5, "created_at": 0}
-        client = {"default_storage": "local", "manifest_style": self.studio.manifest_style}
+        client = {"default_storage": "local", "manifest_style": self.studio.manifest_style,
+                  "track_properties": self.studio.track_properties}  # fmt: skip
         return {"parameters": self.arguments, "steps": self.steps, "job": job, "client": client}
 
     async def _step(self, step: Step) -> None:

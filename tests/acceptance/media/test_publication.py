@@ -167,16 +167,16 @@ async def test_sources_and_asset_may_share_a_folder(tmp_path: Path) -> None:
 
 async def test_a_package_that_is_not_whole_is_not_published(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment that was cut is found before anything is uploaded."""
-    from taskengine.media import hls
+    from taskengine.media import dash
 
-    complete = hls.complete_groups
+    complete = dash.aligned
 
     def spoil(text: str) -> str:
         segment = next((studio.folder / "scratch").rglob("video_1/00001.m4s"))
         segment.write_bytes(segment.read_bytes()[:-100])
         return complete(text)
 
-    monkeypatch.setattr(hls, "complete_groups", spoil)
+    monkeypatch.setattr(dash, "aligned", spoil)
     with pytest.raises(VerificationFault, match=r"00001\.m4s: expected a whole segment"):
         await studio.stream()
     assert not studio.output.exists()
@@ -184,10 +184,10 @@ async def test_a_package_that_is_not_whole_is_not_published(studio: Studio, monk
 
 async def test_a_segment_that_does_not_decode_is_not_published(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     """Garbage of the right size in the right boxes is found by decoding."""
-    from taskengine.media import hls
+    from taskengine.media import dash
 
     ffmpeg(studio.source, *picture(), *sound(), *H264, *AAC, "film.mp4")
-    complete = hls.complete_groups
+    complete = dash.aligned
 
     def spoil(text: str) -> str:
         segment = next((studio.folder / "scratch").rglob("video_1/00001.m4s"))
@@ -196,7 +196,7 @@ async def test_a_segment_that_does_not_decode_is_not_published(studio: Studio, m
         segment.write_bytes(data[:start] + bytes(255 for _ in data[start:]))
         return complete(text)
 
-    monkeypatch.setattr(hls, "complete_groups", spoil)
+    monkeypatch.setattr(dash, "aligned", spoil)
     with pytest.raises(InternalFault, match="first and last segments"):
         await studio.stream(encode_source=True)
     assert not studio.output.exists()

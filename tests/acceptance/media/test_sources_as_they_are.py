@@ -75,13 +75,11 @@ async def test_the_progressive_mp4_has_the_best_tracks_or_all(studio: Studio) ->
 
 
 async def test_other_files_are_ignored_and_told(studio: Studio) -> None:
-    """Text and hidden files are left out; captions too, with a warning; unknown properties are named."""
+    """Text and hidden files are left out; unknown properties are named."""
     video_source(studio.source / "film.mp4")
     (studio.source / "notes.txt").write_text("hello")
-    (studio.source / "film_eng.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     await studio.stream(file_properties={"other.mp4": {"language": "eng"}})
     assert "notes.txt: it is no media file: ignored" in studio.log.text
-    assert ("warning", "film_eng.srt: captions are not packaged yet: ignored") in studio.log.lines
     assert "there is no source 'other.mp4'" in studio.log.text
 
 
@@ -90,7 +88,7 @@ async def test_properties_of_files_win_over_their_names(studio: Studio) -> None:
     ffmpeg(studio.source, *picture(), *H264, "film.mp4")
     ffmpeg(studio.source, *sound(), "-c:a", "aac", "sound_eng.m4a")
     await studio.stream(file_properties={"sound_eng.m4a": {"language": "fra", "kind": "commentary"}})
-    assert 'LANGUAGE="fr",NAME="fra commentary"' in (studio.output / "film.m3u8").read_text()
+    assert 'LANGUAGE="fr",NAME="Français (commentary)"' in (studio.output / "film.m3u8").read_text()
     assert 'value="commentary"' in (studio.output / "film.mpd").read_text()
 
 

@@ -94,8 +94,8 @@ async def test_two_languages_are_two_renditions(studio: Studio) -> None:
     ffmpeg(studio.source, *picture(), *sound(), *sound(frequency=880), *maps, *names, *H264, *AAC, "film.mp4")
     await studio.stream(encode_source=True)
     master = (studio.output / "film.m3u8").read_text()
-    assert 'LANGUAGE="en",NAME="eng",DEFAULT=YES' in master
-    assert 'LANGUAGE="de",NAME="deu",DEFAULT=NO' in master
+    assert 'LANGUAGE="en",NAME="English",DEFAULT=YES' in master
+    assert 'LANGUAGE="de",NAME="Deutsch",DEFAULT=NO' in master
     manifest = (studio.output / "film.mpd").read_text()
     assert 'lang="en"' in manifest
     assert 'lang="de"' in manifest

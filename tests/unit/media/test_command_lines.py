@@ -89,7 +89,11 @@ def test_poster_and_previews_of_a_source_that_is_not_encoded() -> None:
 def test_copying_tracks_out_of_a_container() -> None:
     """HEVC gets the tag that Apple's players want."""
     assert " ".join(
-        ffmpeg.remux("ffmpeg", "source_1.mkv", [(0, "hevc", "video_1.mp4"), (1, "aac", "audio_1.mp4")])
+        ffmpeg.remux(
+            "ffmpeg",
+            "source_1.mkv",
+            [copying.Output(0, "hevc", "video_1.mp4"), copying.Output(1, "aac", "audio_1.mp4")],
+        )
     ) == (
         f"{BASE} {LIMITS} -i source_1.mkv -map 0:0 -c copy -tag:v hvc1 -map_metadata -1 -map_chapters -1 -f mp4 "
         "video_1.mp4 -map 0:1 -c copy -map_metadata -1 -map_chapters -1 -f mp4 audio_1.mp4"
@@ -98,7 +102,7 @@ def test_copying_tracks_out_of_a_container() -> None:
 
 def test_a_progressive_mp4() -> None:
     """Copied, with the index first."""
-    tracks = [("in_video_1.mp4", TrackKind.VIDEO, "und"), ("in_audio_1.mp4", TrackKind.AUDIO, "eng")]
+    tracks = [("in_video_1.mp4", TrackKind.VIDEO, "und"), ("in_audio_1.mp4", TrackKind.AUDIO, "en")]
     assert " ".join(ffmpeg.progressive("ffmpeg", tracks, "out.mp4")) == (
         f"{BASE} {LIMITS} -i in_video_1.mp4 {LIMITS} -i in_audio_1.mp4 -map 0:v:0 -metadata:s:0 language=und "
         "-map 1:a:0 -metadata:s:1 language=eng -c copy -map_chapters -1 -movflags +faststart -f mp4 out.mp4"
@@ -116,26 +120,28 @@ def test_segments_are_decoded_in_one_process() -> None:
 
 
 def test_packaging() -> None:
-    """Generated names, a group per kind of sound, roles, the first language as the default."""
+    """Generated names, a group per kind of sound, the first language as the default; no text."""
     tracks = [
         Track("video_1", TrackKind.VIDEO, "h264", 10.0),
-        Track("audio_1", TrackKind.AUDIO, "aac", 10.0, language="eng", channels=2),
-        Track("audio_2", TrackKind.AUDIO, "aac", 10.0, language="deu", channels=2, role="description"),
-        Track("audio_3", TrackKind.AUDIO, "aac", 10.0, language="eng", channels=6),
+        Track("audio_1", TrackKind.AUDIO, "aac", 10.0, language="en", channels=2),
+        Track("audio_2", TrackKind.AUDIO, "aac", 10.0, language="de", channels=2, role="description"),
+        Track("audio_3", TrackKind.AUDIO, "aac", 10.0, language="en", channels=6),
+        Track("text_1", TrackKind.TEXT, "webvtt", 10.0, language="en", label="a,in=/etc/passwd"),
     ]
     files = {track.name: f"{track.name}.mp4" for track in tracks}
     common = "init_segment=set/{0}/init.mp4,segment_template=set/{0}/$Number%05d$.m4s,playlist_name={0}.m3u8"
     assert packager.package("packager", Media(tracks, 10.0), files, "set") == [
         "packager", "--quiet",
         "in=video_1.mp4,stream=video," + common.format("video_1"),
-        "in=audio_1.mp4,stream=audio," + common.format("audio_1") + ",hls_group_id=audio,hls_name=eng,language=eng",
+        "in=audio_1.mp4,stream=audio," + common.format("audio_1") + ",hls_group_id=audio,hls_name=audio_1,language=en"
+        ",dash_label=audio_1",
         "in=audio_2.mp4,stream=audio," + common.format("audio_2")
-        + ",hls_group_id=audio,hls_name=deu description,language=deu,dash_roles=description"
-        ",hls_characteristics=public.accessibility.describes-video",
-        "in=audio_3.mp4,stream=audio," + common.format("audio_3") + ",hls_group_id=audio_2,hls_name=eng,language=eng",
+        + ",hls_group_id=audio,hls_name=audio_2,language=de,dash_label=audio_2",
+        "in=audio_3.mp4,stream=audio," + common.format("audio_3") + ",hls_group_id=audio_2,hls_name=audio_1,language=en"
+        ",dash_label=audio_1",
         "--segment_duration", "4", "--generate_static_live_mpd", "--hls_playlist_type", "VOD",
         "--mpd_output", "set/manifest.mpd", "--hls_master_playlist_output", "set/master.m3u8",
-        "--default_language", "eng",
+        "--default_language", "en",
     ]  # fmt: skip
 
 
@@ -153,7 +159,7 @@ def test_an_mp4_that_fits_is_packaged_as_it_is_and_others_are_copied_out() -> No
     ):
         plan = copying.decide([source], all_audio_tracks=True)
         assert plan.files[:2] == ["video_1.mp4", "audio_1.mp4"]
-        assert plan.remuxed[0][1][0] == (0, "h264", "video_1.mp4")
+        assert plan.remuxed[0][1][0] == copying.Output(0, "h264", "video_1.mp4")
 
 
 def test_what_an_edit_list_leaves_out_is_copied_from_zero_on() -> None:

@@ -75,16 +75,6 @@ def test_a_master_moves_with_all_that_it_names() -> None:
     assert moved.renditions[0] == "v/1-1/clear/audio_1.m3u8"
 
 
-def test_groups_are_completed_and_have_a_default() -> None:
-    """German is in the second group too; each group has one default."""
-    lines = [line for line in hls.complete_groups(MASTER).splitlines() if line.startswith("#EXT-X-MEDIA")]
-    assert len(lines) == 4
-    assert 'URI="audio_2.m3u8",GROUP-ID="audio_2"' in lines[3]
-    assert [line.count("DEFAULT=YES") for line in lines] == [1, 0, 1, 0]
-    assert hls.complete_groups(MEDIA) == MEDIA
-    assert hls.read_master(hls.complete_groups(MASTER)).variants == ["video_1.m3u8"]
-
-
 def test_a_manifest_names_its_segments() -> None:
     """Templates of representations and of their sets, numbers and times."""
     video, audio = dash.read(MPD)

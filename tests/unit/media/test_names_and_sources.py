@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskengine.domain.errors import InputFault
-from taskengine.media.names import SourceKind, file_name, file_stem, language_of, language_tag, source_kind
+from taskengine.media.languages import name_of, tag_of, three_letters
+from taskengine.media.names import SourceKind, file_name, file_stem, language_of, source_kind
 from taskengine.media.sources import audio_choices, by_quality, check_together, properties_of, select
 from tests.support.media import audio_track, source_of, video_track
 
@@ -13,8 +14,8 @@ from tests.support.media import audio_track, source_of, video_track
 @pytest.mark.parametrize(
     ("name", "language"),
     [
-        ("x_eng.m4a", "eng"), ("film_2_pt-BR.srt", "pt-BR"), ("film_DE.mp4", "de"), ("film.mp4", None),
-        ("film_1080.mp4", None), ("film_raw.mp4", None), ("film_und.mp4", None), ("film_hd.mp4", None), ("_eng", "eng"),
+        ("x_eng.m4a", "en"), ("film_2_pt-BR.srt", "pt-BR"), ("film_DE.mp4", "de"), ("x_ger.srt", "de"), ("film.mp4", None),
+        ("film_1080.mp4", None), ("film_raw.mp4", None), ("film_und.mp4", None), ("film_hd.mp4", None), ("_eng", "en"),
     ],
 )  # fmt: skip
 def test_the_language_follows_the_last_underscore(name: str, language: str | None) -> None:
@@ -23,10 +24,22 @@ def test_the_language_follows_the_last_underscore(name: str, language: str | Non
 
 
 def test_language_tags_are_checked() -> None:
-    """Nothing else passes."""
-    assert language_tag("eng,in=/etc/passwd") is None
-    assert language_tag(None) is None
-    assert language_tag("EN-us") == "en-us"
+    """All parts of ISO 639 become the shortest tag; nothing else passes."""
+    assert [tag_of(code) for code in ("eng", "ger", "deu", "DE", "zho", "cmn", "EN-us", "sr_latn")] == [
+        "en", "de", "de", "de", "zh", "cmn", "en-US", "sr-Latn",
+    ]  # fmt: skip
+    assert [tag_of(code) for code in ("eng,in=/etc/passwd", "und", "xx", "1", "", "english")] == [None] * 6
+
+
+def test_languages_have_names_and_codes_for_mp4() -> None:
+    """A language is called as it calls itself."""
+    assert [name_of(tag) for tag in ("de", "fr", "pt-BR", "qaa")] == [
+        "Deutsch",
+        "Français",
+        "Português (Brasil)",
+        "qaa",
+    ]
+    assert [three_letters(tag) for tag in ("de", "pt-BR", "cmn", "und", "xx")] == ["deu", "por", "cmn", "und", "und"]
 
 
 @pytest.mark.parametrize(
@@ -67,8 +80,8 @@ def test_names_are_sorted_into_used_and_ignored() -> None:
 def test_properties_are_judged() -> None:
     """Language and kind, for a file that is named."""
     given = {"a.mp4": {"language": "fra", "kind": "dub"}, "b.mp4": "?", "c.mp4": {"language": "a,b"}}
-    assert properties_of("a.mp4", given) == ("fra", "dub")
-    assert properties_of("x_eng.mp4", None) == ("eng", None)
+    assert properties_of("a.mp4", given) == ("fr", "dub")
+    assert properties_of("x_eng.mp4", None) == ("en", None)
     for name in ("b.mp4", "c.mp4"):
         with pytest.raises(InputFault, match=rf"file_properties: '{name}'"):
             properties_of(name, given)

@@ -41,7 +41,7 @@ def test_tracks_become_values() -> None:
     assert (video.sample_aspect, video.nominal_rate, video.average_rate) == (Fraction(16, 11), Fraction(25), None)
     assert (video.declared_frames, video.declared_duration, video.language) == (50, 2.0, None)
     assert video.display_size == (576, 1047)
-    assert (audio.channels, audio.language, audio.start, audio.title) == (6, "deu", 0.1, "Ton")
+    assert (audio.channels, audio.language, audio.start, audio.title) == (6, "de", 0.1, "Ton")
     assert (found.other_streams, found.start, len(found.video)) == (2, 1.4, 1)
 
 

@@ -197,7 +197,6 @@ def test_build_thumbnails_takes_its_older_names(built_in: Catalog) -> None:
     ("name", "value"),
     [
         ("drm", ["cenc"]), ("cpix", "true"), ("download_cpix", True), ("encrypt_ismv", True), ("playready_key", "k"),
-        ("apply_track_properties", True), ("track_properties", {}),
     ],
 )  # fmt: skip
 def test_the_groups_refuse_what_is_not_made_yet(name: str, value: object) -> None:

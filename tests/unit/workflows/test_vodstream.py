@@ -47,7 +47,8 @@ def test_what_has_no_counterpart_is_accepted(vodstream: LoadedWorkflow, more: di
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"combine_sources": "false"}, "not yet supported: combine_sources"),
+        ({"track_properties": {"video": []}}, "unknown parameter 'track_properties.video'"),
+        ({"track_properties": {"audio": [{"language": "eng"}]}}, "track_properties"),
         ({"encoding_mode": "MULTIPASS"}, "not yet supported: encoding_mode MULTIPASS"),
         ({"drm": ["clear", "cenc"]}, "not yet supported: drm"),
         ({"mp4_filename": "a/b.mp4"}, "mp4_filename is wrong: a file name has no slash"),
