@@ -1,9 +1,10 @@
-"""The data directory: one owner at a time, and the file with the generated key."""
+"""The data directory: one owner at a time, and the files with the generated keys."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,9 +40,40 @@ def owned(data_dir: Path) -> Iterator[None]:
 def write_key(data_dir: Path, key: str) -> Path:
     """Keep a generated key where client commands on this machine find it, readable by its owner alone."""
     path = data_dir / API_KEY
-    partial = path.with_name(f".{API_KEY}.partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key + "\n")
+    partial = _partial(path, key)
     partial.replace(path)
     return path
+
+
+def read_secret(data_dir: Path, name: str) -> str | None:
+    """A secret of the directory; None where there is none, or none for this user."""
+    try:
+        return (data_dir / name).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+
+
+def read_or_make(data_dir: Path, name: str, make: Callable[[], str]) -> str:
+    """A secret of the directory, made and durably written where there is none. Of two who make it at once, one does."""
+    path = data_dir / name
+    while (found := read_secret(data_dir, name)) is None:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = _partial(path, make())
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            if read_secret(data_dir, name) is None:
+                raise
+        finally:
+            partial.unlink()
+    return found
+
+
+def _partial(path: Path, secret: str) -> Path:
+    """The secret in a new file beside `path`, readable by its owner alone and on the disk."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return partial

@@ -35,6 +35,25 @@ class Clock(Protocol):
         ...
 
 
+# ------------------------------------------------------------------------------------------------------- secrets
+
+
+class Sealer(Protocol):
+    """Seals secrets with an installation's key, so that they may lie in its database and pass through its broker.
+
+    The same secret of the same owner gives the same text, so that what is sealed can be compared.
+    """
+
+    def seal(self, secret: str, owner: str) -> str:
+        """`<key id>.<text>`. Raises SecretUnavailable where there is no key."""
+        ...
+
+    def open(self, text: str, owner: str) -> str:
+        """The secret that `seal` was given with this owner. Raises SecretUnavailable: its key is not here, it is
+        damaged, or another owner's."""
+        ...
+
+
 # --------------------------------------------------------------------------------------------------- expressions
 
 

@@ -328,7 +328,7 @@ def client_object(view: TenantView) -> ClientObject:
     config = mask(client.config)
     for holder in (config, *config.get("callback_endpoints", {}).values()):
         for name in {"callback_headers", "headers"} & holder.keys():
-            holder[name] = dict.fromkeys(holder[name], MASK)
+            holder[name] = dict.fromkeys(holder[name], MASK) if isinstance(holder[name], dict) else MASK
     return {
         "name": client.name,
         "role": client.role,

@@ -19,6 +19,7 @@ from taskengine.api.services import Schedule
 from taskengine.app.duties import schedules
 from taskengine.app.folders import make_folders
 from taskengine.app.http import listening
+from taskengine.app.sealing import engine_sealer, keep_to_key
 from taskengine.app.starting import enter
 from taskengine.app.traces import tracing
 from taskengine.app.watching import WorkflowWatch
@@ -57,11 +58,12 @@ from taskengine.engine.settings_book import SettingsBook
 from taskengine.engine.signals import SWEEP_S, Signals
 from taskengine.engine.supervisor import supervise
 from taskengine.engine.tenants import Tenants
+from taskengine.engine.vault import OpeningProbe, OpeningSender, Vault
 from taskengine.engine.why import Why
 from taskengine.handlers import load_handlers
 from taskengine.media.profiles import profile_names
 from taskengine.net import GuardedClients, Timeouts, networks
-from taskengine.ports import Broker, Clock, Store, Tracer
+from taskengine.ports import Broker, Clock, Sealer, Store, Tracer
 from taskengine.settings import Settings
 from taskengine.storage.scratch import remove_stale
 from taskengine.storage.workspace import jobs_present, keep_document, missing_files, remove_job
@@ -125,11 +127,13 @@ class _Parts:
         catalog: Catalog,
         clock: Clock,
         tracer: Tracer,
+        sealer: Sealer,
     ) -> None:
+        vault = Vault(sealer)
         self.settings, self.store, self.broker, self.catalog, self.clock = settings, store, broker, catalog, clock
         self.tracer = tracer
         evaluator = CelEvaluator()
-        self.directory = Directory(store, clock)
+        self.directory = Directory(store, clock, vault)
         self.book = SettingsBook(store, self.directory, settings.engine.model_dump())
         self.tenants = Tenants(store, clock, self.directory, evaluator)
         self.signals = Signals()
@@ -140,11 +144,11 @@ class _Parts:
         self.directory.on_change(self.signals.semaphores.set)
         self.feed = Feed(store, self.signals.feed, clock, look_s=_OTHERS_EVENTS_S) if settings.bus.events else None
         self.duties = Duties(store, self.directory, clock)
-        self.recurring = RecurringJobs(store, clock)
+        self.recurring = RecurringJobs(store, clock, vault)
         self.metrics = Metrics()
         self.callbacks = CallbackDelivery(
             store,
-            self._sender(clients),
+            OpeningSender(self._sender(clients), vault),
             clock,
             _callback_policy(settings),
             retry_limit=self._retry_limit,
@@ -178,7 +182,7 @@ class _Parts:
             events=settings.bus.events,
             patience_ms=round(settings.callbacks.overtake_after_s * 1000),
         )
-        probe = HttpSemaphoreProbe(clients, self._endpoint)
+        probe = OpeningProbe(HttpSemaphoreProbe(clients, self._endpoint), vault)
         may_queue = self.duties.gate("queue_scheduled_jobs")
         self.scheduler = Scheduler(store, decisions, effects, self.signals, self.book, clock, may_queue)
         self.semaphores = Semaphores(store, decisions, effects, self.signals, self.book, probe, clock, may_queue)
@@ -195,7 +199,7 @@ class _Parts:
         )
         policy = self._dispatch_policy(workspaces)
         self.dispatcher = Dispatcher(
-            store, broker, self.signals, clock, policy, self.reaper.take_back, self.reaper.fail_dispatch
+            store, broker, self.signals, clock, policy, self.reaper.take_back, self.reaper.fail_dispatch, vault
         )
         self.coordinator = Coordinator(
             store, broker, decisions, effects, self.progress, self.dispatcher, clock, self.metrics
@@ -212,6 +216,7 @@ class _Parts:
             self._judge(clients),
             self._offer(),
             Kept(workspaces, keep_failed_s),
+            vault,
         )
         queueing = partial(self.duties.active, "queue_scheduled_jobs")
         self.why = Why(store, self.book, clock, self.semaphores.answer, queueing)
@@ -352,7 +357,9 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         allow = networks([str(network) for network in settings.outbound_allow])
         clients = await stack.enter_async_context(GuardedClients(allow))
         tracer = await stack.enter_async_context(tracing())
-        parts = _Parts(settings, store, broker, clients, _catalog(settings), clock, tracer)
+        sealer = engine_sealer(settings)
+        await keep_to_key(store, sealer)
+        parts = _Parts(settings, store, broker, clients, _catalog(settings), clock, tracer, sealer)
         await _bootstrap(parts)
         services = _services(parts)
         intake = Intake(services, settings.bus.users)

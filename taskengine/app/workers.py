@@ -11,9 +11,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from taskengine import __version__
+from taskengine.app.sealing import worker_sealer
 from taskengine.domain.errors import InputFault, InvalidRequest
 from taskengine.domain.messages import TaskMessage, WorkerInfo
 from taskengine.engine.context import Facilities
+from taskengine.engine.vault import Vault
 from taskengine.engine.worker import Worker
 from taskengine.handlers import load_handlers
 from taskengine.media.tools import find_tools
@@ -43,6 +45,7 @@ def build_worker(
         load_handlers(shell=settings.debug_shell),
         _facilities(settings, clients),
         clock,
+        Vault(worker_sealer(settings)),
         heartbeat_s=settings.heartbeat_s,
         drain_grace_s=settings.drain_grace_s,
         tracer=tracer,

@@ -66,6 +66,7 @@ async def _collect(settings: Settings) -> list[Finding]:
     findings.append(await _broker(settings))
     findings.append(await _store(settings))
     findings += _storages(settings)
+    findings.append(_sealing(settings))
     findings += _disk(settings)
     findings.append(_sandbox())
     return findings
@@ -134,6 +135,21 @@ async def _store(settings: Settings) -> Finding:
         text = f"{url} ({found.version}) lacks {len(found.missing)} migrations: `taskengine migrate`, or `serve`"
         return Finding("store", "warning", text)
     return Finding("store", "ok", f"{url} ({found.version}), its schema is current")
+
+
+def _sealing(settings: Settings) -> Finding:
+    """Whether this machine can open secrets. Nothing is made here."""
+    from taskengine.app.sealing import FILE, worker_sealer
+
+    place = "the setting sealing_key" if settings.sealing_key else str(settings.data_dir / FILE)
+    try:
+        ids = worker_sealer(settings).ids
+    except InvalidRequest as error:
+        return Finding("sealing key", "fault", f"{place}: {error}")
+    if not ids:
+        return Finding("sealing key", "ok", f"an engine will make {place}; workers elsewhere need the same key")
+    others = f", opens also {', '.join(ids[1:])}" if len(ids) > 1 else ""
+    return Finding("sealing key", "ok", f"{ids[0]} of {place}{others}")
 
 
 def _storages(settings: Settings) -> Iterator[Finding]:

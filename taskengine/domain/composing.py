@@ -11,7 +11,9 @@ from typing import Any
 from taskengine.domain.callback_config import header_fault
 from taskengine.domain.errors import ExpressionError
 from taskengine.domain.job import PATIENCE_MS
+from taskengine.domain.masking import MASK
 from taskengine.domain.planning import Evaluate
+from taskengine.domain.sealed import as_text, is_sealed, veiled
 
 MAX_BODY = 1024 * 1024  # characters of a body that a template made
 
@@ -77,13 +79,17 @@ class _Composing:
         rules, kind = self._rules, self._kind
         try:
             if kind in rules.templates:
-                return _bounded(self._evaluate(rules.templates[kind], self._scope))
+                return _bounded(self._shown(rules.templates[kind]))
             if added := rules.fields.get(kind):
                 fields = {name: value for name, value in added.items() if name not in self._body}
-                return _bounded({**self._body, **self._evaluate(fields, self._scope)})
+                return _bounded({**self._body, **self._shown(fields)})
         except ExpressionError as error:
             self._faults.append(f"the published body is sent: the one that is configured failed: {error}")
         return ""
+
+    def _shown(self, template: Any) -> Any:
+        """What a template gives for a body, which has no secrets."""
+        return veiled(self._evaluate(template, self._scope), MASK)
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -93,6 +99,8 @@ class _Composing:
             except ExpressionError as error:
                 self._faults.append(f"the header {name} is not sent: {error}")
                 continue
+            if is_sealed(value):  # it is opened when the callback is sent
+                value = as_text(value)
             value = value if isinstance(value, str) else json.dumps(value)
             if fault := header_fault(name, value):
                 self._faults.append(f"the header {name} is not sent: it {fault}")

@@ -71,6 +71,10 @@ class StorageError(TaskEngineError):
         self.retryable = retryable
 
 
+class SecretUnavailable(TaskEngineError):
+    """A secret cannot be sealed or opened here: its key is not configured, or what is sealed is damaged."""
+
+
 class ExpressionError(TaskEngineError):
     """An expression does not parse, or its evaluation failed; the message says which and why."""
 

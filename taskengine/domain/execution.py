@@ -15,10 +15,12 @@ from taskengine.domain import emission
 from taskengine.domain.composing import CallbackRules
 from taskengine.domain.errors import ErrorKind, ExpressionError
 from taskengine.domain.job import Attempt, Cancel, Changes, Job, Snapshot, Task
+from taskengine.domain.masking import MASK
 from taskengine.domain.messages import MAX_INPUT_BYTES, Report, ReportEvent, encode
 from taskengine.domain.planning import Evaluate, items_of, new_task
 from taskengine.domain.retry import RetryDefaults, retry_delay
 from taskengine.domain.scope import scope_of
+from taskengine.domain.sealed import veiled
 from taskengine.domain.status import TASK_HELD, JobState, TaskState
 from taskengine.domain.workflow import Step, Workflow
 
@@ -396,7 +398,7 @@ class Run:
         if not job.failed:
             try:
                 scope = scope_of(job, self.rules.workflow, self.tasks, self.rules.client)
-                job.result = self.rules.evaluate(self.rules.workflow.job_callback, scope)
+                job.result = veiled(self.rules.evaluate(self.rules.workflow.job_callback, scope), MASK)
             except ExpressionError as error:
                 job.failed, job.error = True, f"job_callback: {error}"
         job.completed_at = self.now

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from taskengine.domain.sealed import is_sealed, veiled
+
 MASK = "****"
 _TAIL = 4
 _SHORTEST_WITH_TAIL = 8  # of a shorter secret, four characters would say too much
@@ -39,8 +41,13 @@ def mask(value: Any) -> Any:
 
 
 def mask_tail(value: Any) -> Any:
-    """A copy of a JSON value with every secret hidden but for its last four characters (short ones whole)."""
-    return _masked(value, _tail)
+    """A copy of a JSON value with every secret hidden but for its last four characters (short and sealed ones whole)."""
+    return _masked(value, tail)
+
+
+def tail(secret: Any) -> str:
+    """The last four characters of a secret, masked before them; of a short one, or one that is no text, nothing."""
+    return _tail(secret) if isinstance(secret, str) else MASK
 
 
 def _tail(secret: str) -> str:
@@ -54,6 +61,8 @@ def _snake(name: str) -> str:
 
 
 def _masked(value: Any, hide: Hide) -> Any:
+    if is_sealed(value):
+        return MASK
     if isinstance(value, Mapping):
         return {
             name: _hidden(item, hide) if is_secret_name(str(name)) else _masked(item, hide)
@@ -61,11 +70,13 @@ def _masked(value: Any, hide: Hide) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_masked(item, hide) for item in value]
-    return mask_text(value, hide) if isinstance(value, str) else value
+    return mask_text(veiled(value, MASK), hide) if isinstance(value, str) else value
 
 
 def _hidden(value: Any, hide: Hide) -> Any:
     """What a secret's field holds: every text and number of it is hidden; nothing, true and false tell nothing."""
+    if is_sealed(value):
+        return MASK
     if isinstance(value, Mapping):
         return {name: _hidden(item, hide) for name, item in value.items()}
     if isinstance(value, list | tuple):

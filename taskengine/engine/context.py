@@ -18,6 +18,7 @@ from typing import Any
 from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
 from taskengine.domain.messages import MAX_TEXT, OWN_ROOTS, TaskMessage
 from taskengine.engine.reporter import Reporter
+from taskengine.engine.vault import Opened
 from taskengine.ports import Clock, Outbound, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
 
 
@@ -38,24 +39,27 @@ class Facilities:
 class ReportedLog:
     """The task's log as the job's owner sees it."""
 
-    def __init__(self, task: TaskMessage, reporter: Reporter) -> None:
-        self._task, self._reporter = task, reporter
+    def __init__(self, task: TaskMessage, reporter: Reporter, opened: Opened) -> None:
+        self._task, self._reporter, self._opened = task, reporter, opened
 
     def debug(self, message: str) -> None:
         """Severity 0."""
-        self._reporter.entry(self._task, 0, message)
+        self._entry(0, message)
 
     def info(self, message: str) -> None:
         """Severity 1."""
-        self._reporter.entry(self._task, 1, message)
+        self._entry(1, message)
 
     def warning(self, message: str) -> None:
         """Severity 2."""
-        self._reporter.entry(self._task, 2, message)
+        self._entry(2, message)
 
     def error(self, message: str) -> None:
         """Severity 3."""
-        self._reporter.entry(self._task, 3, message)
+        self._entry(3, message)
+
+    def _entry(self, severity: int, message: str) -> None:
+        self._reporter.entry(self._task, severity, self._opened.scrub(str(message)))
 
 
 class Context:
@@ -64,16 +68,18 @@ class Context:
     def __init__(
         self,
         task: TaskMessage,
+        opened: Opened,
         scratch: Callable[[], Path],
         facilities: Facilities,
         reporter: Reporter,
         clock: Clock,
     ) -> None:
         self.task = task
-        self.inputs: Mapping[str, Any] = task.inputs
+        self.inputs: Mapping[str, Any] = {}  # until they are taken
+        self._opened = opened
         self._scratch = scratch
         self.deadline = clock.now() + round(task.timeout_s * 1000)
-        self.log: TaskLog = ReportedLog(task, reporter)
+        self.log: TaskLog = ReportedLog(task, reporter, opened)
         self.process_s = 0.0  # wall time in which at least one subprocess ran
         self._facilities, self._reporter = facilities, reporter
         self._active, self._busy_since = 0, 0.0
@@ -89,11 +95,13 @@ class Context:
         return self._facilities.workspace(self.task, self.scratch)
 
     async def take_inputs(self) -> None:
-        """Read the inputs that were too large for the message. ResourceFault where they are not there as they were."""
-        reference = self.task.inputs_ref
+        """Open the inputs, read from the workspace where they were too large for the message. ResourceFault where they are
+        not there as they were; SecretUnavailable."""
+        reference, inputs = self.task.inputs_ref, self.task.inputs
         if reference is not None:
             path = await self.workspace.fetch(reference, "inputs.json")
-            self.inputs = await asyncio.to_thread(_document, path, reference.get("sha256"))
+            inputs = await asyncio.to_thread(_document, path, reference.get("sha256"))
+        self.inputs = self._opened.take(inputs)
 
     @property
     def tools(self) -> Tools:
@@ -126,7 +134,8 @@ class Context:
         try:
             result = await self._facilities.runner.run(argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s)
         except (InternalFault, ResourceFault) as fault:
-            self._reporter.entry(self.task, 3, f"{line}\n{fault}")
+            tell = self.log.error  # the job's log, not the process's
+            tell(f"{line}\n{fault}")
             raise
         finally:
             self._leave()
@@ -143,7 +152,7 @@ class Context:
             return
         details = {
             "progress": round(fraction, 4),
-            "message": str(message)[:MAX_TEXT],
+            "message": self._opened.scrub(str(message))[:MAX_TEXT],
             "speed": _finite(speed),
             "eta_s": _finite(eta_s),
         }
@@ -174,8 +183,8 @@ def _document(path: Path, sha256: str | None) -> Mapping[str, Any]:
 
 @asynccontextmanager
 async def open_context(
-    task: TaskMessage, facilities: Facilities, reporter: Reporter, clock: Clock
+    task: TaskMessage, opened: Opened, facilities: Facilities, reporter: Reporter, clock: Clock
 ) -> AsyncIterator[Context]:
     """A context with its private scratch directory, where the task asks for it; it is removed at the end."""
     async with facilities.scratch(f"{task.task_id}-{task.attempt}-{task.token[:12]}") as scratch:
-        yield Context(task, scratch, facilities, reporter, clock)
+        yield Context(task, opened, scratch, facilities, reporter, clock)

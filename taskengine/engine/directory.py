@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from taskengine.domain.errors import InvalidRequest, StoreUnavailable
+from taskengine.domain.errors import InvalidRequest, SecretUnavailable, StoreUnavailable
 from taskengine.domain.tenants import ClientConfig, Role, parse_client_config
+from taskengine.engine.vault import Vault
 from taskengine.ports import Client, ClientStore, Clock
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,8 @@ class Directory:
     While the store is away the last reading goes on: nothing can change then, and `/health` can still be asked.
     """
 
-    def __init__(self, store: ClientStore, clock: Clock, *, fresh_s: float = FRESH_S) -> None:
+    def __init__(self, store: ClientStore, clock: Clock, vault: Vault, *, fresh_s: float = FRESH_S) -> None:
+        self.vault = vault
         self._store, self._clock, self._fresh_s = store, clock, fresh_s
         self._entries: Entries | None = None
         self._read_at: int | None = None
@@ -95,7 +97,7 @@ class Directory:
             self._read_at = now
             return
         entries = Entries(
-            {client.name: _tenant(client) for client in clients},
+            {client.name: _tenant(client, self.vault) for client in clients},
             {key.digest: key.client for key in keys if key.revoked_at is None},
             dict(settings),
         )
@@ -105,10 +107,10 @@ class Directory:
                 listener()
 
 
-def _tenant(client: Client) -> Tenant:
+def _tenant(client: Client, vault: Vault) -> Tenant:
     try:
-        config = parse_client_config(client.config)
-    except InvalidRequest as error:  # stored by another version
+        config = parse_client_config(vault.open(client.name, client.config))
+    except (InvalidRequest, SecretUnavailable) as error:  # stored by another version, or under another key
         log.warning("client_config_ignored", client=client.name, error=str(error))
         config = ClientConfig()
     return Tenant(client, Role(client.role), config)

@@ -9,9 +9,11 @@ from typing import Any
 
 import structlog
 
-from taskengine.domain.errors import BrokerUnavailable, StorageError
+from taskengine.domain.errors import BrokerUnavailable, SecretUnavailable, StorageError
 from taskengine.domain.messages import MAX_MESSAGE_BYTES, TaskMessage, encode
+from taskengine.domain.sealed import has_pieces
 from taskengine.engine.signals import SWEEP_S, Signal, Signals
+from taskengine.engine.vault import Vault
 from taskengine.ports import Address, Broker, Clock, Dispatched, DispatchPlan, JobStore, Message, Outgoing
 
 log = structlog.get_logger(__name__)
@@ -55,7 +57,9 @@ class Dispatcher:
         policy: DispatchPolicy,
         give_back: GiveBack,
         fail: Fail,
+        vault: Vault,
     ) -> None:
+        self._vault = vault
         self._store, self._broker, self._signals = store, broker, signals
         self._clock, self._policy, self._give_back, self._fail = clock, policy, give_back, fail
         self._slots: dict[str, int] = {}
@@ -155,6 +159,9 @@ class Dispatcher:
         """A task's message; None where it could not be made, which is the task's failed try."""
         task, message = dispatched.task, self._message(dispatched)
         body = message.to_json()
+        if has_pieces(body):
+            message = self._sealed(message)
+            body = message.to_json()
         if len(body) > MAX_MESSAGE_BYTES:
             try:
                 kept = await self._policy.keep(f"{message.workspace}/{_INPUTS}", encode(message.inputs))
@@ -188,6 +195,14 @@ class Dispatcher:
             heartbeat_s=self._policy.heartbeat_s,
             traceparent=dispatched.traceparent,
         )
+
+    def _sealed(self, message: TaskMessage) -> TaskMessage:
+        """The message with its secrets in the form of the contract."""
+        try:
+            return replace(message, inputs=self._vault.wire(message.client, message.inputs))
+        except SecretUnavailable as error:  # the worker says so of the task
+            log.warning("secret_not_opened", task_id=message.task_id, error=str(error))
+            return message
 
 
 def _token() -> str:

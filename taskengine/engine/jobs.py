@@ -9,12 +9,14 @@ from typing import Any
 from taskengine.domain import emission
 from taskengine.domain.capture import begin_of
 from taskengine.domain.changing import change_job
-from taskengine.domain.errors import Conflict, ExpressionError, Fault, InvalidRequest, NotFound
+from taskengine.domain.errors import Conflict, ExpressionError, Fault, InvalidRequest, NotFound, SecretUnavailable
 from taskengine.domain.execution import Rules, Run
 from taskengine.domain.job import Cancel, Changes, Job, LogEntry, Snapshot
+from taskengine.domain.masking import tail
 from taskengine.domain.planning import plan
 from taskengine.domain.rerunning import check_failed
 from taskengine.domain.scope import job_scope
+from taskengine.domain.secrets import hide_secrets
 from taskengine.domain.status import JobState
 from taskengine.domain.tenants import Caller, ClientConfig
 from taskengine.domain.words import nearest
@@ -25,6 +27,7 @@ from taskengine.engine.progress import Progress, ProgressBook
 from taskengine.engine.queue_order import QueueOrder
 from taskengine.engine.rerunning import Kept, RerunFromFailed
 from taskengine.engine.rules import ClientRulesBook, Decisions
+from taskengine.engine.vault import Vault, forged
 from taskengine.ports import (
     Clock,
     Evaluator,
@@ -92,7 +95,9 @@ class Jobs:
         judge_url: UrlJudge,
         offer: Offer,
         kept: Kept,
+        vault: Vault,
     ) -> None:
+        self._vault = vault
         self._store, self._catalog, self._evaluator = store, catalog, evaluator
         self._decisions, self._effects, self._progress = decisions, effects, progress
         self._clients, self._clock, self._judge_url, self._offer = clients, clock, judge_url, offer
@@ -166,6 +171,7 @@ class Jobs:
             faults.extend(checked.faults)
             arguments, warnings = checked.arguments, [*checked.warnings, *submission.warnings]
             faults.extend(judge_names(loaded.workflow, arguments, self._offer.of(rules.config)))
+        faults.extend(forged(submission.parameters, {"/job/semaphore_url": submission.semaphore_url or ""}))
         named = {fault.path for fault in faults}  # one fault per place is enough
         faults.extend(fault for fault in self._url_faults(submission, arguments) if fault.path not in named)
         faults.extend([fault async for fault in self._after_faults(submission)])
@@ -195,9 +201,11 @@ class Jobs:
         arguments: Mapping[str, Any],
         warnings: Sequence[str],
     ) -> Changes:
-        """The job and its tasks, with their ids, waiting at the first gate."""
+        """The job and its tasks, with their ids, waiting at the first gate; from here on its secrets are sealed."""
         now = self._clock.now()
         workflow = loaded.workflow
+        arguments = self._vault.parameters(submission.client, workflow.schema, arguments)
+        url = submission.semaphore_url
         job = Job(
             id=0,
             client=submission.client,
@@ -206,7 +214,7 @@ class Jobs:
             state=JobState.PENDING,
             created_at=now,
             updated_at=now,
-            parameters=submission.parameters,
+            parameters=self._vault.parameters(submission.client, workflow.schema, submission.parameters),
             arguments=arguments,
             content_id=arguments.get("content_id"),
             custom_data=submission.parameters.get("custom_data"),
@@ -214,7 +222,7 @@ class Jobs:
             priority=submission.priority,
             top_of_queue=submission.top_of_queue,
             run_at=submission.run_at,
-            semaphore_url=submission.semaphore_url,
+            semaphore_url=None if url is None else self._vault.url(submission.client, url),
             after=tuple(submission.after),
             persist=submission.persist,
             max_retries=submission.max_retries,
@@ -231,7 +239,7 @@ class Jobs:
         for task, task_id in zip(tasks, ids, strict=True):
             task.id, task.job_id = task_id, job.id
         changes = Run(Snapshot(job, tasks), rules, now).create(pending=bool(job.after))
-        changes.logs[:0] = _first_entries(submission, warnings, now)
+        changes.logs[:0] = _first_entries(submission, workflow.schema, warnings, now)
         return changes
 
     # ----------------------------------------------------------------------------------------------------------- look
@@ -307,6 +315,10 @@ class Jobs:
         url = patch.get("semaphore_url")
         if url and (reason := self._judge_url(job.client, url)):
             raise InvalidRequest(f"semaphore_url: {reason}", [Fault("/semaphore_url", reason)])
+        if url:
+            if faults := forged({}, {"/semaphore_url": url}):
+                raise InvalidRequest(_sentence(faults), faults)
+            patch = {**patch, "semaphore_url": self._vault.url(job.client, url)}
 
         def apply(run: Run) -> None:
             change_job(run, patch, caller.client)
@@ -355,11 +367,15 @@ class Jobs:
             await self._from_failed.check(job)
 
     async def _same_again(self, old: Job, origin: Mapping[str, Any]) -> tuple[Changes, Mapping[str, Any]]:
+        try:
+            parameters = self._vault.submitted(old.client, old.parameters)
+        except SecretUnavailable as error:
+            raise Conflict(f"the job cannot be rerun: {error}") from error
         return await self._prepare(
             Submission(
                 client=old.client,
                 workflow=old.workflow,
-                parameters=old.parameters,
+                parameters=parameters,
                 priority=old.priority,
                 persist=old.persist,
                 max_retries=old.max_retries,
@@ -437,8 +453,11 @@ def _sentence(faults: Sequence[Fault]) -> str:
     return f"{first}{more}"
 
 
-def _first_entries(submission: Submission, warnings: Sequence[str], now: int) -> list[LogEntry]:
+def _first_entries(
+    submission: Submission, schema: Mapping[str, Any], warnings: Sequence[str], now: int
+) -> list[LogEntry]:
     """The submission itself, masked, and what was odd about it."""
-    entries = [emission.submitted(submission.origin, submission.parameters, now)]
+    masked = hide_secrets(submission.parameters, schema, tail)
+    entries = [emission.submitted(submission.origin, masked, now)]
     entries.extend(LogEntry(2, "api", warning, now) for warning in warnings)
     return entries

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from taskengine.domain.errors import NotFound
+from taskengine.domain.errors import NotFound, SecretUnavailable
 from taskengine.engine.recurrence import next_time
 from taskengine.engine.signals import SWEEP_S, Signal
+from taskengine.engine.vault import Vault
 from taskengine.ports import Clock, Recurring, RecurringStore
 
 log = structlog.get_logger(__name__)
@@ -39,8 +40,8 @@ Submit = Callable[[Recurring, str], Awaitable[Submitted]]  # (schedule, idempote
 class RecurringJobs:
     """Keeps the schedules and submits their jobs."""
 
-    def __init__(self, store: RecurringStore, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: RecurringStore, clock: Clock, vault: Vault) -> None:
+        self._store, self._clock, self._vault = store, clock, vault
         self._changed = Signal()
 
     async def all(self) -> Sequence[Recurring]:
@@ -51,7 +52,7 @@ class RecurringJobs:
         """Keep a schedule from now on; as it is kept, and whether it is new. ValueError of `next_time`; NotFound."""
         now = self._clock.now()
         kept = replace(recurring, created_at=now, next_at=next_time(recurring.cron, recurring.time_zone, now))
-        new = await self._store.save_recurring(kept)
+        new = await self._store.save_recurring(self._vault.recurring(kept))
         self._changed.set()
         return kept, new
 
@@ -96,7 +97,7 @@ class RecurringJobs:
             return moved.next_at, False
         if one.next_at is None or one.next_at > now:
             return one.next_at, False
-        submitted = await submit(one, f"schedule {one.name} {one.next_at}")
+        submitted = await self._submitted(one, submit)
         if submitted.again:
             log.warning("schedule_waits", client=one.client, schedule=one.name, error=submitted.error)
             return one.next_at, True
@@ -110,6 +111,13 @@ class RecurringJobs:
         moved = replace(one, next_at=after, last_at=now, last_job_id=job_id, last_error=submitted.error)
         await self._store.move_recurring(one, moved)
         return after, False
+
+    async def _submitted(self, one: Recurring, submit: Submit) -> Submitted:
+        try:
+            opened = replace(one, body=self._vault.open(one.client, one.body))
+        except SecretUnavailable as error:
+            return Submitted(error=str(error))
+        return await submit(opened, f"schedule {one.name} {one.next_at}")
 
     @staticmethod
     def _after(one: Recurring, at: int) -> int | None:

@@ -6,10 +6,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from taskengine.domain.errors import Conflict, Fault, InvalidRequest, NotFound, Unauthorized
+from taskengine.domain.errors import Conflict, Fault, InvalidRequest, NotFound, SecretUnavailable, Unauthorized
 from taskengine.domain.tenants import CLIENT_NAME, Caller, ClientConfig, Role, parse_client_config
 from taskengine.engine.directory import Directory, Entries
 from taskengine.ports import ApiKey, Client, ClientStore, Clock, Evaluator
@@ -47,6 +47,7 @@ class Tenants:
     ) -> None:
         self._store, self._clock, self._directory = store, clock, directory
         self._evaluator = evaluator  # judges templates; None where no configuration is written
+        self._vault = directory.vault
 
     # ----------------------------------------------------------------------------------------------------------- who
 
@@ -82,7 +83,7 @@ class Tenants:
     async def clients(self) -> Sequence[TenantView]:
         """All clients with their keys, by name."""
         keys = await self._store.keys()
-        clients = sorted(await self._store.clients(), key=lambda client: client.name)
+        clients = sorted(map(self._shown, await self._store.clients()), key=lambda client: client.name)
         return [TenantView(client, [key for key in keys if key.client == client.name]) for client in clients]
 
     async def add_client(
@@ -92,16 +93,15 @@ class Tenants:
         self._judge(name, role, config or {})
         if await self._store.client(name) is not None:
             raise Conflict(f"the client {name!r} exists already")
-        await self._store.save_client(Client(name, role, dict(config or {}), self._clock.now()))
+        await self._store.save_client(Client(name, role, self._vault.config(name, config or {}), self._clock.now()))
         return await self.add_key(name)
 
     async def change_client(self, name: str, role: str | None, config: Mapping[str, Any] | None) -> None:
         """Give a client another role or configuration (None: as it is)."""
         client = await self._client(name)
         self._judge(name, role or client.role, config or {})
-        changed = Client(
-            name, role or client.role, client.config if config is None else dict(config), client.created_at
-        )
+        kept = client.config if config is None else self._vault.config(name, config)
+        changed = Client(name, role or client.role, kept, client.created_at)
         if changed.role != Role.ADMIN:
             await self._keep_an_admin(without=name)
         await self._store.save_client(changed)
@@ -173,6 +173,13 @@ class Tenants:
             for name, templates in given.items()
             for message in self._evaluator.check(templates)
         ]
+
+    def _shown(self, client: Client) -> Client:
+        """A client with its configuration opened, where its key is here."""
+        try:
+            return replace(client, config=self._vault.open(client.name, client.config))
+        except SecretUnavailable:
+            return client
 
     async def _client(self, name: str) -> Client:
         client = await self._store.client(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from taskengine.domain.errors import (
     MessageError,
     NotFound,
     ResourceFault,
+    SecretUnavailable,
     StorageError,
     TaskFailed,
     TimeoutFault,
@@ -37,6 +39,7 @@ from taskengine.domain.tracing import Untraced
 from taskengine.engine.context import Facilities, open_context
 from taskengine.engine.reporter import Reporter
 from taskengine.engine.supervisor import supervise
+from taskengine.engine.vault import Opened, Vault
 from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, Handler, Tracer
 
 log = structlog.get_logger(__name__)
@@ -52,8 +55,8 @@ Outcome = tuple[ReportEvent, dict[str, Any]]
 class _Attempt:
     """One attempt in a slot."""
 
-    def __init__(self, task: TaskMessage) -> None:
-        self.task = task
+    def __init__(self, task: TaskMessage, opened: Opened) -> None:
+        self.task, self.opened = task, opened
         self.work: asyncio.Task[Outcome] | None = None
         self.withdrawn = False  # cancelled or fenced: nothing more is reported of it
         self.process_s = 0.0
@@ -148,6 +151,7 @@ class Worker:
         handlers: Mapping[str, Handler],
         facilities: Facilities,
         clock: Clock,
+        vault: Vault,
         *,
         heartbeat_s: float,
         drain_grace_s: float,
@@ -156,6 +160,7 @@ class Worker:
     ) -> None:
         self.info = info
         self._broker, self._handlers, self._facilities, self._clock = broker, handlers, facilities, clock
+        self._vault = vault
         self._grace_s, self._early_ack_s = drain_grace_s, early_ack_s
         self._tracer = tracer or Untraced()
         self._reporter = Reporter(info, broker, clock, heartbeat_s)
@@ -258,7 +263,9 @@ class Worker:
                 await self._reporter.tell(task, ReportEvent.RELEASED, {"reason": "redelivered"})
                 await delivery.ack()
             else:
-                await self._attempt(_Attempt(task), delivery, lambda: pool.detach(slot))
+                await self._attempt(
+                    _Attempt(task, self._vault.attempt(task.client)), delivery, lambda: pool.detach(slot)
+                )
         except MessageError as error:
             log.warning("task_message_rejected", queue=pool.queue, error=str(error))
             await delivery.reject(str(error))
@@ -321,16 +328,17 @@ class Worker:
         return ReportEvent.COMPLETED, {"outputs": outputs, "process_s": round(attempt.process_s, 3)}
 
     def _failure(self, attempt: _Attempt, error: BaseException) -> dict[str, Any]:
-        fault = _fault(error)
+        fault, scrub = _fault(error), attempt.opened.scrub
         if type(fault) is InternalFault and not isinstance(error, TaskFailed):
             task = attempt.task
-            log.error("handler_failed", handler=task.handler, task_id=task.task_id, exc_info=error)
+            trace = scrub("".join(traceback.format_exception(error)))
+            log.error("handler_failed", handler=task.handler, task_id=task.task_id, exception=trace)
         code = fault.exit_code
         details: dict[str, Any] = {
             "kind": fault.kind.value,
-            "message": str(fault)[:MAX_TEXT],
+            "message": scrub(str(fault))[:MAX_TEXT],
             "exit_code": code if isinstance(code, int) else None,
-            "stderr_tail": str(fault.stderr_tail)[-MAX_TEXT:],
+            "stderr_tail": scrub(str(fault.stderr_tail))[-MAX_TEXT:],
         }
         return {"error": details, "process_s": round(attempt.process_s, 3)}
 
@@ -344,12 +352,12 @@ class Worker:
 
     async def _called(self, handler: Handler, attempt: _Attempt) -> Mapping[str, Any]:
         task = attempt.task
-        async with open_context(task, self._facilities, self._reporter, self._clock) as context:
+        async with open_context(task, attempt.opened, self._facilities, self._reporter, self._clock) as context:
             limit = asyncio.timeout(task.timeout_s)
             try:
                 async with limit:
                     await context.take_inputs()
-                    return await handler(context)
+                    return attempt.opened.outputs(_mapping(await handler(context)), handler.outputs)
             except Exception as error:
                 if limit.expired():  # also where the end of it went wrong
                     raise TimeoutFault(f"the task did not end within its {task.timeout_s:g} s") from error
@@ -382,10 +390,14 @@ def _outcome(attempt: _Attempt, work: asyncio.Task[Outcome]) -> Outcome | None:
     return work.result()
 
 
-def _checked(outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a handler returned, where it can be told; InternalFault where it cannot."""
+def _mapping(outputs: Any) -> Mapping[str, Any]:
     if not isinstance(outputs, Mapping):
         raise InternalFault(f"the outputs are no object but {type(outputs).__name__}")
+    return outputs
+
+
+def _checked(outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a handler returned, where it can be told; InternalFault where it cannot."""
     try:
         size = len(encode(outputs))
     except (TypeError, ValueError, RecursionError) as error:
@@ -404,6 +416,8 @@ def _fault(error: BaseException) -> TaskFailed:
         return _kind(ErrorKind.INPUT, text)
     if isinstance(error, StorageError):
         return _kind(ErrorKind.RESOURCE if error.retryable else ErrorKind.INPUT, text)
+    if isinstance(error, SecretUnavailable):
+        return _kind(ErrorKind.RESOURCE, f"this worker cannot open the inputs: {text}")
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENOMEM}:
         return _kind(ErrorKind.RESOURCE, text)
     return InternalFault(f"{type(error).__name__}: {text}")

@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from taskengine.sealing import parse_keys
 from taskengine.settings.values import (
     AbsolutePath,
     AtLeastOne,
@@ -230,6 +231,12 @@ class Settings(_Group):
     bootstrap_api_key: SecretStr | None = Field(
         None, description="Its key; null generates one and writes it to `<data_dir>/api-key`."
     )
+    sealing_key: SecretStr | None = Field(
+        None,
+        description="Seals the secrets in the database and in messages: 32 bytes in base64 or hexadecimal (`openssl rand "
+        "-base64 32`). Of several, separated by commas, the first one seals and all open. Null takes that of "
+        "`<data_dir>/sealing-key`, which an engine makes. Engines and workers that are to share secrets need the same.",
+    )
     outbound_allow: tuple[IPvAnyNetwork, ...] = _derived(
         lambda data: ("127.0.0.0/8", "::1") if _is_loopback(data["host"]) else (),
         "Networks that callbacks, semaphores and sources may reach although they are private.",
@@ -287,6 +294,13 @@ class Settings(_Group):
     tools: ToolSettings = Field(ToolSettings(), description="Where the media binaries are; null: the installed ones.")
     http: HttpSettings = Field(HttpSettings(), description="Limits of the API.")
     health: HealthSettings = Field(HealthSettings(), description="The answer of `/health`.")
+
+    @field_validator("sealing_key")
+    @classmethod
+    def _is_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            parse_keys(key.get_secret_value())
+        return key
 
     @field_validator("default_storage")
     @classmethod

@@ -16,6 +16,7 @@ from cel import OptionalValue, Program
 from cel import compile as compile_cel
 
 from taskengine.domain.errors import ExpressionError
+from taskengine.domain.sealed import as_text, has_sealed, is_sealed
 from taskengine.workflows import lexer
 
 MAX_EXPRESSION = 2_000  # characters
@@ -292,6 +293,10 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
+    if is_sealed(value):
+        return as_text(value)
+    if has_sealed(value):  # it would be opened there by nobody
+        raise ExpressionError("a list or object with a secret in it cannot be part of a longer text")
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

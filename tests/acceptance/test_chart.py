@@ -98,7 +98,12 @@ def taken(container: Mapping[str, Any], manifests: list[dict[str, Any]], folder:
     [config] = of_kind(manifests, "ConfigMap").values()
     (folder / "taskengine.yaml").write_text(config["data"]["taskengine.yaml"])
     env = {each["name"]: each["value"] for each in container["env"]}
-    secrets = {"broker-url": "amqp://a:b@mq/", "database-url": "postgresql://a:b@db/c", "api-key": "k" * 40}
+    secrets = {
+        "broker-url": "amqp://a:b@mq/",
+        "database-url": "postgresql://a:b@db/c",
+        "api-key": "k" * 40,
+        "sealing-key": "0f" * 32,
+    }
     for name, value in env.items():
         if name.endswith("_FILE"):
             key = value.removeprefix("/etc/task-engine/secret/")
@@ -140,7 +145,9 @@ def test_pods_run_what_the_product_understands(chart: Chart, values: Mapping[str
         assert settings.workspace.startswith("/media/")
         keys = {item["key"] for volume in spec["volumes"] for item in volume.get("secret", {}).get("items", ())}
         engine = name.endswith("-engine")
-        assert keys == ({"broker-url", "database-url", "api-key"} if engine else {"broker-url"})
+        assert keys == (
+            {"broker-url", "sealing-key", "database-url", "api-key"} if engine else {"broker-url", "sealing-key"}
+        )
         assert str(settings.database_url).startswith("postgresql:" if engine else "sqlite:")
         for key, value in values.get("config", {}).items():
             assert settings.model_dump(mode="json")[key].items() >= value.items()

@@ -107,8 +107,8 @@ def test_secrets_are_made_once_and_for_their_owner_alone(env_file: Path) -> None
     before = env_file.read_text()
     lines = dict(line.split("=") for line in before.splitlines())
     assert env_file.stat().st_mode & 0o777 == 0o600
-    assert len(set(lines.values())) == len(lines) == 4
-    assert all(len(value) == 48 for value in lines.values())
+    assert len(set(lines.values())) == len(lines) == 5
+    assert all(len(value) == 64 for value in lines.values())
     assert run(ROOT / "scripts" / "compose-secrets", env_file).returncode == 0
     assert env_file.read_text() == before
 

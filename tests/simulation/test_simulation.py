@@ -27,6 +27,7 @@ from taskengine.stores import open_store
 from tests.support.engine import ADMIN, settings_for, write_workflows
 from tests.support.faults import Chance, FaultyBroker, FaultyStore
 from tests.support.pool import Made, facilities
+from tests.support.vault import VAULT
 
 SLOTS = 4
 JOBS = 40
@@ -112,7 +113,7 @@ class World:
             info = WorkerInfo(f"worker-{next(self._names)}", "one", queues={"work": 3})
             handlers = {"debug.noop": Made("debug.noop", self.handle)}
             worker = Worker(
-                info, self.engine.broker, handlers, facilities(self._scratch), SystemClock(),
+                info, self.engine.broker, handlers, facilities(self._scratch), SystemClock(), VAULT,
                 heartbeat_s=0.2, drain_grace_s=0, early_ack_s=0.05,
             )  # fmt: skip
             life = None if self.chance.calm else 0.3 + self.chance.dice.random()

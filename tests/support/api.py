@@ -40,6 +40,7 @@ from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator
 from tests.support.clock import MovedClock
 from tests.support.engine import write_workflows
+from tests.support.vault import VAULT
 
 ADMIN, ADMIN_KEY = "demo", "admin-key-0123456789"
 ADMIN_HEADERS = {"client": ADMIN, "api-key": ADMIN_KEY}
@@ -188,7 +189,7 @@ def _services(
 ) -> tuple[Services, Decisions]:
     typed_store: Store = store
     typed_broker: Broker = broker
-    directory = Directory(typed_store, clock)
+    directory = Directory(typed_store, clock, VAULT)
     book = SettingsBook(typed_store, directory)
     decisions = Decisions(typed_store, catalog, evaluator, book, clock, {})
     effects = Effects(typed_broker, signals, lambda _: None, lambda: None)
@@ -206,6 +207,7 @@ def _services(
         lambda _, url: judge_url(url),
         offer,
         Kept(NoFiles(), 3600),
+        VAULT,
     )
     directory.on_change(signals.admission.set)
 
@@ -217,7 +219,7 @@ def _services(
 
     services = Services(
         duties=Duties(typed_store, directory, clock),
-        recurring=RecurringJobs(typed_store, clock),
+        recurring=RecurringJobs(typed_store, clock, VAULT),
         why=Why(typed_store, book, clock, lambda _: None, lambda: True),
         rates=Rates(clock),
         jobs=jobs,

@@ -25,6 +25,7 @@ from typing import Any
 
 import aiohttp
 
+from taskengine.sealing import new_key
 from tests.support.engine import WORKFLOWS, write_workflows
 from tests.support.oracle import Facts, connections, gather, judge, left_behind
 from tests.support.receiver import CallbackReceiver
@@ -248,6 +249,7 @@ async def cluster(
         "PATH": os.environ["PATH"], "HOME": str(root), "PYTHONPATH": str(ROOT),
         "TASKENGINE_DATABASE_URL": database_url, "TASKENGINE_BROKER_URL": broker_url, "TASKENGINE_PORT": "0",
         "TASKENGINE_BOOTSTRAP_API_KEY": HEADERS["api-key"], "TASKENGINE_WORKSPACE": str(root / "workspace"),
+        "TASKENGINE_SEALING_KEY": new_key(),
         "TASKENGINE_WORKFLOWS_DIR": str(write_workflows(root / "workflows", {**WORKFLOWS, FIVE: _FIVE_STEPS})),
         "TASKENGINE_HEARTBEAT_S": "0.35", "TASKENGINE_LEASE_MISSED": "3",
         "TASKENGINE_ENGINE__MAX_JOBS": str(max_jobs), "TASKENGINE_ENGINE__RETRY_DELAY": "0",

@@ -38,6 +38,7 @@ from taskengine.ports import (
 from taskengine.process import SubprocessRunner
 from taskengine.storage.scratch import scratch_dir
 from tests.support.judged import faults
+from tests.support.vault import VAULT
 
 Work = Callable[[TaskContext], Awaitable[Any]]
 
@@ -91,12 +92,14 @@ class Pool:
         quiet = {ReportEvent.LOG, ReportEvent.PROGRESS}
         return [one.event.value for one in self.reports if one.token == token and one.event not in quiet]
 
-    async def send(self, handler: str, *, timeout_s: float = 60, token: str | None = None) -> str:
+    async def send(
+        self, handler: str, *, timeout_s: float = 60, token: str | None = None, inputs: Mapping[str, Any] | None = None
+    ) -> str:
         """Send a task; its token."""
         number = next(self._ids)
         task = TaskMessage(
             job_id=1, task_id=number, attempt=1, token=token or f"t{number}", queue="work", handler=handler,
-            client="demo", workflow="w", task_name="t", priority=5, inputs={}, workspace="ws://1", storages={},
+            client="demo", workflow="w", task_name="t", priority=5, inputs=inputs or {}, workspace="ws://1", storages={},
             outbound_allow=[], timeout_s=timeout_s, heartbeat_s=0.1,
         )  # fmt: skip
         await self.broker.publish([Outgoing(Address.TASKS, Message(task.to_json(), task.message_id), "work")])
@@ -142,7 +145,7 @@ async def pool(scratch: Path, works: Mapping[str, Work], *, slots: int = 1, **ho
         given: dict[str, Any] = {"heartbeat_s": 0.1, "drain_grace_s": 0.0, **how}
         handlers = {name: Made(name, work) for name, work in works.items()}
         info = WorkerInfo("w1", "one", queues={"work": slots})
-        worker = Worker(info, broker, handlers, facilities(scratch), SystemClock(), **given)
+        worker = Worker(info, broker, handlers, facilities(scratch), SystemClock(), VAULT, **given)
         talk = Pool(broker, worker)
         listening = group.create_task(talk.listen())
         working = group.create_task(worker.run())

@@ -14,6 +14,7 @@ from taskengine.engine.signals import SWEEP_S
 from taskengine.ports import Client, Recurring, Store
 from taskengine.stores import open_store
 from tests.support.clock import START, MovedClock
+from tests.support.vault import VAULT
 
 HOUR = 3_600_000
 HOURLY = Recurring("demo", "hourly", "0 * * * *", "UTC", {"job": {}, "parameters": {}}, True, None, 0)
@@ -70,7 +71,7 @@ async def kept(store: Store) -> Recurring:
 
 async def test_each_time_gives_one_job_at_that_time(store: Store, clock: MovedClock, submitted: Submissions) -> None:
     """The loop wakes at the moment itself; a schedule that is new wakes it too."""
-    jobs = RecurringJobs(store, clock)
+    jobs = RecurringJobs(store, clock, VAULT)
     async with asyncio.TaskGroup() as group:
         loop = group.create_task(jobs.run(submitted))
         await clock.wait_for_sleeper()
@@ -91,12 +92,12 @@ async def test_each_time_gives_one_job_at_that_time(store: Store, clock: MovedCl
 
 async def test_engines_side_by_side_and_one_that_died_submit_a_time_once(store: Store, clock: MovedClock) -> None:
     """The one that died had submitted, and had not written it yet."""
-    first = RecurringJobs(store, clock)
+    first = RecurringJobs(store, clock, VAULT)
     await first.save(HOURLY)
     before = await kept(store)
     await clock.advance(3600)
     submitted = Submissions(clock)
-    await asyncio.gather(*(RecurringJobs(store, clock).look(submitted) for _ in range(3)))
+    await asyncio.gather(*(RecurringJobs(store, clock, VAULT).look(submitted) for _ in range(3)))
     assert submitted.at == [1]
     await store.save_recurring(before)  # as the one that died left it
     await first.look(submitted)
@@ -108,7 +109,7 @@ async def test_times_that_nobody_saw_give_one_job_together(
     store: Store, clock: MovedClock, submitted: Submissions
 ) -> None:
     """And the next one comes at its own time."""
-    jobs = RecurringJobs(store, clock)
+    jobs = RecurringJobs(store, clock, VAULT)
     await jobs.save(HOURLY)
     await clock.advance(5.5 * 3600)
     assert await jobs.look(submitted) == SWEEP_S
@@ -118,28 +119,28 @@ async def test_times_that_nobody_saw_give_one_job_together(
 
 async def test_a_clock_that_is_set_back_submits_nothing_again(store: Store, clock: MovedClock) -> None:
     """By an hour: the times that it shows again have had their jobs."""
-    await RecurringJobs(store, clock).save(HOURLY)
+    await RecurringJobs(store, clock, VAULT).save(HOURLY)
     await clock.advance(2 * 3600)
     submitted = Submissions(clock)
-    await RecurringJobs(store, clock).look(submitted)
+    await RecurringJobs(store, clock, VAULT).look(submitted)
     back = MovedClock(START + HOUR // 2)
     for _ in range(3):
-        await RecurringJobs(store, back).look(submitted)
+        await RecurringJobs(store, back, VAULT).look(submitted)
         await back.advance(1800)
     assert submitted.calls == 1
     await back.advance(HOUR / 1000)
-    await RecurringJobs(store, back).look(submitted)
+    await RecurringJobs(store, back, VAULT).look(submitted)
     assert submitted.calls == 2
 
 
 async def test_a_clock_that_was_years_ahead_for_a_while_stops_no_schedule(store: Store, clock: MovedClock) -> None:
     """What it wrote then is not believed."""
-    await RecurringJobs(store, clock).save(HOURLY)
+    await RecurringJobs(store, clock, VAULT).save(HOURLY)
     ahead = MovedClock(START + 10_000 * HOUR)
     submitted = Submissions(ahead)
-    await RecurringJobs(store, ahead).look(submitted)
+    await RecurringJobs(store, ahead, VAULT).look(submitted)
     assert (await kept(store)).next_at == START + 10_001 * HOUR
-    await RecurringJobs(store, clock).look(submitted)
+    await RecurringJobs(store, clock, VAULT).look(submitted)
     assert (await kept(store)).next_at == START + HOUR
 
 
@@ -147,7 +148,7 @@ async def test_a_job_that_cannot_be_submitted_is_told_and_the_next_one_tried(
     store: Store, clock: MovedClock, submitted: Submissions
 ) -> None:
     """The schedule shows why; while the store is away it is the same time that is tried again."""
-    jobs = RecurringJobs(store, clock)
+    jobs = RecurringJobs(store, clock, VAULT)
     await jobs.save(HOURLY)
     await clock.advance(3600)
     submitted.answer = Submitted(error="the store is away", again=True)
@@ -164,7 +165,7 @@ async def test_a_job_that_cannot_be_submitted_is_told_and_the_next_one_tried(
 
 async def test_what_is_switched_off_submits_nothing(store: Store, clock: MovedClock, submitted: Submissions) -> None:
     """Nor are the times made up for that passed meanwhile."""
-    jobs = RecurringJobs(store, clock)
+    jobs = RecurringJobs(store, clock, VAULT)
     await jobs.save(HOURLY)
     await jobs.switch("demo", "hourly", active=False)
     await clock.advance(2.5 * 3600)

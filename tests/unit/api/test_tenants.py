@@ -20,6 +20,7 @@ from taskengine.ports import Store
 from taskengine.stores import open_store
 from tests.support.api import Faulty
 from tests.support.clock import MovedClock
+from tests.support.vault import VAULT
 
 ADMIN = Caller("root", Role.ADMIN)
 
@@ -41,7 +42,7 @@ class Office:
 
 def office(store: Any, clock: MovedClock) -> Office:
     """An engine's view."""
-    directory = Directory(store, clock)
+    directory = Directory(store, clock, VAULT)
     return Office(store, clock, directory, Tenants(store, clock, directory), SettingsBook(store, directory))
 
 

@@ -15,7 +15,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "task-engine.secret" -}}
-{{- required "existingSecret is required: a secret with the keys database-url, broker-url and api-key" .Values.existingSecret -}}
+{{- required "existingSecret is required: a secret with the keys database-url, broker-url, api-key and sealing-key" .Values.existingSecret -}}
 {{- end }}
 
 {{/* Of every pod. serviceLinks would set TASKENGINE_PORT where a service is called taskengine: a setting of ours. */}}
@@ -49,6 +49,7 @@ securityContext:
 {{- define "task-engine.environment" -}}
 - {name: TASKENGINE_CONFIG, value: /etc/task-engine/taskengine.yaml}
 - {name: TASKENGINE_BROKER_URL_FILE, value: /etc/task-engine/secret/broker-url}
+- {name: TASKENGINE_SEALING_KEY_FILE, value: /etc/task-engine/secret/sealing-key}
 - {name: TASKENGINE_STORAGES__LOCAL__URL, value: /media/storage}
 - {name: TASKENGINE_WORKSPACE, value: /media/workspace}
 - {name: TASKENGINE_SCRATCH, value: /data/scratch}
