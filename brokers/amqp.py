@@ -15,6 +15,7 @@ from aiormq import Channel, Connection
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
+from taskengine.brokers.amqp_reader import DirectConnection
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.ports import Address
 
@@ -179,7 +180,7 @@ class Link:
             raise BrokerUnavailable(self._last_error)
         await self.break_off()
         url = self.place.url.update_query(heartbeat=str(_HEARTBEAT_S), name=f"taskengine {self._purpose}")
-        connection = Connection(url)
+        connection = DirectConnection(url)
         try:
             with self.place.translated():
                 async with asyncio.timeout(ANSWER_S):

@@ -11,10 +11,11 @@ from typing import Any
 
 import structlog
 from aiormq import Channel, spec
-from aiormq.abc import ChannelFrame, DeliveredMessage
+from aiormq.abc import ChannelFrame
 from aiormq.exceptions import AMQPError
 
 from taskengine.brokers.amqp import ANSWER_S, Place, close_quietly
+from taskengine.brokers.amqp_reader import Delivered, DirectConnection, Take
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.ports import Delivery, Message
 
@@ -30,11 +31,11 @@ Bury = Callable[[Message, str], Awaitable[None]]
 class AmqpDelivery:
     """One message in a consumer's hands."""
 
-    def __init__(self, consumer: AmqpConsumer, delivered: DeliveredMessage, epoch: int) -> None:
+    def __init__(self, consumer: AmqpConsumer, delivered: Delivered, epoch: int) -> None:
         self.message = _message(delivered)
-        self.redelivered = bool(delivered.redelivered)
+        self.redelivered = bool(delivered.deliver.redelivered)
         self.epoch = epoch
-        self.tag = delivered.delivery_tag or 0
+        self.tag = delivered.deliver.delivery_tag or 0
         self._consumer = consumer
 
     async def ack(self) -> None:
@@ -88,6 +89,7 @@ class AmqpConsumer:
         """Subscribe."""
         self._channel.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
         self._channel.closing.add_done_callback(self._channel_ended)
+        self._takers()[self._channel.number] = self._take
         with self._place.translated():
             if self._prefetch is None:
                 await self._subscribe()
@@ -147,6 +149,8 @@ class AmqpConsumer:
                         if self._prefetch is not None:
                             await self._channel.basic_nack(0, multiple=True, requeue=True, wait=False)
             await close_quietly(self._channel)
+        if self._takers().get(self._channel.number) == self._take:  # else the number is another one's by now
+            del self._takers()[self._channel.number]
 
     def end(self) -> None:
         """Whoever waits gets [], what is held settles itself."""
@@ -233,7 +237,7 @@ class AmqpConsumer:
 
     async def _subscribe(self) -> None:
         listens = self._prefetch is None
-        answer = await self._channel.basic_consume(self._queue, self._deliver, no_ack=listens, timeout=ANSWER_S)
+        answer = await self._channel.basic_consume(self._queue, _not_direct, no_ack=listens, timeout=ANSWER_S)
         self._subscriptions.append(str(answer.consumer_tag))
         self.heard_at = asyncio.get_running_loop().time()
 
@@ -246,7 +250,12 @@ class AmqpConsumer:
 
     # ------------------------------------------------------------------------------------------------- what comes in
 
-    async def _deliver(self, delivered: DeliveredMessage) -> None:
+    def _takers(self) -> dict[int, Take]:
+        connection = self._channel.connection
+        assert isinstance(connection, DirectConnection)  # noqa: S101 - for the type checker
+        return connection.takers
+
+    def _take(self, delivered: Delivered) -> None:
         self.heard_at = asyncio.get_running_loop().time()
         if self._closed or self._lost is not None:
             return
@@ -266,10 +275,14 @@ class AmqpConsumer:
         self.lose(str(self._place.unavailable(error)) if error else "its channel was closed")
 
 
-def _message(delivered: DeliveredMessage) -> Message:
+async def _not_direct(_delivered: object) -> None:
+    raise RuntimeError("a delivery was not given to its consumer directly")
+
+
+def _message(delivered: Delivered) -> Message:
     properties = delivered.header.properties
     return Message(
-        bytes(delivered.body),
+        delivered.body,
         properties.message_id,
         dict(properties.headers or {}),
         properties.priority or 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from taskengine.storage.scratch import remove_stale
 log = structlog.get_logger(__name__)
 
 _SWITCH_S = 0.0005  # the store's thread gives the interpreter up at each statement; the usual 5 ms starve it
+_COLLECTION = (10_000, 20, 20)  # new objects until the young are looked at; of those looks until the older are
 
 
 async def serve(settings: Settings, *, workers: bool = True, ready: Callable[[str], None] | None = None) -> None:
@@ -33,10 +35,19 @@ async def serve(settings: Settings, *, workers: bool = True, ready: Callable[[st
     with _signals() as stopping:
         async with engine(settings, workers=workers, http=True) as running:
             stopping.started = True
+            _keep_what_is_loaded()
             if ready is not None and running.url is not None:
                 ready(running.url)
             await stopping.wait()
             log.info("draining")
+
+
+def _keep_what_is_loaded() -> None:
+    """Have the collector pass over what was loaded so far (modules, classes, compiled expressions), which lives as long as
+    the process does, and look at what is new less often: it walks every object that it keeps each time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTION)
 
 
 async def work(settings: Settings, queues: Mapping[str, int]) -> None:
@@ -51,6 +62,7 @@ async def work(settings: Settings, queues: Mapping[str, int]) -> None:
             clients = await stack.enter_async_context(GuardedClients())
             tracer = await stack.enter_async_context(tracing())
             stopping.started = True
+            _keep_what_is_loaded()
             async with asyncio.TaskGroup() as group:
                 worker = build_worker(settings, broker, SystemClock(), queues, clients, tracer)
                 running = group.create_task(worker.run())

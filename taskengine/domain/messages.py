@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -267,7 +268,7 @@ class ControlMessage:
 
 def encode(body: Mapping[str, Any]) -> bytes:
     """JSON as it goes over the wire: UTF-8, compact. ValueError or TypeError for what JSON does not know."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _encode(body)
     try:
         return text.encode()
     except UnicodeEncodeError:  # half a surrogate pair (a file name that is not UTF-8) goes as an escape
@@ -277,7 +278,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
 def decode(data: bytes) -> dict[str, Any]:
     """Parse an object of the known version; raise MessageError."""
     try:
-        body = json.loads(data, parse_constant=_no_number)
+        body = _decode(data.removeprefix(codecs.BOM_UTF8).decode())
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError(f"not JSON: {error}") from error
     if not isinstance(body, dict):
@@ -295,3 +296,7 @@ def check_version(version: object) -> None:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(parse_constant=_no_number).decode

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 
 import structlog
 
 from taskengine.domain.errors import BrokerUnavailable, MessageError
 from taskengine.domain.execution import Run
-from taskengine.domain.job import Cancel, Changes
+from taskengine.domain.job import Attempt, Cancel, Changes, Job, Task
 from taskengine.domain.messages import ReportEvent, WorkerMessage
 from taskengine.domain.status import TaskState
 from taskengine.engine.dispatcher import Dispatcher
@@ -184,6 +185,7 @@ class Coordinator:
 
     def _log_attempts(self, written: Sequence[Changes]) -> None:
         """The canonical line of each attempt."""
+        told = logging.getLogger(__name__).isEnabledFor(logging.INFO)
         for changes in written:
             tasks = {task.id: task for task, _ in changes.tasks.values()}
             for attempt in changes.attempts:
@@ -191,21 +193,8 @@ class Coordinator:
                 began = attempt.started_at or attempt.ended_at
                 seconds = (attempt.ended_at - began) / 1000
                 self._meter.attempt(task.handler if task else "unknown", attempt.outcome, seconds)
-                log.info(
-                    "attempt_ended",
-                    job_id=changes.job.id,
-                    client=changes.job.client,
-                    workflow=changes.job.workflow,
-                    task_id=attempt.task_id,
-                    task=task.name if task else None,
-                    handler=task.handler if task else None,
-                    attempt=attempt.attempt,
-                    worker=attempt.worker,
-                    outcome=attempt.outcome,
-                    seconds=seconds,
-                    process_s=attempt.process_s,
-                    error=attempt.error,
-                )
+                if told:
+                    _log_attempt(changes.job, task, attempt, seconds)
                 if task is None or task.state is not TaskState.RUNNING:
                     self._progress.forget(attempt.task_id)
 
@@ -230,6 +219,24 @@ class Coordinator:
             if fenced:
                 worker = message.worker.id
                 await self._effects.tell([Cancel(run.task_id, run.token, worker, "fenced") for run in fenced])
+
+
+def _log_attempt(job: Job, task: Task | None, attempt: Attempt, seconds: float) -> None:
+    log.info(
+        "attempt_ended",
+        job_id=job.id,
+        client=job.client,
+        workflow=job.workflow,
+        task_id=attempt.task_id,
+        task=task.name if task else None,
+        handler=task.handler if task else None,
+        attempt=attempt.attempt,
+        worker=attempt.worker,
+        outcome=attempt.outcome,
+        seconds=seconds,
+        process_s=attempt.process_s,
+        error=attempt.error,
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -206,4 +206,4 @@ class Dispatcher:
 
 
 def _token() -> str:
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)

@@ -21,7 +21,7 @@ _MANY = 10_000
 _LISTENING = "engine_listening"  # "<since> <until>", ms: when engines have been listening without a gap
 _PUBLISH_GRACE_S = 12.0  # a dispatch that no broker confirmed by then is dispatched again
 _START_GRACE_S = 2.0  # one that has not started by then is looked for in its queue; a worker begins what it is given
-_LOOK_MS = 1_000  # between two such looks; what both miss is taken back
+_LOOK_MS = 500  # between two such looks; what both miss is taken back
 
 Held = tuple[int, int, str]  # (job id, task id, token)
 
@@ -68,7 +68,7 @@ class Reaper:
             await self._clock.sleep(self._heartbeat_s / 2)
 
     async def watch_queues(self) -> None:
-        """Look once per second for what was handed to the broker and is not there any more."""
+        """Look twice per second for what was handed to the broker and is not there any more."""
         while True:
             if self._may_sweep():
                 await self.recover_unstarted()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import uuid
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -23,6 +23,8 @@ from taskengine.ports import Advanced, Clock, DispatchPlan, Evaluator, JobStore,
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+_KNOWN_RULES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,8 @@ class Decisions:
         self._events = events  # whether they are written
         self._patience_ms = patience_ms  # of job callbacks
         self._definitions: dict[str, Workflow] = {}
+        self._made: dict[tuple[str, str], tuple[Workflow, ClientRules, Rules]] = {}  # by client and digest
         self._unusable: dict[str, str] = {}  # digest → why it cannot be gone by
-        self._callback_rules: dict[tuple[str, str], tuple[ClientConfig, CallbackRules]] = {}
 
     def remember(self, workflow: Workflow) -> None:
         """Keep a definition at hand."""
@@ -85,33 +87,31 @@ class Decisions:
         workflow = self._definitions.get(job.workflow_digest)
         if workflow is None:
             raise _DefinitionNeeded(job.workflow_digest)
-        return self._rules(job, workflow)
-
-    def _rules(self, job: Job, workflow: Workflow, unusable: str | None = None) -> Rules:
         client = self._clients.rules_of(job.client)
+        made = self._made.get((job.client, job.workflow_digest))
+        if made is None or made[0] is not workflow or made[1] is not client:
+            made = workflow, client, self._rules(client, workflow)
+            if len(self._made) >= _KNOWN_RULES:
+                self._made.clear()
+            self._made[job.client, job.workflow_digest] = made
+        return made[2]
+
+    def _rules(self, client: ClientRules, workflow: Workflow, unusable: str | None = None) -> Rules:
         return Rules(
             workflow=workflow,
             evaluate=self._evaluate,
             chance=self._chance,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=_new_id,
             client={
                 **self._installation,
                 "default_storage": client.config.storage_by_default(str(self._installation.get("default_storage", ""))),
                 **client.public,
             },
             retry=client.retry,
-            callbacks=self._callbacks(job.client, workflow, client.config),
+            callbacks=callback_rules(workflow, client.config, self._patience_ms),
             events=self._events,
             unusable=unusable,
         )
-
-    def _callbacks(self, client: str, workflow: Workflow, config: ClientConfig) -> CallbackRules:
-        """The rules of a client's callbacks, made anew where its configuration is another."""
-        key = client, workflow.digest
-        made = self._callback_rules.get(key)
-        if made is None or made[0] is not config:
-            made = self._callback_rules[key] = config, callback_rules(workflow, config, self._patience_ms)
-        return made[1]
 
     def _evaluate(self, template: Any, scope: Mapping[str, Any]) -> Any:
         """Whatever an expression raises is a fault of the expression."""
@@ -129,7 +129,8 @@ class Decisions:
 
     def _left(self, snapshot: Snapshot, reason: str) -> Run:
         """A decision about a job that has no definition to go by."""
-        return Run(snapshot, self._rules(snapshot.job, _remains(snapshot), reason), self._clock.now())
+        client = self._clients.rules_of(snapshot.job.client)
+        return Run(snapshot, self._rules(client, _remains(snapshot), reason), self._clock.now())
 
     async def decide_each(self, job_ids: Sequence[int], apply: Callable[[Run], None]) -> list[Changes]:
         """As `decide`, where a job that cannot be decided must not keep the others from it: that job is ended."""
@@ -230,6 +231,10 @@ class Decisions:
                 raise NotFound(f"the definition {digest} is not in the store")
             self._definitions[digest] = self._catalog.compile(kept[1])
         return self._definitions[digest]
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
 
 
 def _remains(snapshot: Snapshot) -> Workflow:

@@ -35,6 +35,7 @@ class SettingsBook:
         self._store, self._directory = store, directory
         given = defaults or {}
         self._defaults = {name: setting.parse(given.get(name, setting.default)) for name, setting in SETTINGS.items()}
+        self._rules: tuple[Entries, dict[str, ClientRules]] = Entries(), {}  # of what was known when they were made
 
     # --------------------------------------------------------------------------------------------------------- reading
 
@@ -68,8 +69,14 @@ class SettingsBook:
         return float(await self.get(SYSTEM, "retention_days"))
 
     def rules_of(self, client: str) -> ClientRules:
-        """What settings and configuration say about a client's jobs, from memory."""
+        """What settings and configuration say about a client's jobs, from memory: the same object while they do not change."""
         entries = self._directory.known
+        if entries is not self._rules[0]:
+            self._rules = entries, {}
+        known = self._rules[1]
+        return known.get(client) or known.setdefault(client, self._made(entries, client))
+
+    def _made(self, entries: Entries, client: str) -> ClientRules:
         config = entries.config(client)
         return ClientRules(
             public={"name": client, **config.public},

@@ -13,6 +13,10 @@ from taskengine.ports import DueCallback
 
 Row = tuple[Any, ...]
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_JOB_STATES = {state.value: state for state in JobState}
+_TASK_STATES = {state.value: state for state in TaskState}
+
 LANE_TASKS, LANE_JOB = 0, 1  # the two lines of a job's callbacks to one endpoint
 ATTEMPT_FIELDS = (
     "attempt", "token", "worker", "started_at", "ended_at", "outcome", "error", "error_kind", "exit_code", "process_s",
@@ -31,13 +35,17 @@ def dump(value: Any) -> str:
     """JSON text that gives the value back as it was, in letters that can be searched."""
     if value == {} and isinstance(value, dict):
         return "{}"
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _encode(value)
     return text if text.isascii() or _encodes(text) else json.dumps(value, separators=(",", ":"))
 
 
 def load(text: str) -> Any:
     """The value of JSON text."""
-    return {} if text == "{}" else json.loads(text)
+    if text == "{}":
+        return {}
+    if text == "[]":
+        return []
+    return None if text == "null" else json.loads(text)
 
 
 def plain(text: str | None) -> str | None:
@@ -72,7 +80,7 @@ def job_from(row: Row) -> Job:
         traceparent,
     ) = row  # fmt: skip
     return Job(
-        id_, client, workflow, digest, JobState(state), created_at, updated_at, load(parameters), load(arguments),
+        id_, client, workflow, digest, _JOB_STATES[state], created_at, updated_at, load(parameters), load(arguments),
         content_id, load(custom_data), tuple(load(endpoints)), priority, bool(top_of_queue), run_at, semaphore_url,
         tuple(load(awaited)), bool(persist), max_retries, timeout_s, tuple(load(tags)), rerun_of, started_at,
         completed_at, deadline_at, bool(failing), bool(failed), error, None if result is None else load(result), seq,
@@ -128,7 +136,7 @@ def task_from(row: Row) -> Task:
         weight,
     ) = row  # fmt: skip
     return Task(
-        id_, job_id, step, index, handler, queue, TaskState(state), created_at, bool(on_failure), priority,
+        id_, job_id, step, index, handler, queue, _TASK_STATES[state], created_at, bool(on_failure), priority,
         bool(top_of_queue), None if item is None else load(item), load(inputs), timeout_s, attempt, token, tries,
         timeouts, losses, ready_at, dispatched_at, bool(published), worker_id, worker, seen_at, started_at,
         attempt_started_at, ended_at, progress, load(outputs), error, error_kind, exit_code, weight,
