@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from taskengine.domain.durations import format_duration
+from taskengine.domain.flowchart import flowchart
 from taskengine.domain.workflow import Step, Workflow
 from taskengine.handlers import load_handlers
 from taskengine.workflows.catalog import Catalog
-from taskengine.workflows.explain import graph
 from taskengine.workflows.expressions import CelEvaluator
 from taskengine.workflows.normalise import resolve
 
@@ -57,7 +57,7 @@ def _page(workflow: Workflow) -> Iterator[str]:
     yield from _parameters(workflow.schema, workflow.schema, "")
     yield from _examples(workflow)
     if workflow.steps:
-        yield f"\n## Steps\n\n```mermaid\n{graph(workflow)}```\n\n"
+        yield f"\n## Steps\n\n```mermaid\n{flowchart(workflow)}```\n\n"
         yield "| step | handler | queue | runs | time limit |\n| --- | --- | --- | --- | --- |\n"
         yield from (_step(step) for step in (*workflow.steps.values(), *workflow.on_failure.values()))
     yield from _callbacks(workflow)

@@ -21,14 +21,17 @@ from scripts.soaks.api import soak_api
 from scripts.soaks.crash_points import soak_crash_points
 from scripts.soaks.faults import soak_postgres, soak_rabbitmq
 from scripts.soaks.kills import soak_kills
+from scripts.soaks.models import soak_admission, soak_races
 from scripts.soaks.recovery import soak_recovery
 from scripts.soaks.servers import Options, Servers, servers
 
 SOAKS: Mapping[str, Callable[[Servers, Options], Coroutine[Any, Any, Mapping[str, Any]]]] = {
+    "admission": soak_admission,
     "api": soak_api,
     "crash-points": soak_crash_points,
     "kills": soak_kills,
     "postgres": soak_postgres,
+    "races": soak_races,
     "rabbitmq": soak_rabbitmq,
     "recovery": soak_recovery,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from taskengine.api.answers import Answer
 from taskengine.api.call import Call
 from taskengine.domain.errors import NotFound
+from taskengine.domain.flowchart import flowchart
 from taskengine.domain.workflow import Step, Workflow
 
 
@@ -32,7 +33,7 @@ async def view(call: Call) -> Answer:
             "definition": json.loads(workflow.source),
             "parameters": workflow.schema,
             "steps": [_step(step) for step in (*workflow.steps.values(), *workflow.on_failure.values())],
-            "graph": graph(workflow),
+            "graph": flowchart(workflow),
         }
     )
 
@@ -64,14 +65,3 @@ def _step(step: Step) -> Mapping[str, Any]:
         "foreach": step.foreach is not None,
         "on_failure": step.on_failure,
     }
-
-
-def graph(workflow: Workflow) -> str:
-    """The steps and what they need, as a Mermaid flowchart."""
-    lines = ["flowchart TD"]
-    for step in workflow.steps.values():
-        label = f"{step.name} × n" if step.foreach is not None else step.name
-        lines.append(f'  {step.name}["{label}"]')
-        arrow = "-.->" if step.condition is not None or step.optional else "-->"
-        lines.extend(f"  {need} {arrow} {step.name}" for need in step.needs)
-    return "\n".join(lines)

@@ -131,14 +131,14 @@ def _faults(catalog: Catalog, path: Path) -> list[dict[str, str]]:
 @json_option
 def graph(workflow: str, *, form: str, client: str, config: Path | None, as_json: bool) -> None:
     """Print a workflow's steps and their needs as a picture's text. WORKFLOW is a name or a file."""
-    from taskengine.workflows.explain import graph as picture
+    from taskengine.domain.flowchart import flowchart
 
     found = find_workflow(open_catalog(config), workflow, client).workflow
     if as_json:
         steps = {**found.steps, **found.on_failure}
         Output(json=True).value({name: list(step.needs) for name, step in steps.items()})
     else:
-        click.echo(picture(found, "dot" if form == "dot" else "mermaid"), nl=False)
+        click.echo(flowchart(found, "dot" if form == "dot" else "mermaid"), nl=False)
 
 
 @workflows.command()

@@ -316,7 +316,7 @@ async def test_workflows_are_listed_and_shown(world: World) -> None:
     assert set(workflow["definition"]["steps"]) == {"a", "b", "c"}
     assert "x" in workflow["parameters"]["properties"]
     assert [step["needs"] for step in workflow["steps"]] == [[], ["a"], ["b"]]
-    assert "a --> b" in workflow["graph"]
+    assert "s_a --> s_b" in workflow["graph"]
     assert (await world.call("GET", "/workflows/nope")).status == 404
 
 

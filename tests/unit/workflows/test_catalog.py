@@ -7,10 +7,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from taskengine.domain.errors import WorkflowError
+from taskengine.domain.flowchart import flowchart
 from taskengine.handlers import load_handlers
 from taskengine.handlers.debug import debug_handlers
 from taskengine.workflows.catalog import Catalog
-from taskengine.workflows.explain import explain, graph
+from taskengine.workflows.explain import explain
 from taskengine.workflows.expressions import CelEvaluator
 from taskengine.workflows.file_schema import workflow_file_schema
 from tests.support.workflows import load_text
@@ -126,9 +127,9 @@ def test_the_graph_is_drawn_in_both_languages() -> None:
           b: {handler: debug.noop, needs: [a], optional: true}
         on_failure: {tidy: {handler: debug.noop}}
     """).workflow
-    assert "s_a --> s_b" in graph(workflow)
-    assert "s_failure --> s_tidy" in graph(workflow)
-    assert '"a" -> "b"' in graph(workflow, "dot")
+    assert "s_a --> s_b" in flowchart(workflow)
+    assert "s_failure --> s_tidy" in flowchart(workflow)
+    assert '"a" -> "b"' in flowchart(workflow, "dot")
 
 
 def test_explain_tells_what_the_parameters_decide() -> None:
