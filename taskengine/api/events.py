@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 _LAST = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 _RETRY_MS = 2000  # that a client waits before it comes back
 _PING_S = 15.0
+_SEND_S = 30.0  # for a reader to take what was sent: one that reads no more must not be kept for ever
 _ENDS = frozenset({"completed", "failed", "broken"})
 
 
@@ -65,14 +67,22 @@ async def _streamed(call: Call, scope: Scope, since: Cursor | None, *, live: boo
         await response.prepare(call.request)
         try:
             async with response:
-                await response.send(_data(first), id=_id(scope, first.cursor), event=first.kind, retry=_RETRY_MS)
+                await _send(response, scope, first, retry=_RETRY_MS)
                 async for happening in happenings:
-                    await response.send(_data(happening), id=_id(scope, happening.cursor), event=happening.kind)
+                    await _send(response, scope, happening)
         except (ConnectionResetError, TimeoutError, StoreUnavailable) as error:
-            log.debug("stream_broke_off", error=str(error))
+            log.debug("stream_broke_off", error=repr(error))
+            if call.request.transport is not None:
+                call.request.transport.abort()  # what it did not read must not be waited for again
         except Exception:  # there is an answer already: the follower comes back
             log.exception("stream_failed")
     return response
+
+
+async def _send(response: EventSourceResponse, scope: Scope, happening: Happening, retry: int | None = None) -> None:
+    """One event; TimeoutError where the reader does not take it."""
+    async with asyncio.timeout(_SEND_S):
+        await response.send(_data(happening), id=_id(scope, happening.cursor), event=happening.kind, retry=retry)
 
 
 async def _following(feed: Feed, scope: Scope, since: Cursor | None, *, live: bool) -> AsyncGenerator[Happening, None]:

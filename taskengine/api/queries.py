@@ -203,6 +203,14 @@ def _severity(text: str) -> int:
     return severity
 
 
+def read_all(request: web.Request) -> bool:
+    """The flag `all` of a list."""
+    query = Query(request.query.items())
+    every = query.read("all", read_flag) or False
+    query.check()
+    return every
+
+
 def read_page(request: web.Request) -> int:
     """The `limit` of a page alone."""
     query = Query(request.query.items())

@@ -10,6 +10,7 @@ from taskengine.api.answers import Answer
 from taskengine.api.call import Call
 from taskengine.api.faults import invalid
 from taskengine.api.models import RecurringFields, SwitchFields, judge, read, unknown_fields
+from taskengine.api.queries import read_all
 from taskengine.api.services import Services
 from taskengine.api.submission import Asked, Origin, answer, check
 from taskengine.api.views import moment
@@ -29,7 +30,7 @@ _KIND = "RecurringJob"
 
 async def list_schedules(call: Call) -> Answer:
     """The engine's recurring duties and the caller's schedules; an admin's and an operator's list has all clients'."""
-    every = call.request.query.get("all") in {"1", "true"}
+    every = read_all(call.request)
     shown = {
         schedule.name: {
             "class": schedule.kind,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
+from taskengine.domain.job import LogEntry
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 
@@ -221,3 +224,33 @@ async def test_without_events_there_is_no_stream(tmp_path: Path) -> None:
         session.get(f"{made.engine.url}/events") as response,
     ):
         assert (response.status, "bus.events" in (await response.json())["error"]) == (409, True)
+
+
+async def test_a_reader_that_stops_reading_is_let_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is closed and its place is another's."""
+    monkeypatch.setattr("taskengine.api.events._SEND_S", 1.0)
+    monkeypatch.setattr("taskengine.engine.feed.MAX_FOLLOWERS", 1)
+    job_id = await world.bench.submit("sleeps", 60)
+    entry = LogEntry(1, "worker", "x" * 16_000, 1)
+    for _ in range(8):
+        await world.bench.engine.store.add_logs(job_id, [(None, entry)] * 100)
+    path = f"/jobs/{job_id}/events"
+    async with asyncio.timeout(30):
+        writer = await _mute(URL(str(world.bench.engine.url)), path)
+        assert await world.status("/events") == 503
+        while await world.status("/events") == 503:
+            pass
+        writer.close()
+
+
+async def _mute(url: URL, path: str) -> asyncio.StreamWriter:
+    """A follower that reads the first line of the answer, and nothing more."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (url.host, url.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "x", **HEADERS}.items())
+    writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    return writer

@@ -38,6 +38,7 @@ async def test_a_schedule_is_made_changed_listed_and_removed(world: World) -> No
     assert changed.body == {"result": "updated", "name": "nightly", "next_run": None}
     assert "nightly" not in (await world.call("GET", "/schedules")).body["schedules"]
     assert not (await world.call("GET", "/schedules?all=1")).body["schedules"]["nightly"]["active"]
+    assert (await world.call("GET", "/schedules?all=maybe")).status == 400
     assert (await world.call("DELETE", "/schedules", {"name": "nightly"})).body["result"] == "removed"
     assert (await world.call("DELETE", "/schedules/nightly")).status == 404
 
