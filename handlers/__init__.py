@@ -12,11 +12,18 @@ from taskengine.handlers.debug import debug_handlers
 from taskengine.handlers.delete import DeleteFiles, DeleteFolder
 from taskengine.handlers.delete_sources import DeleteSources
 from taskengine.handlers.discard import Discard
+from taskengine.handlers.encode_audio import EncodeAudio
+from taskengine.handlers.encode_chunk import EncodeChunk
 from taskengine.handlers.ingest import Ingest
+from taskengine.handlers.join import Join
 from taskengine.handlers.load_asset import LoadAsset
+from taskengine.handlers.measure import MeasureQuality
 from taskengine.handlers.mp4 import ProgressiveMp4
+from taskengine.handlers.normalise import Normalise
 from taskengine.handlers.package import PackageTracks
+from taskengine.handlers.per_title import AdaptLadder
 from taskengine.handlers.place import Place
+from taskengine.handlers.plan import PlanEncoding
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
 from taskengine.handlers.thumbnails import Thumbnails
@@ -26,8 +33,9 @@ from taskengine.handlers.trick_images import TrickImages
 from taskengine.ports import Handler
 
 _MEDIA: tuple[Handler, ...] = (
-    Ingest(), ReadCaptions(), Tracks(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(), Discard(),
-    DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(),
+    Ingest(), ReadCaptions(), Tracks(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(),
+    Discard(), DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(), PlanEncoding(),
+    AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(),
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(

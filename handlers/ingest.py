@@ -15,6 +15,7 @@ from taskengine.handlers.support import (
     NUMBER,
     STRING,
     beside,
+    in_thread,
     keep_version,
     plain_command,
     save,
@@ -27,8 +28,9 @@ from taskengine.handlers.support import (
 )
 from taskengine.media import asset, probe
 from taskengine.media.captions.cues import MAX_BYTES
+from taskengine.media.light import Light, light_argv, parse_light
 from taskengine.media.names import extension, file_name, file_stem
-from taskengine.media.profiles import load_profile
+from taskengine.media.profile_book import Profiles
 from taskengine.media.roles import ROLES, role_of
 from taskengine.media.sources import (
     CaptionSource,
@@ -73,6 +75,8 @@ class Ingest:
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Outputs: `sources` (a document), whether there is video and audio."""
         _judge_request(context.inputs)
+        if context.inputs["encode_source"]:
+            await in_thread(_judge_profile, context)
         folder = str(context.inputs["source_folder"])
         storage = context.storage(str(context.inputs["source_storage"]), "source_root")
         with storage_faults("source_folder"):
@@ -109,8 +113,6 @@ class Ingest:
 
 def _judge_request(inputs: Mapping[str, Any]) -> None:
     """Faults that later steps would find when much work is done."""
-    if inputs["encode_source"]:
-        load_profile(str(inputs.get("encoding_profile") or "H264"))
     seconds_of(inputs.get("thumbnail_time") or 0, "thumbnail_time")
     if inputs.get("mp4_filename"):
         stem = file_stem(str(inputs["content_id"]))
@@ -118,6 +120,10 @@ def _judge_request(inputs: Mapping[str, Any]) -> None:
         taken = {f"{stem}.m3u8", f"{stem}.mpd", f"{stem}.vtt", "metadata.json", "thumbnail.jpg", "v"}
         if name in taken or name.startswith(f"{stem}_sprite"):
             raise InputFault(f"mp4_filename: {name!r} is the name of another file of the asset")
+
+
+def _judge_profile(context: TaskContext) -> None:
+    Profiles(context.profile_folders).get(str(context.inputs.get("encoding_profile") or "H264"), context.task.client)
 
 
 def _tell(context: TaskContext, selection: Selection) -> None:
@@ -155,8 +161,9 @@ async def _source(context: TaskContext, storage: Storage, number: int, file: Sto
     plain = f"source_{number}.{extension(name)}"
     await fetch_source(context, storage, file.path, plain)
     found = await _probe(context, name, plain)
+    light = await _light(context, plain) if found.video and found.video[0].hdr else None
     reference = await context.workspace.store(context.scratch / plain, plain)
-    return Source(name, plain, file.size, reference, found, language, role)
+    return Source(name, plain, file.size, reference, found, language, role, light)
 
 
 def _properties(context: TaskContext, file: StoredFile, name: str) -> tuple[str | None, str | None]:
@@ -200,6 +207,11 @@ async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
     )
     first = replace(track, timing=timing, captioned=probe.has_captions(pictures.stdout))
     return replace(found, video=(first, *found.video[1:]))
+
+
+async def _light(context: TaskContext, plain: str) -> Light | None:
+    """What HDR10 says of itself, which containers do not always repeat."""
+    return parse_light((await context.run(light_argv(context.tools.ffprobe, plain))).stdout)
 
 
 async def _measured_audio(context: TaskContext, name: str, plain: str, found: probe.Probe) -> probe.Probe:

@@ -1009,6 +1009,11 @@ class TaskContext(Protocol):
     log: TaskLog
 
     @property
+    def profile_folders(self) -> Sequence[Path]:
+        """The folders of encoding profiles beside the built-in ones; a later one overrides by name."""
+        ...
+
+    @property
     def scratch(self) -> Path:
         """The task's private directory, empty at first. ResourceFault where it cannot be made."""
         ...

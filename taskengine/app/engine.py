@@ -22,7 +22,7 @@ from taskengine.app.http import listening
 from taskengine.app.sealing import engine_sealer, keep_to_key
 from taskengine.app.starting import enter
 from taskengine.app.traces import tracing
-from taskengine.app.watching import WorkflowWatch
+from taskengine.app.watching import FileWatch
 from taskengine.app.workers import build_storages, build_worker
 from taskengine.brokers import open_broker
 from taskengine.callbacks.config import EndpointConfig
@@ -61,7 +61,7 @@ from taskengine.engine.tenants import Tenants
 from taskengine.engine.vault import OpeningProbe, OpeningSender, Vault
 from taskengine.engine.why import Why
 from taskengine.handlers import load_handlers
-from taskengine.media.profiles import profile_names
+from taskengine.media.profile_book import Profiles
 from taskengine.net import GuardedClients, Timeouts, networks
 from taskengine.ports import Broker, Clock, Sealer, Store, Tracer
 from taskengine.settings import Settings
@@ -137,7 +137,8 @@ class _Parts:
         self.book = SettingsBook(store, self.directory, settings.engine.model_dump())
         self.tenants = Tenants(store, clock, self.directory, evaluator)
         self.signals = Signals()
-        self.watch = WorkflowWatch(catalog, clock)
+        self.profiles = Profiles(settings.profiles_dirs)
+        self.watch = FileWatch({"workflow": catalog, "profile": self.profiles}, clock)
         self.watch.tell()
         self.draining = asyncio.Event()  # nothing new is begun
         self.directory.on_change(self.signals.admission.set)
@@ -328,7 +329,7 @@ class _Parts:
     def _offer(self) -> Offer:
         storages = build_storages(self.settings)
         roots = {name: storages.roots(name) for name in storages.names()}
-        return Offer(self.settings.default_storage, roots, profile_names())
+        return Offer(self.settings.default_storage, roots, self.profiles.names)
 
     def _judge(self, clients: GuardedClients) -> Callable[[str, str], str | None]:
         def judge(client: str, url: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Workflow files that change while the engine runs."""
+"""Files of workflows and profiles that change while the engine runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -16,7 +16,7 @@ LOOK_S = 2.0
 
 
 class Reloading(Protocol):
-    """What is looked at: the catalog of workflows."""
+    """What is looked at: the catalog of workflows, the profiles."""
 
     @property
     def faults(self) -> Sequence[Fault]:
@@ -28,26 +28,30 @@ class Reloading(Protocol):
         ...
 
 
-class WorkflowWatch:
+class FileWatch:
     """Has changed files read, and tells of each fault once. Jobs that have begun keep the version that they began with."""
 
-    def __init__(self, catalog: Reloading, clock: Clock) -> None:
-        self._catalog, self._clock = catalog, clock
-        self._told: set[Fault] = set()
+    def __init__(self, watched: Mapping[str, Reloading], clock: Clock) -> None:
+        """`watched`: what there is, by the word that the log has for it."""
+        self._watched, self._clock = watched, clock
+        self._told: dict[str, set[Fault]] = {kind: set() for kind in watched}
 
     def tell(self) -> None:
         """Log the faults that are new, and that there are none any more."""
-        faults = self._catalog.faults
-        for fault in faults:
-            if fault not in self._told:
-                log.error("workflow_fault", where=fault.path, fault=fault.message)
-        if self._told and not faults:
-            log.info("workflows_mended")
-        self._told = set(faults)
+        for kind, files in self._watched.items():
+            faulty, mended = f"{kind}_fault", f"{kind}s_mended"
+            told = self._told[kind]
+            for fault in files.faults:
+                if fault not in told:
+                    log.error(faulty, where=fault.path, fault=fault.message)
+            if told and not files.faults:
+                log.info(mended)
+            self._told[kind] = set(files.faults)
 
     async def run(self) -> None:
         """Look every other second; a look at files that did not change reads none."""
         while True:
             await self._clock.sleep(LOOK_S)
-            await self._catalog.reload()
+            for files in self._watched.values():
+                await files.reload()
             self.tell()

@@ -95,4 +95,4 @@ def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
     def scratch(name: str) -> AbstractAsyncContextManager[Callable[[], Path]]:
         return scratch_dir(settings.scratch, name)
 
-    return Facilities(SubprocessRunner(), tools, scratch, workspace, storage, outbound)
+    return Facilities(SubprocessRunner(), tools, scratch, workspace, storage, outbound, settings.profiles_dirs)

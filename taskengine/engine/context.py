@@ -34,6 +34,7 @@ class Facilities:
     workspace: Callable[[TaskMessage, Path], Workspace]
     storage: Callable[[str, str, Mapping[str, str]], Storage]  # by name, root and the client's own roots
     outbound: Callable[[TaskMessage], Outbound]
+    profile_folders: Sequence[Path] = ()
 
 
 class ReportedLog:
@@ -83,6 +84,11 @@ class Context:
         self.process_s = 0.0  # wall time in which at least one subprocess ran
         self._facilities, self._reporter = facilities, reporter
         self._active, self._busy_since = 0, 0.0
+
+    @property
+    def profile_folders(self) -> Sequence[Path]:
+        """Those of this machine."""
+        return self._facilities.profile_folders
 
     @property
     def scratch(self) -> Path:

@@ -170,7 +170,7 @@ class Jobs:
             checked = loaded.parameters.check(parameters, strict=strict)
             faults.extend(checked.faults)
             arguments, warnings = checked.arguments, [*checked.warnings, *submission.warnings]
-            faults.extend(judge_names(loaded.workflow, arguments, self._offer.of(rules.config)))
+            faults.extend(judge_names(loaded.workflow, arguments, self._offer.of(submission.client, rules.config)))
         faults.extend(forged(submission.parameters, {"/job/semaphore_url": submission.semaphore_url or ""}))
         named = {fault.path for fault in faults}  # one fault per place is enough
         faults.extend(fault for fault in self._url_faults(submission, arguments) if fault.path not in named)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,26 +12,28 @@ from taskengine.domain.words import nearest
 from taskengine.domain.workflow import Workflow
 
 PUBLISHED_STORAGES = frozenset({"local", "S3", "azure_blob"})
-PUBLISHED_PROFILES = frozenset({"H264", "H265", "AV1"})
 SOURCE_ROOT = "source_root"
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the installation has: storages with the keys of their roots, and the ladders of `config/profiles`."""
+    """What the installation has for one client: storages with the keys of their roots, and encoding profiles by name."""
 
     default_storage: str
     storages: Mapping[str, Sequence[str]]
-    profiles: Sequence[str]
+    profiles_of: Callable[[str], Sequence[str]]
+    client: str = ""
 
-    def of(self, config: ClientConfig) -> Offer:
+    def of(self, client: str, config: ClientConfig) -> Offer:
         """What of it a client's jobs may use."""
         storages = {
             name: sorted({*roots, *config.roots.get(name, ())})
             for name, roots in self.storages.items()
             if config.may_use(name)
         }
-        return replace(self, default_storage=config.storage_by_default(self.default_storage), storages=storages)
+        return replace(
+            self, default_storage=config.storage_by_default(self.default_storage), storages=storages, client=client
+        )
 
 
 def judge_names(workflow: Workflow, arguments: Mapping[str, Any], offer: Offer) -> list[Fault]:
@@ -42,7 +44,8 @@ def judge_names(workflow: Workflow, arguments: Mapping[str, Any], offer: Offer) 
         for name in ("source_storage", "destination_storage"):
             faults += _unknown(name, arguments.get(name), offer.storages, PUBLISHED_STORAGES)
         if "encoding_profile" in arguments:
-            faults += _unknown("encoding_profile", arguments["encoding_profile"], offer.profiles, PUBLISHED_PROFILES)
+            profiles = offer.profiles_of(offer.client)
+            faults += _unknown("encoding_profile", arguments["encoding_profile"], profiles, frozenset())
     storage = arguments.get("destination_storage") or arguments.get("source_storage") or offer.default_storage
     if workflow.published and offer.default_storage not in offer.storages and storage == offer.default_storage:
         faults += _unknown("source_storage", storage, offer.storages, PUBLISHED_STORAGES)

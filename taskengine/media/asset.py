@@ -138,7 +138,9 @@ def track_facts(track: Track) -> Mapping[str, Any]:
         "name": track.name, "kind": track.kind.value, "codec": track.codec, "duration": round(track.duration, 6),
         "bitrate": track.bitrate, "width": track.width, "height": track.height, "frame_rate": rate,
         "frames": track.frames, "language": track.language if track.kind is not TrackKind.VIDEO else None,
-        "role": track.role, "label": track.label, "description": track.description, "source": track.source, "channels": track.channels, "sample_rate": track.sample_rate, "copied": track.copied,
+        "role": track.role, "label": track.label, "description": track.description, "source": track.source,
+        "channels": track.channels, "sample_rate": track.sample_rate, "copied": track.copied, "hdr": track.hdr or None,
+        "vmaf": track.vmaf,
     }  # fmt: skip
     return {name: value for name, value in facts.items() if value is not None}
 

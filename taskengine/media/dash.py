@@ -36,6 +36,7 @@ class Representation:
     content: str  # video, audio, text
     init: str | None
     segments: Sequence[tuple[str, float]]
+    codecs: str = ""
 
     @property
     def duration(self) -> float:
@@ -93,7 +94,8 @@ def _representation(element: etree._Element, content: str, template: etree._Elem
         (expand(media, values | {"Number": str(number + index), "Time": str(time)}), duration / timescale)
         for index, (time, duration) in enumerate(_timeline(template))
     ]
-    return Representation(values["RepresentationID"], content, expand(init, values) if init else None, segments)
+    first = expand(init, values) if init else None
+    return Representation(values["RepresentationID"], content, first, segments, element.get("codecs", ""))
 
 
 def _timeline(template: etree._Element) -> Iterator[tuple[int, int]]:

@@ -1,24 +1,21 @@
-"""Deciding an encoding: one source video and its audio into the renditions of a profile. Pure; `ffmpeg` builds it."""
+"""An encoding as values: what is decoded, into which renditions, in which part. Pure; `encode_argv` builds it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from taskengine.domain.errors import InputFault
-from taskengine.media.ladder import Rendition, ladder
-from taskengine.media.probe import VideoTrack
-from taskengine.media.profiles import AudioProfile, Profile, VideoProfile
-from taskengine.media.sources import AudioChoice, Source, audio_choices
-from taskengine.media.thumbnails import Grid, grid
-from taskengine.media.timing import Timing
+from taskengine.media.encoders import AUDIO, VIDEO
+from taskengine.media.ladder import Rendition
+from taskengine.media.light import Light
+from taskengine.media.loudness import Measured
+from taskengine.media.profiles import Loudness
+from taskengine.media.thumbnails import Grid
 from taskengine.media.tracks import Track, TrackKind
 
-_LAYOUTS = {"mono": 1, "stereo": 2, "5.1": 6}
-_HDR_COLOR = {"colorspace": "bt2020nc", "color_primaries": "bt2020"}
-SURROUND_FROM = 3  # channels
-NOTABLE_S = 0.1  # a difference of lengths that the log tells
+LAYOUTS: Mapping[str, int] = {"mono": 1, "stereo": 2, "5.1": 6}
+NORMALISED = "normalised.mp4"  # the source of chunks, where frames could not be counted in the client's
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +25,16 @@ class VideoEncoding:
     input: int
     stream: int
     interlaced: bool
-    hdr: bool
+    hdr: bool  # whether the source is
     rate: Fraction
     frames: int
     exact: bool  # whether `frames` must be met to the frame
     size: tuple[int, int]
     renditions: Sequence[Rendition]
-    settings: VideoProfile
     assumed_color: Mapping[str, str] = field(default_factory=dict)  # what an HDR track leaves unsaid
+    ten_bits: bool = False  # whether the source has more than eight
+    begin: float = 0.0  # seconds of its input before its first frame
+    light: Light | None = None  # of HDR that is kept
 
     @property
     def duration(self) -> float:
@@ -46,6 +45,32 @@ class VideoEncoding:
     def last_frame(self) -> float:
         """When the last frame is, in seconds."""
         return float((self.frames - 1) / self.rate)
+
+    @property
+    def encoded(self) -> Sequence[Rendition]:
+        """The renditions that are not copied."""
+        return [rendition for rendition in self.renditions if not rendition.copied]
+
+    @property
+    def in_passes(self) -> Sequence[Rendition]:
+        """Those whose encoder can do two passes."""
+        return [rendition for rendition in self.encoded if VIDEO[rendition.encoder].two_passes]
+
+    @property
+    def copied(self) -> Sequence[Rendition]:
+        """Those that are."""
+        return [rendition for rendition in self.renditions if rendition.copied]
+
+    def tracks(self, inputs: Sequence[str]) -> Sequence[Track]:
+        """The tracks that it makes of these inputs, without their files."""
+        return [
+            Track(
+                rendition.name, TrackKind.VIDEO, rendition.codec, self.duration, copied=rendition.copied,
+                width=rendition.width, height=rendition.height, frame_rate=self.rate, frames=self.frames,
+                source=inputs[self.input], hdr=rendition.hdr,
+            )
+            for rendition in self.renditions
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +86,29 @@ class AudioEncoding:
     sample_rate: int
     language: str
     role: str | None
+    downmix: str | None = None  # how its channels become fewer
+    loudness: Measured | None = None  # of the track as it is, where it is to be changed
 
     @property
     def channels(self) -> int:
         """Of its layout."""
-        return _LAYOUTS[self.layout]
+        return LAYOUTS[self.layout]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of the video: `frames` of them from `first` on. `keys_ahead`: how much earlier than its first frame the
+    grid of key frames begins, in seconds (less than a frame)."""
+
+    index: int
+    first: int
+    frames: int
+    keys_ahead: float
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """All of one encoding: one process, one decode."""
+    """All of one encoding: one process (or two passes), one decode."""
 
     inputs: Sequence[str]  # plain names in scratch
     video: VideoEncoding | None
@@ -81,6 +119,8 @@ class Encoding:
     poster: float | None = None  # its time
     previews: Grid | None = None
     notes: Sequence[str] = ()
+    two_passes: bool = False
+    loudness: Loudness | None = None  # to bring the audio to
 
     @property
     def estimated_bytes(self) -> int:
@@ -90,156 +130,36 @@ class Encoding:
 
     def tracks(self) -> Sequence[Track]:
         """The tracks that it makes, without their files."""
-        return [*self._video_tracks(), *(self._audio_track(audio) for audio in self.audio)]
-
-    def _video_tracks(self) -> Sequence[Track]:
-        if not self.video:
-            return []
-        return [
-            Track(
-                rendition.name, TrackKind.VIDEO, "h264", self.video.duration, width=rendition.width,
-                height=rendition.height, frame_rate=self.video.rate, frames=self.video.frames,
-                source=self.inputs[self.video.input],
-            )
-            for rendition in self.video.renditions
-        ]  # fmt: skip
+        video = self.video.tracks(self.inputs) if self.video else []
+        return [*video, *(self._audio_track(audio) for audio in self.audio)]
 
     def _audio_track(self, audio: AudioEncoding) -> Track:
         return Track(
-            audio.name, TrackKind.AUDIO, "aac", self.duration, bitrate=audio.bitrate, language=audio.language,
-            role=audio.role, channels=audio.channels, sample_rate=audio.sample_rate, source=self.inputs[audio.input],
+            audio.name, TrackKind.AUDIO, AUDIO[self.audio_encoder], self.duration, bitrate=audio.bitrate,
+            language=audio.language, role=audio.role, channels=audio.channels, sample_rate=audio.sample_rate,
+            source=self.inputs[audio.input],
         )  # fmt: skip
 
+    @property
+    def audio_inputs(self) -> Sequence[tuple[int, int]]:
+        """The (input, stream) of its audio tracks, each once."""
+        return list(dict.fromkeys((audio.input, audio.stream) for audio in self.audio))
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the job asks of an encoding."""
+    def audio_of(self, source: tuple[int, int]) -> Encoding:
+        """The audio that is made of one track, alone."""
+        own = [audio for audio in self.audio if (audio.input, audio.stream) == source]
+        return replace(self, video=None, audio=own, poster=None, previews=None)
 
-    all_audio_tracks: bool = True
-    extract_audio: bool = True
-    poster_time: float | None = None  # None: no poster
-    preview_interval: float | None = None  # None: no previews
+    def video_part(self, renditions: Sequence[Rendition]) -> Encoding:
+        """These renditions of the video, alone."""
+        video = replace(self.video, renditions=renditions) if self.video else None
+        return replace(self, video=video, audio=[], poster=None, previews=None)
 
-
-def decide(sources: Sequence[Source], profile: Profile, wishes: Wishes) -> Encoding:
-    """The encoding of these sources; InputFault where nothing is left to encode."""
-    video = _video(sources, profile.video)
-    choices = audio_choices(sources, all_tracks=wishes.all_audio_tracks, from_video=wishes.extract_audio)
-    if not video and not choices:
-        raise InputFault("extract_audio: there is no video and no audio left to encode")
-    duration = video.duration if video else max(choice.track.duration or 0.0 for choice in choices)
-    audio = _audio(sources, choices, profile.audio)
-    return Encoding(
-        inputs=[source.plain for source in sources],
-        video=video,
-        audio=audio,
-        audio_encoder=profile.audio.encoder,
-        duration=duration,
-        segment_duration=profile.segment_duration,
-        poster=_poster(video, wishes),
-        previews=_previews(video, wishes),
-        notes=[*_video_notes(sources, video), *_audio_notes(choices, duration)],
-    )
-
-
-def _timing(source: Source, track: VideoTrack) -> Timing:
-    if track.timing is None:
-        raise InputFault(f"{source.name}: its video track has no frames with times")
-    return track.timing
-
-
-def _video(sources: Sequence[Source], settings: VideoProfile) -> VideoEncoding | None:
-    for number, source in enumerate(sources):
-        if (track := source.video) is not None:
-            timing = _timing(source, track)
-            frames = timing.frames if timing.constant else max(1, round(timing.duration * timing.rate))
-            return VideoEncoding(
-                input=number,
-                stream=track.index,
-                interlaced=track.interlaced,
-                hdr=track.hdr,
-                rate=timing.rate,
-                frames=frames,
-                exact=timing.constant and not track.interlaced,
-                size=track.display_size,
-                renditions=ladder(track.display_size, settings.rungs),
-                settings=settings,
-                assumed_color=_assumed_color(track) if track.hdr else {},
-            )
-    return None
-
-
-def _assumed_color(track: VideoTrack) -> Mapping[str, str]:
-    """HDR is BT.2020 wherever it does not say; without both, no brightness can be mapped."""
-    said = {"colorspace": track.matrix, "color_primaries": track.primaries}
-    return {name: usual for name, usual in _HDR_COLOR.items() if said[name] in {None, "unknown", "reserved"}}
-
-
-def _audio(sources: Sequence[Source], choices: Sequence[AudioChoice], settings: AudioProfile) -> list[AudioEncoding]:
-    """Stereo (or mono) of every track first, then the surround ones: each group of renditions is whole in itself."""
-    plain = [(choice, _plain_layout(choice)) for choice in choices]
-    surround = [(choice, "5.1") for choice in choices if choice.track.channels >= SURROUND_FROM]
-    numbers = {source.plain: number for number, source in enumerate(sources)}
-    bitrates = {"mono": settings.bitrates.mono, "stereo": settings.bitrates.stereo, "5.1": settings.bitrates.surround}
-    return [
-        AudioEncoding(
-            name=f"audio_{number}",
-            input=numbers[choice.source.plain],
-            stream=choice.track.index,
-            offset=_offset(choice.source),
-            layout=layout,
-            bitrate=bitrates[layout],
-            sample_rate=44_100 if choice.track.sample_rate == 44_100 else settings.sample_rate,
-            language=choice.language,
-            role=choice.role,
-        )
-        for number, (choice, layout) in enumerate([*plain, *surround], start=1)
-    ]
-
-
-def _plain_layout(choice: AudioChoice) -> str:
-    return "mono" if choice.track.channels == 1 else "stereo"
-
-
-def _offset(source: Source) -> float:
-    if source.video is None or source.video.timing is None:
-        return 0.0
-    return round(source.video.timing.first - source.probe.start, 6)
-
-
-def _poster(video: VideoEncoding | None, wishes: Wishes) -> float | None:
-    if video is None or wishes.poster_time is None:
-        return None
-    return min(wishes.poster_time, video.last_frame)
-
-
-def _previews(video: VideoEncoding | None, wishes: Wishes) -> Grid | None:
-    if video is None or wishes.preview_interval is None:
-        return None
-    return grid(video.size, video.duration, video.last_frame, wishes.preview_interval)
-
-
-def _video_notes(sources: Sequence[Source], video: VideoEncoding | None) -> Sequence[str]:
-    if video is None:
-        return ["there is no video: the asset has audio alone"]
-    source = sources[video.input]
-    facts: Mapping[str, bool] = {
-        "it is interlaced: deinterlaced": video.interlaced,
-        f"its frame rate varies: made constant at {float(video.rate):.3f} frames per second": not _constant(source),
-        "it is HDR: mapped to SDR": video.hdr,
-    }
-    return [f"{source.name}: {fact}" for fact, holds in facts.items() if holds]
-
-
-def _constant(source: Source) -> bool:
-    return bool(source.video and source.video.timing and source.video.timing.constant)
-
-
-def _audio_notes(choices: Sequence[AudioChoice], duration: float) -> Sequence[str]:
-    notes = []
-    for choice in choices:
-        length = choice.track.duration
-        if length is not None and abs(length - duration) > NOTABLE_S:
-            verb = "trimmed" if length > duration else "padded with silence"
-            notes.append(f"{choice.source.name}: its audio is {length:.3f} s long, {verb} to {duration:.3f} s")
-    return notes
+    def of_normalised(self) -> Encoding:
+        """The same of the normalised source: every frame is there, and where its number says."""
+        if self.video is None:
+            return self
+        video = replace(
+            self.video, input=0, stream=0, interlaced=False, exact=True, begin=0.0, assumed_color={},
+        )  # fmt: skip
+        return replace(self, inputs=[NORMALISED], video=video)

@@ -67,6 +67,14 @@ def read_media(text: str) -> MediaPlaylist:
     return MediaPlaylist(str(init) if init else None, segments, bool(playlist.is_endlist))
 
 
+def read_looks(text: str) -> Sequence[tuple[str, Sequence[str], str | None]]:
+    """(URI, codecs, video range) of each variant of a master playlist."""
+    return [
+        (str(variant.uri), str(variant.stream_info.codecs or "").split(","), variant.stream_info.video_range)
+        for variant in _load(text).playlists
+    ]
+
+
 def with_prefix(text: str, prefix: str) -> str:
     """The playlist with every URI that it names moved below `prefix` (`v/1-1/clear/`)."""
     lines = []

@@ -5,25 +5,59 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskengine.media.profiles import Rung
+from taskengine.media.encoders import TEN_BITS, VIDEO
+from taskengine.media.profiles import Rung, VideoProfile
 
 _NEAR = 0.9  # a rung of this part of the source's size stands for it
 
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """One encoding of the video: even sizes, square pixels."""
+    """One encoding of the video: even sizes, square pixels. Bit rates in bit/s."""
 
     name: str
     width: int
     height: int
     crf: int
     max_bitrate: int
+    average: int  # of two passes
+    encoder: str
+    preset: str
     profile: str
+    pixel_format: str
+    hdr: bool = False  # HDR that is kept
+    copied: bool = False  # the source is this already
+
+    @property
+    def codec(self) -> str:
+        """What its track is called."""
+        return VIDEO[self.encoder].codec
 
 
-def ladder(size: tuple[int, int], rungs: Sequence[Rung]) -> Sequence[Rendition]:
-    """The renditions of a source of this display size, the largest first.
+def renditions(size: tuple[int, int], groups: Sequence[VideoProfile], *, hdr: bool = False) -> Sequence[Rendition]:
+    """The renditions of a source of this display size: those of each encoder in order, the largest first.
+
+    `hdr`: whether the source is; encoders that keep it have ten bits then.
+    """
+    found = [(group, box, rung) for group in groups for box, rung in ladder(size, group.rungs)]
+    return [
+        _rendition(f"video_{number}", group, box, rung, hdr=hdr and group.hdr == "keep")
+        for number, (group, box, rung) in enumerate(found, start=1)
+    ]
+
+
+def _rendition(name: str, group: VideoProfile, size: tuple[int, int], rung: Rung, *, hdr: bool) -> Rendition:
+    pixel_format = TEN_BITS if hdr else group.pixel_format
+    fitting = VIDEO[group.encoder].profile_for(pixel_format)
+    given = None if pixel_format == TEN_BITS else rung.profile
+    return Rendition(
+        name=name, width=size[0], height=size[1], crf=rung.crf, max_bitrate=rung.max_bitrate, average=rung.average,
+        encoder=group.encoder, preset=group.preset, profile=given or fitting, pixel_format=pixel_format, hdr=hdr,
+    )  # fmt: skip
+
+
+def ladder(size: tuple[int, int], rungs: Sequence[Rung]) -> Sequence[tuple[tuple[int, int], Rung]]:
+    """The sizes that a source of this display size gets, each with its rung, the largest first.
 
     A rung is a box, turned for portrait. One that the source does not fill is above it and is dropped; where no rung
     that is left comes near the source's size, the smallest dropped one is kept at the source's own size.
@@ -36,10 +70,7 @@ def ladder(size: tuple[int, int], rungs: Sequence[Rung]) -> Sequence[Rendition]:
     sizes: dict[tuple[int, int], Rung] = {}
     for rung in below:
         sizes.setdefault(_fit(size, rung), rung)
-    return [
-        Rendition(f"video_{number}", width, height, rung.crf, rung.max_bitrate, rung.profile)
-        for number, ((width, height), rung) in enumerate(sizes.items(), start=1)
-    ]
+    return list(sizes.items())
 
 
 def _scale(size: tuple[int, int], rung: Rung) -> float:
@@ -62,6 +93,13 @@ def _even(value: float, limit: int) -> int:
 def fit_width(size: tuple[int, int], width: int) -> tuple[int, int]:
     """An even size of this width (never above the source's) with the source's aspect."""
     scale = min(1.0, width / size[0])
+    return _even(size[0] * scale, size[0]), _even(size[1] * scale, size[1])
+
+
+def fit_within(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """An even size in this box (turned for portrait), never above the source's, with its aspect."""
+    across, along = box if size[0] >= size[1] else (box[1], box[0])
+    scale = min(1.0, across / size[0], along / size[1])
     return _even(size[0] * scale, size[0]), _even(size[1] * scale, size[1])
 
 

@@ -154,6 +154,27 @@ def _track(data: bytes, boxes: Mapping[bytes, Box], defaults: Mapping[int, int])
     return MovieTrack(track, kind, timescale, samples, duration, defaults.get(track, 0))
 
 
+def sample_durations(path: Path) -> frozenset[int]:
+    """The different lengths that the samples of the first track have, in its timescale."""
+    data, box = _table(path, b"stts")
+    (count,) = struct.unpack_from(">I", data, box.start + 4)
+    return frozenset(struct.unpack_from(">II", data, box.start + 8 + 8 * index)[1] for index in range(count))
+
+
+def sample_description(path: Path) -> bytes:
+    """What the first track says that a decoder must know: its parameter sets."""
+    data, box = _table(path, b"stsd")
+    return data[box.start : box.end]
+
+
+def _table(path: Path, kind: bytes) -> tuple[bytes, Box]:
+    data = next(_read(path, b"moov"), b"")
+    box = next((box for box in _walk(data, 0, len(data)) if box.kind == kind), None)
+    if box is None:
+        raise BoxFault(f"it has no box {kind!r}")
+    return data, box
+
+
 def read_fragments(path: Path, defaults: Mapping[int, int]) -> Sequence[Fragment]:
     """The fragments of a segment; `defaults`: track id → duration of a sample (from the init segment)."""
     try:

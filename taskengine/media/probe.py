@@ -45,6 +45,8 @@ class VideoTrack:
     matrix: str | None = None
     primaries: str | None = None
     captioned: bool = False  # CEA-608 or 708 captions are in its pictures
+    profile: str | None = None  # of the codec, as ffprobe calls it: `High`, `Main 10`
+    color_range: str | None = None  # `tv` or `pc`
 
     @property
     def hdr(self) -> bool:
@@ -205,6 +207,8 @@ def _video(stream: Mapping[str, Any]) -> VideoTrack:
         transfer=stream.get("color_transfer"),
         matrix=stream.get("color_space"),
         primaries=stream.get("color_primaries"),
+        profile=stream.get("profile"),
+        color_range=stream.get("color_range"),
         nominal_rate=_ratio(stream.get("r_frame_rate"), "/"),
         average_rate=_ratio(stream.get("avg_frame_rate"), "/"),
         declared_frames=_whole(stream.get("nb_frames")),

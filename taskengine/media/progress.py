@@ -10,8 +10,10 @@ class EncodeProgress:
     """Takes the lines one by one. Frames count where there is video: `out_time` is no help beside image outputs."""
 
     def __init__(
-        self, *, frames: int | None, rate: Fraction | None, duration: float, clock: Callable[[], float]
-    ) -> None:
+        self, *, frames: int | None, rate: Fraction | None, duration: float, clock: Callable[[], float],
+        before: float = 0.0, share: float = 1.0,
+    ) -> None:  # fmt: skip
+        """`before` and `share`: how much of the work was done before, and how much of it this is."""
         self.ended = False
         self._frames = frames
         self._rate = rate
@@ -19,6 +21,7 @@ class EncodeProgress:
         self._clock = clock
         self._begun = clock()
         self._done = 0.0  # seconds of media
+        self._before, self._share = before, share
 
     def line(self, text: str) -> bool:
         """Take one line; whether it showed progress."""
@@ -42,8 +45,8 @@ class EncodeProgress:
 
     @property
     def fraction(self) -> float:
-        """0–1."""
-        return min(1.0, self._done / self._duration) if self._duration > 0 else 0.0
+        """0–1, of all the work."""
+        return self._before + self._share * (min(1.0, self._done / self._duration) if self._duration > 0 else 0.0)
 
     @property
     def speed(self) -> float | None:

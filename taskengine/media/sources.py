@@ -8,6 +8,7 @@ from typing import Any
 
 from taskengine.domain.errors import InputFault
 from taskengine.media.languages import UNDETERMINED, tag_of
+from taskengine.media.light import Light
 from taskengine.media.names import SourceKind, language_of, source_kind
 from taskengine.media.probe import AudioTrack, Probe, VideoTrack
 from taskengine.media.roles import accessible
@@ -25,6 +26,7 @@ class Source:
     probe: Probe
     language: str | None = None  # as its properties or its name say, for tracks that do not say it themselves
     role: str | None = None
+    light: Light | None = None  # of an HDR picture
 
     @property
     def video(self) -> VideoTrack | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,7 @@ STANDARD_RATES = tuple(
     )
 )  # fmt: skip
 MAX_RATE = Fraction(121, 2)
-MAX_KEY_FRAMES = 64
+MAX_KEY_FRAMES = 20_000  # five hours of one per second
 _KEPT = 0.25  # of the frames
 _PLAUSIBLE = 2.5  # times the mean rate
 _NEAR = 0.005
@@ -34,9 +33,10 @@ class Timing:
     last: float
     rate: Fraction
     constant: bool
-    key_frames: Sequence[float] = ()  # the first of them, from `first`
+    key_frames: Sequence[float] = ()  # as many as are kept, from `first`
     preroll: float = 0.0  # what an edit list leaves out before `first`
     open_gop: bool = False  # frames that come after a key frame are shown before it
+    all_keys: bool = False  # whether `key_frames` has them all
 
     @property
     def duration(self) -> float:
@@ -50,7 +50,8 @@ class PacketScan:
     def __init__(self) -> None:
         self.packets = 0
         self._times: array[float] = array("d")
-        self._keys: list[float] = []
+        self._keys: array[float] = array("d")
+        self._key_count = 0
         self._earliest = math.inf
         self._last_key = -math.inf
         self._open_gop = False
@@ -71,8 +72,10 @@ class PacketScan:
             self._last_key = max(time, self._last_key)
         if "D" not in fields[2]:  # an edit list leaves these out
             self._times.append(time)
-            if "K" in fields[2] and len(self._keys) < MAX_KEY_FRAMES:
-                insort(self._keys, time)
+            if "K" in fields[2]:
+                self._key_count += 1
+                if len(self._keys) < MAX_KEY_FRAMES:
+                    self._keys.append(time)
         return True
 
     def span(self) -> tuple[float, float] | None:
@@ -86,9 +89,12 @@ class PacketScan:
             return None
         rate, constant = _rate(times, nominal, average)
         first = times[0]
-        keys = tuple(round(time - first, 6) for time in self._keys)
+        keys = tuple(round(time - first, 6) for time in sorted(self._keys))
         preroll = round(first - self._earliest, 6)
-        return Timing(self.packets, len(times), first, times[-1], rate, constant, keys, preroll, self._open_gop)
+        return Timing(
+            self.packets, len(times), first, times[-1], rate, constant, keys, preroll, self._open_gop,
+            all_keys=len(keys) == self._key_count,
+        )  # fmt: skip
 
 
 def _rate(times: Sequence[float], nominal: Fraction | None, average: Fraction | None) -> tuple[Fraction, bool]:

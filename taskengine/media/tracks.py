@@ -48,6 +48,8 @@ class Track:
     label: str | None = None  # what players call it, where a client says so
     description: str | None = None
     source: str | None = None  # the name of the file that it comes from
+    hdr: bool = False
+    vmaf: float | None = None  # 0-100, where it was measured
 
     @property
     def tolerance(self) -> float:

@@ -19,6 +19,7 @@ from taskengine.media.packager import INIT, MASTER, MPD, TRICK, iframe_playlist
 from taskengine.media.tracks import Media, Track, TrackKind, text_file
 
 _HANDLERS = {TrackKind.VIDEO: "vide", TrackKind.AUDIO: "soun"}
+_CODECS = {"h264": "avc1", "hevc": "hvc1", "av1": "av01"}  # as manifests call what is encoded here
 _ROUNDING_S = 0.002  # playlists round to milliseconds
 
 
@@ -79,6 +80,18 @@ def encoding(folder: Path, planned: Encoding) -> Mapping[str, int]:
     return counts
 
 
+def joined(folder: Path, chunks: Sequence[str], track: Track) -> int:
+    """A track that was joined has all frames, each as long as the others, and its chunks are of one encoder's settings;
+    how many frames it has."""
+    samples = encoded_track(folder, track, exact=True)
+    if chunks:
+        lengths = mp4.sample_durations(folder / f"{track.name}.mp4")
+        _expect(f"{track.name}.mp4", "frames of one length", sorted(lengths), holds=len(lengths) == 1)
+        settings = {mp4.sample_description(folder / name) for name in chunks}
+        _expect(track.name, "chunks with the same parameter sets", f"{len(settings)} kinds", holds=len(settings) == 1)
+    return samples
+
+
 def images(folder: Path, *, poster: bool, sheets: int) -> None:
     """The JPEGs are there and whole."""
     whole_jpegs(
@@ -114,7 +127,27 @@ def package(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
         pairs += _packaged_track(folder, track)
     for track in media.of(TrackKind.TEXT):
         _text_track(folder, track, media.duration)
+    codecs(folder, media)
     return pairs
+
+
+def codecs(folder: Path, media: Media) -> None:
+    """Both manifests say what players must be able to decode, and whether it is HDR; what is copied says it itself."""
+    encoded = {f"{track.name}.m3u8": track for track in media.of(TrackKind.VIDEO) if not track.copied}
+    for uri, named, video_range in hls.read_looks((folder / MASTER).read_text(encoding="utf-8")):
+        if (track := encoded.get(uri)) is not None:
+            _codec(f"{MASTER}, {uri}", track, named)
+            hdr = video_range in {"PQ", "HLG"}
+            _expect(f"{MASTER}, {uri}", "HDR" if track.hdr else "SDR", video_range, holds=hdr == track.hdr)
+    by_init = {f"{track.name}/{INIT}": track for track in encoded.values()}
+    for representation in dash.read((folder / MPD).read_text(encoding="utf-8")):
+        if (track := by_init.get(str(representation.init))) is not None:
+            _codec(f"{MPD}, {track.name}", track, [representation.codecs])
+
+
+def _codec(what: str, track: Track, named: Sequence[str]) -> None:
+    prefix = _CODECS[track.codec]
+    _expect(what, f"a codec {prefix}", ",".join(named), holds=any(name.startswith(f"{prefix}.") for name in named))
 
 
 def trick_play(folder: Path, media: Media) -> None:

@@ -156,7 +156,7 @@ def _parse(text: str, shape: Shape, path: names.Path) -> Any:
     """The value that a text stands for; None where it is empty, which is as good as not set."""
     stripped = text.strip()
     if shape.kind == "list":
-        separator = ":" if path == ("workflows_dirs",) else ","
+        separator = ":" if path in {("workflows_dirs",), ("profiles_dirs",)} else ","
         return _json(stripped, list) if stripped.startswith("[") else _split(stripped, separator)
     if not stripped:
         return None

@@ -274,6 +274,11 @@ class Settings(_Group):
         description="Further directories of workflow files; a later one overrides by name. In the environment "
         "`TASKENGINE_WORKFLOWS_DIR`, separated by `:`.",
     )
+    profiles_dirs: tuple[AbsolutePath, ...] = Field(
+        (),
+        description="Further directories of encoding profiles; a later one overrides by name, and `clients/<client>` in "
+        "one for that client alone. In the environment separated by `:`. Workers need the same ones as the engine.",
+    )
     concurrency: dict[Name, Count] = Field(
         {},
         description="Slots of the workers by queue. `default` is for queues not named here; without it, `transcode` "

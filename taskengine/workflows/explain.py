@@ -58,12 +58,11 @@ def _decision(
 ) -> tuple[Literal["runs", "skipped", "open"], str]:
     if step.condition is None:
         return "runs", ""
-    if not _is_known(step.condition, evaluator):
-        return "open", f"if {step.condition}"
     try:
         return ("runs", "") if evaluator.evaluate(step.condition, scope) else ("skipped", f"if {step.condition}")
-    except ExpressionError as error:
-        return "open", f"fails: {error}"
+    except ExpressionError as error:  # where `&&` and `||` need what is not known yet, too
+        known = _is_known(step.condition, evaluator)
+        return "open", f"fails: {error}" if known else f"if {step.condition}"
 
 
 def _planned(

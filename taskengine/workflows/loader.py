@@ -10,11 +10,11 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from taskengine import documents
 from taskengine.domain import graph
 from taskengine.domain.durations import parse_duration
 from taskengine.domain.errors import Fault, WorkflowError
 from taskengine.domain.workflow import RetryPolicy, Step, Workflow
-from taskengine.workflows import documents
 from taskengine.workflows.checks import check
 from taskengine.workflows.definitions import SharedParameters, Surroundings, as_mapping, merged_schema
 from taskengine.workflows.file_schema import workflow_file_schema

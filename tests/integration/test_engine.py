@@ -200,7 +200,7 @@ async def test_what_is_not_supported_is_refused_by_name(world: Bench) -> None:
         ({"source_storage": "S3"}, "not yet supported: source_storage 'S3'"),
         ({"source_storage": "s3"}, "'s3' is not known"),
         ({"output_root": "elsewhere"}, "'elsewhere' is not known; there are: output_root"),
-        ({"encoding_profile": "H265"}, "not yet supported: encoding_profile 'H265'"),
+        ({"encoding_profile": "h264"}, "'h264' is not known; there are: AV1, H264, .*; did you mean 'H264'"),
     ):
         with pytest.raises(InvalidRequest, match=text):
             await world.engine.jobs.submit(Submission("demo", "vodstream", {**vodstream, **given}))

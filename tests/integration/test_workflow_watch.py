@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from taskengine.app.watching import WorkflowWatch
+from taskengine.app.watching import FileWatch
 from taskengine.domain.errors import Fault
 from taskengine.handlers import load_handlers
 from taskengine.workflows.catalog import Catalog
@@ -26,7 +26,7 @@ async def test_changed_files_are_taken_and_faulty_ones_told_once(tmp_path: Path)
     """The last good version stays until the file is mended."""
     clock = MovedClock()
     catalog = Catalog(CelEvaluator(), load_handlers(shell=False), [tmp_path])
-    watch = WorkflowWatch(catalog, clock)
+    watch = FileWatch({"workflow": catalog}, clock)
 
     def described() -> str | None:
         loaded = catalog.get("mine", "demo")

@@ -194,7 +194,7 @@ def _services(
     decisions = Decisions(typed_store, catalog, evaluator, book, clock, {})
     effects = Effects(typed_broker, signals, lambda _: None, lambda: None)
     progress = ProgressBook(typed_store, clock)
-    offer = Offer("local", {"local": ["output_root", "source_root"]}, ["H264"])
+    offer = Offer("local", {"local": ["output_root", "source_root"]}, lambda _: ["H264"])
     jobs = Jobs(
         typed_store,
         catalog,

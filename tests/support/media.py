@@ -108,6 +108,7 @@ class MediaContext:
     runs: list[ProcessResult] = field(default_factory=list)
     runner: SubprocessRunner = field(default_factory=SubprocessRunner)
     outbound: Outbound = field(default_factory=lambda: Fetcher(GuardedClients()))  # not open: nobody goes out with it
+    profile_folders: Sequence[Path] = ()
 
     def storage(self, name: str, root: str = "output_root") -> Storage:
         """One of the roots."""
@@ -150,6 +151,7 @@ class Studio:
     shared: bool = False  # whether both roots are one
     manifest_style: str = "plain"  # of the client
     track_properties: Mapping[str, Any] | None = None  # of the client
+    profile_folders: Sequence[Path] = ()
 
     @property
     def roots(self) -> Mapping[str, Path]:
@@ -180,6 +182,7 @@ class Studio:
             self.folder / "workspace", scratch, job_id=job_id, task_id=task_id, attempt=attempt, token=task.token
         )
         context = MediaContext(task, inputs, scratch, workspace, self.roots, self.log)
+        context.profile_folders = self.profile_folders
         self.contexts.append(context)
         return context
 
@@ -242,10 +245,21 @@ class _Run:
         if step.condition is not None and evaluator.evaluate(step.condition, self._scope()) is False:
             self.steps[step.name] = {"outputs": {}, "state": "skipped"}
             return
-        inputs = evaluator.evaluate(dict(step.inputs), self._scope())
-        context = self.studio.context(step.handler, inputs, job_id=self.job_id, task_id=len(self.steps) + 1)
-        outputs = await load_handlers()[step.handler](context)
-        self.steps[step.name] = {"outputs": dict(outputs), "state": "completed"}
+        if step.foreach is None:
+            outputs: Any = await self._task(step, self._scope())
+        else:
+            items = evaluator.evaluate(step.foreach, self._scope())
+            assert isinstance(items, list)
+            outputs = [
+                await self._task(step, {**self._scope(), "item": item, "index": index})
+                for index, item in enumerate(items)
+            ]
+        self.steps[step.name] = {"outputs": outputs, "state": "completed"}
+
+    async def _task(self, step: Step, scope: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = CelEvaluator().evaluate(dict(step.inputs), scope)
+        context = self.studio.context(step.handler, inputs, job_id=self.job_id, task_id=len(self.studio.contexts) + 1)
+        return dict(await load_handlers()[step.handler](context))
 
 
 # --------------------------------------------------------------------------------------------------------- the asset
@@ -275,7 +289,7 @@ class Asset:
 
     def frame_times(self, playlist: str) -> list[float]:
         """The times of all frames that decode, joined from init and segments."""
-        return [float(line) for line in _lines(self._joined(playlist), "v:0", "frame=pts_time")]
+        return [float(line) for line in _lines(self.joined(playlist), "v:0", "frame=pts_time")]
 
     def stream(self, playlist: str) -> dict[str, str]:
         """What ffprobe says of a rendition's one stream."""
@@ -288,30 +302,89 @@ class Asset:
             entries,
             "-of",
             "default=nw=1",
-            self._joined(playlist),
+            self.joined(playlist),
         ]
         output = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
+    def look(self, playlist: str) -> dict[str, str]:
+        """What ffprobe says of a rendition's colours."""
+        entries = "stream=codec_name,pix_fmt,color_transfer,color_primaries,color_space"
+        argv = [find_tools().ffprobe, "-v", "error", "-show_entries", entries, "-of", "default=nw=1"]
+        output = _output([*argv, self.joined(playlist)])
+        return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+    def first_frame(self, playlist: str) -> str:
+        """What comes along with the first frame of a rendition: light levels and the like."""
+        argv = [find_tools().ffmpeg, "-nostdin", "-hide_banner", "-i", self.joined(playlist), "-vf", "showinfo"]
+        argv += ["-frames:v", "1", "-f", "null", "-"]
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stderr
+
+    def digest(self, playlist: str) -> str:
+        """Of a rendition's packets as they are, whatever they are wrapped in."""
+        return self.digest_of(Path(self.joined(playlist)))
+
+    def digest_of(self, path: Path) -> str:
+        """Of a file's video packets as they are."""
+        plain = [
+            "-map",
+            "0:v",
+            "-c",
+            "copy",
+            "-bsf:v",
+            "h264_mp4toannexb,filter_units=remove_types=7-9",
+            "-f",
+            "md5",
+            "-",
+        ]
+        return _output([find_tools().ffmpeg, "-nostdin", "-v", "error", "-i", str(path), *plain])
+
+    def level(self, playlist: str, frequency: int) -> float:
+        """How loud a rendition is near a frequency, in dB."""
+        near = f"bandpass=f={frequency}:width_type=h:w=40,volumedetect"
+        argv = [
+            find_tools().ffmpeg,
+            "-nostdin",
+            "-hide_banner",
+            "-i",
+            self.joined(playlist),
+            "-af",
+            near,
+            "-f",
+            "null",
+            "-",
+        ]
+        said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stderr
+        return float(said.split("mean_volume: ")[1].split()[0])
+
+    def sheets(self) -> int:
+        """How many sheets of previews there are."""
+        return len(list(self.folder.glob("*_sprite*.jpg")))
+
     def decoded(self, playlist: str) -> str:
         """What ffmpeg complains of when it decodes a whole rendition."""
-        argv = [find_tools().ffmpeg, "-nostdin", "-v", "error", "-i", self._joined(playlist), "-f", "null", "-"]
+        argv = [find_tools().ffmpeg, "-nostdin", "-v", "error", "-i", self.joined(playlist), "-f", "null", "-"]
         return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stderr
 
     def sound_begins(self, playlist: str) -> float:
         """When the first silence of a rendition ends."""
         detect = ["-af", "silencedetect=n=-40dB:d=0.05", "-f", "null", "-"]
-        argv = [find_tools().ffmpeg, "-nostdin", "-hide_banner", "-i", self._joined(playlist), *detect]
+        argv = [find_tools().ffmpeg, "-nostdin", "-hide_banner", "-i", self.joined(playlist), *detect]
         said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stderr
         return float(said.split("silence_end: ")[1].split()[0])
 
-    def _joined(self, playlist: str) -> str:
+    def joined(self, playlist: str) -> str:
+        """A rendition as one file: its init segment and all others."""
         base = (self.folder / playlist).parent
         media = self.playlist(playlist)
         target = self.folder.parent.parent / f"joined-{uuid.uuid4().hex}.mp4"
         parts = [str(media.init), *(uri for uri, _ in media.segments)]
         target.write_bytes(b"".join((base / part).read_bytes() for part in parts))
         return str(target)
+
+
+def _output(argv: Sequence[str]) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def _lines(path: str, stream: str, entries: str) -> list[str]:

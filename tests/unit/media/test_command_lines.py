@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from taskengine.media import copying, ffmpeg, packager
-from taskengine.media.encoding import Wishes, decide
+from taskengine.media import copying, encode_argv, ffmpeg, packager
+from taskengine.media.deciding import Wishes, decide
 from taskengine.media.profiles import AudioProfile, Profile, Rung, VideoProfile
 from taskengine.media.thumbnails import grid
 from taskengine.media.timing import Timing
@@ -16,11 +16,13 @@ BASE = "ffmpeg -nostdin -y -hide_banner -loglevel level+warning -progress pipe:1
 LIMITS = "-protocol_whitelist file -format_whitelist mov,mp4,m4a,3gp,3g2,mj2,mpegts,mpeg,mpegvideo,matroska,webm,avi,mxf,aac,mp3,wav,w64,flac,ac3,eac3,ogg"  # fmt: skip
 PROFILE = Profile(
     name="T",
-    video=VideoProfile(
-        encoder="libx264",
-        rungs=(
-            Rung(width=1280, height=720, crf=21, max_bitrate=3_000_000),
-            Rung(width=640, height=360, crf=23, max_bitrate=800_000, profile="main"),
+    video=(
+        VideoProfile(
+            encoder="libx264",
+            rungs=(
+                Rung(width=1280, height=720, crf=21, max_bitrate=3_000_000),
+                Rung(width=640, height=360, crf=23, max_bitrate=800_000, profile="main"),
+            ),
         ),
     ),
     audio=AudioProfile(),
@@ -34,7 +36,7 @@ VIDEO_END = (
 def test_a_plain_encoding() -> None:
     """One decode, two rungs, poster and previews as branches, the sound once."""
     encoding = decide([source_of(video_track(), audio_track())], PROFILE, Wishes(poster_time=3, preview_interval=5))
-    assert " ".join(ffmpeg.transcode("ffmpeg", encoding)) == (
+    assert " ".join(encode_argv.transcode("ffmpeg", encoding)[0]) == (
         f"{BASE} {LIMITS} -i source_1.mp4 -filter_complex "
         "[0:0]setpts=PTS-STARTPTS,fps=25/1,format=yuv420p,split=4[s_video_1][s_video_2][s_poster][s_previews];"
         "[s_video_1]scale=1280:720:out_range=tv,setsar=1[video_1];"
@@ -58,7 +60,8 @@ def test_a_hard_source() -> None:
     timing = Timing(300, 300, 1.48, 11.456, Fraction(30000, 1001), constant=True)
     video = video_track(interlaced=True, transfer="smpte2084", timing=timing, width=640, height=360)
     encoding = decide([source_of(video, audio_track(channels=6, sample_rate=44_100))], PROFILE, Wishes())
-    graph = ffmpeg.transcode("ffmpeg", encoding)[ffmpeg.transcode("ffmpeg", encoding).index("-filter_complex") + 1]
+    (argv,) = encode_argv.transcode("ffmpeg", encoding)
+    graph = argv[argv.index("-filter_complex") + 1]
     assert graph == (
         "[0:0]setpts=PTS-STARTPTS,bwdif=mode=send_frame:deint=all,fps=30000/1001,tpad=stop=2:stop_mode=clone,trim=end_frame=300,"
         "setparams=colorspace=bt2020nc:color_primaries=bt2020,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
@@ -182,4 +185,4 @@ def test_an_hdr_track_that_says_its_colours_is_believed() -> None:
     """Only what it leaves unsaid is assumed."""
     track = video_track(transfer="arib-std-b67", matrix="bt2020nc", primaries="unknown")
     encoding = decide([source_of(track)], PROFILE, Wishes())
-    assert "setparams=color_primaries=bt2020,zscale" in " ".join(ffmpeg.transcode("ffmpeg", encoding))
+    assert "setparams=color_primaries=bt2020,zscale" in " ".join(encode_argv.transcode("ffmpeg", encoding)[0])

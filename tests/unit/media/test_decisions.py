@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 
-from taskengine.domain.errors import InputFault, ResourceFault
+from taskengine.domain.errors import InputFault
 from taskengine.media import asset, copying
-from taskengine.media.encoding import Wishes, decide
-from taskengine.media.profiles import load_profile, parse_profile
+from taskengine.media.deciding import Wishes, decide
+from taskengine.media.profile_book import Profiles
 from taskengine.media.progress import EncodeProgress
 from taskengine.media.thumbnails import Grid, grid, seconds_of, sheet_name, webvtt
 from taskengine.media.timing import Timing
 from taskengine.media.tracks import Media, Track, TrackKind, from_json, to_json
 from tests.support.media import audio_track, source_of, video_track
 
-PROFILE = load_profile("H264")
+PROFILE = Profiles().get("H264", "demo")
 
 
 def test_the_frames_of_a_constant_source_must_be_met_exactly() -> None:
@@ -78,17 +77,6 @@ def test_key_frames_that_do_not_align_are_noted() -> None:
     plan = copying.decide([source_of(video_track()), source_of(video_track(timing=far))], all_audio_tracks=True)
     assert any("up to 9.0 s apart" in note for note in plan.notes)
     assert any("switching may stutter" in note for note in plan.notes)
-
-
-def test_a_profile_that_is_wrong_names_every_fault(tmp_path: Path) -> None:
-    """Unknown names, wrong values, no YAML, no file."""
-    with pytest.raises(ResourceFault, match=r"x.yaml: .*video.*; audio.loudness: "):
-        parse_profile("{name: x, video: {rungs: []}, audio: {loudness: 1}}", "x.yaml")
-    with pytest.raises(ResourceFault, match="not YAML"):
-        parse_profile("{", "x.yaml")
-    with pytest.raises(InputFault, match="there is no profile 'x'"):
-        load_profile("x", tmp_path)
-    assert len(PROFILE.video.rungs) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from taskengine.media.ladder import even_size, fit_width, ladder
-from taskengine.media.profiles import load_profile
+from taskengine.media.ladder import even_size, fit_width, ladder, renditions
+from taskengine.media.profile_book import Profiles
 
-RUNGS = load_profile("H264").video.rungs
+H264 = Profiles().get("H264", "demo").video
+RUNGS = H264[0].rungs
 
 
 def sizes(width: int, height: int) -> list[tuple[int, int]]:
     """The sizes of the ladder of a source."""
-    return [(rendition.width, rendition.height) for rendition in ladder((width, height), RUNGS)]
+    return [size for size, _ in ladder((width, height), RUNGS)]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_rungs_fit_the_source(source: tuple[int, int], expected: list[tuple[int,
 
 def test_renditions_are_named_from_the_best_on() -> None:
     """The names are generated."""
-    assert [rendition.name for rendition in ladder((1280, 720), RUNGS)] == ["video_1", "video_2", "video_3"]
+    assert [rendition.name for rendition in renditions((1280, 720), H264)] == ["video_1", "video_2", "video_3"]
 
 
 @pytest.mark.parametrize("width", range(2, 4000, 97))

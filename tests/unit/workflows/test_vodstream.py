@@ -37,7 +37,14 @@ def test_its_defaults_follow_what_is_given(vodstream: LoadedWorkflow) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{"drm": []}, {"encoding_mode": "FAST"}, {"create_dref": False}, {"encoding_region": "eu"}, {"enable_drm": False}],
+    [
+        {"drm": []},
+        {"encoding_mode": "FAST"},
+        {"encoding_mode": "MULTIPASS"},
+        {"create_dref": False},
+        {"encoding_region": "eu"},
+        {"enable_drm": False},
+    ],
 )
 def test_what_has_no_counterpart_is_accepted(vodstream: LoadedWorkflow, more: dict[str, Any]) -> None:
     """The original's options that mean nothing here are noted by the tasks."""
@@ -49,7 +56,6 @@ def test_what_has_no_counterpart_is_accepted(vodstream: LoadedWorkflow, more: di
     [
         ({"track_properties": {"video": []}}, "unknown parameter 'track_properties.video'"),
         ({"track_properties": {"audio": [{"language": "eng"}]}}, "track_properties"),
-        ({"encoding_mode": "MULTIPASS"}, "not yet supported: encoding_mode MULTIPASS"),
         ({"drm": ["clear", "cenc"]}, "not yet supported: drm"),
         ({"mp4_filename": "a/b.mp4"}, "mp4_filename is wrong: a file name has no slash"),
         ({"thumbnail_time": "1:75"}, "thumbnail_time is wrong: expected a time"),
