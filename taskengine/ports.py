@@ -648,11 +648,19 @@ class CallbackStore(Protocol):
         created_at, next_at, delivered_at."""
         ...
 
+    async def dead_callbacks(
+        self, *, client: str | None = None, since: int | None = None, after_id: int = 0, limit: int = 1000
+    ) -> Sequence[Mapping[str, Any]]:
+        """A page of what was given up, of one client or all, of events at or after `since`, in order of ids: as
+        `callbacks`, with job_id."""
+        ...
+
     async def replay_callbacks(
         self, now: int, *, job_id: int | None = None, callback_id: int | None = None, since: int | None = None,
-        client: str | None = None,
-    ) -> int:  # fmt: skip
-        """Make dead (and, where one is named, delivered) callbacks due again; how many."""
+        client: str | None = None, after_id: int = 0, limit: int = 1000,
+    ) -> Sequence[int]:  # fmt: skip
+        """Make dead (and, where one is named, delivered) callbacks due again, the first `limit` in order of ids; their
+        ids."""
         ...
 
     async def callback_backlog(self) -> tuple[int, int | None]:

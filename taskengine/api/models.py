@@ -121,6 +121,22 @@ class ActionFields(Fields):
     client: Text | None = None
 
 
+class ReplayFields(Fields):
+    """The body of `POST /callbacks/replay`."""
+
+    since: Time = Field(description="Of events at or after this time; UTC where it has no zone.")
+    client: Text | None = Field(None, description="For an admin or operator: of this client alone.")
+
+
+class TestFields(Fields):
+    """The body of `POST /callbacks/test`."""
+
+    __test__ = False  # no test of pytest's
+
+    url: Url = Field(description="The endpoint.")
+    client: Text | None = Field(None, description="For an admin or operator: as for this client.")
+
+
 class ClientFields(Fields):
     """The body of `POST /clients`."""
 

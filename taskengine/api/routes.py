@@ -14,9 +14,11 @@ from taskengine.api.models import (
     ClientFields,
     PatchFields,
     RecurringFields,
+    ReplayFields,
     SettingFields,
     SubmissionFields,
     SwitchFields,
+    TestFields,
 )
 from taskengine.api.openapi import describe
 from taskengine.api.reading import reading_file, reading_page
@@ -38,6 +40,12 @@ JOBS_QUERY = {
     "priority": "of this priority alone",
     "tag": "with this tag alone",
     "after_id": "the page after this job, in the order asked for",
+}
+DEAD_QUERY = {
+    "since": "of events at or after this time",
+    "after_id": "the callbacks after this one",
+    "limit": "at most so many (1000)",
+    "client": "of this client alone (for admins and operators)",
 }
 LOGS_QUERY = {
     "show_all": "1: hidden entries too",
@@ -109,6 +117,11 @@ ROUTES: Sequence[Route] = (
             Route("POST", f"{path}/callbacks/{{callback_id}}/replay", callbacks.replay, _ACT, _MAY, gives=shapes.Replayed),
         )
     ),
+    Route("GET", "/callbacks", callbacks.list_dead, gives=Sequence[CallbackObject], query=DEAD_QUERY),
+    Route("POST", "/callbacks/replay", callbacks.replay_dead, _ACT, _NEEDED, names_client=True, takes=ReplayFields,
+        gives=shapes.Replayed),
+    Route("POST", "/callbacks/test", callbacks.test, _ACT, _NEEDED, names_client=True, takes=TestFields,
+        gives=shapes.TestDelivery),
     Route("POST", "/jobs/actions", jobs.act, _ACT, _NEEDED, takes=ActionFields, gives=shapes.ActionResult),
     Route("GET", "/events", events.stream, media="text/event-stream"),
     Route("GET", "/tasks/{id}", jobs.task, gives=TaskDetail),

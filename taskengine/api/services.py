@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from taskengine.api.metrics import Metrics
 from taskengine.domain.tracing import Untraced
+from taskengine.engine.callback_desk import CallbackDesk
 from taskengine.engine.duties import Duties
 from taskengine.engine.feed import Feed
 from taskengine.engine.jobs import Jobs
@@ -76,6 +77,7 @@ class Services:
     duties: Duties
     recurring: RecurringJobs
     why: Why
+    desk: CallbackDesk
     rates: Rates
     schedules: Callable[[], Awaitable[Sequence[Schedule]]] = no_schedules
     feed: Feed | None = None

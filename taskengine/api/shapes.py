@@ -204,6 +204,15 @@ class Replayed(TypedDict):
     replayed: int
 
 
+class TestDelivery(TypedDict):
+    """What an endpoint made of a test delivery; `result`: `delivered` or `failed`."""
+
+    result: str
+    status: int | None
+    error: str | None
+    seconds: float
+
+
 class WorkerObject(TypedDict):
     """A worker that was heard of lately."""
 

@@ -33,6 +33,7 @@ from taskengine.datadir import owned, write_key
 from taskengine.domain.callback_config import rule_of
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.domain.messages import OWN_ROOTS
+from taskengine.engine.callback_desk import CallbackDesk
 from taskengine.engine.callback_policy import CallbackPolicy
 from taskengine.engine.callbacks import CallbackDelivery
 from taskengine.engine.coordinator import Coordinator
@@ -147,15 +148,17 @@ class _Parts:
         self.duties = Duties(store, self.directory, clock)
         self.recurring = RecurringJobs(store, clock, vault)
         self.metrics = Metrics()
+        sender = OpeningSender(self._sender(clients), vault)
         self.callbacks = CallbackDelivery(
             store,
-            OpeningSender(self._sender(clients), vault),
+            sender,
             clock,
             _callback_policy(settings),
             retry_limit=self._retry_limit,
             may=self.duties.gate("deliver_callbacks"),
             meter=self.metrics,
         )
+        self.desk = CallbackDesk(store, sender, clock, self._judge(clients), self.callbacks.replayed)
         self.directory.on_change(self.signals.timers.set)
         self.directory.on_change(self.callbacks.wake)
         workspaces, keep_failed_s = LocalWorkspaces(Path(settings.workspace)), settings.workspace_retention_h * 3600
@@ -467,6 +470,7 @@ def _services(parts: _Parts) -> Services:
         duties=parts.duties,
         recurring=parts.recurring,
         why=parts.why,
+        desk=parts.desk,
         feed=parts.feed,
         rates=Rates(parts.clock),
         wake_callbacks=parts.callbacks.replayed,

@@ -41,33 +41,67 @@ async def workers(client: Client, output: Output) -> None:
 
 @click.group()
 def callbacks() -> None:
-    """Look at and repeat the callbacks of a job."""
+    """Look at callbacks, repeat them, and try an endpoint."""
 
 
 @callbacks.command("list")
-@click.argument("job_id", metavar="JOB", type=int)
+@click.argument("job_id", metavar="[JOB]", type=int, required=False)
+@click.option("--since", metavar="TIME", help="Of events at or after this time (UTC where it has no zone).")
 @engine_client
-async def list_callbacks(client: Client, output: Output, *, job_id: int) -> None:
-    """List the deliveries of a job's callbacks, in order."""
-    found = await client.callbacks(job_id)
+async def list_callbacks(client: Client, output: Output, *, job_id: int | None, since: str | None) -> None:
+    """List the deliveries of a job's callbacks, in order; without JOB: those of all jobs that were given up."""
+    if job_id is not None and since is not None:
+        raise click.UsageError("--since is for the callbacks of all jobs: leave JOB out")
+    if job_id is None:
+        found = await client.every_dead_callback({} if since is None else {"since": since})
+    else:
+        found = await client.callbacks(job_id)
     if output.json:
         output.value(found)
         return
     columns = ["id", "event", "task_id", "endpoint", "state", "attempts", "last_status", "last_error"]
+    columns = columns if job_id is not None else ["job_id", *columns]
     output.table(columns, [[callback.get(name) for name in columns] for callback in found], empty="no callbacks")
 
 
 @callbacks.command()
-@click.argument("job_id", metavar="JOB", type=int)
+@click.argument("job_id", metavar="[JOB]", type=int, required=False)
 @click.argument("callback_ids", metavar="[CALLBACK]...", type=int, nargs=-1)
+@click.option("--since", metavar="TIME", help="All that were given up, of events at or after this time.")
 @engine_client
-async def replay(client: Client, output: Output, *, job_id: int, callback_ids: Sequence[int]) -> None:
-    """Deliver callbacks of a job again: those named, else all that are dead."""
-    chosen = callback_ids or [c["id"] for c in await client.callbacks(job_id) if c.get("state") == "dead"]
-    answers = [await client.replay_callback(job_id, callback_id) for callback_id in chosen]
+async def replay(
+    client: Client, output: Output, *, job_id: int | None, callback_ids: Sequence[int], since: str | None
+) -> None:
+    """Deliver callbacks again: of a job those named, else all that are dead; or with --since those of all jobs."""
+    if (job_id is None) == (since is None):
+        raise click.UsageError("give either JOB or --since TIME")
+    if since is not None:
+        answer = await client.replay_callbacks(since)
+        _tell(output, answer, int(answer["replayed"]), "")
+        return
+    job = int(job_id or 0)
+    chosen = callback_ids or [c["id"] for c in await client.callbacks(job) if c.get("state") == "dead"]
+    answers = [await client.replay_callback(job, callback_id) for callback_id in chosen]
+    _tell(output, answers, len(answers), f" of job {job}")
+
+
+def _tell(output: Output, answer: object, count: int, of: str) -> None:
     if output.json:
-        output.value(answers)
+        output.value(answer)
     else:
-        output.line(
-            f"{len(answers)} callback{'' if len(answers) == 1 else 's'} of job {job_id} will be delivered again"
-        )
+        output.line(f"{count} callback{'' if count == 1 else 's'}{of} will be delivered again")
+
+
+@callbacks.command()
+@click.argument("endpoint", metavar="URL")
+@engine_client
+async def test(client: Client, output: Output, *, endpoint: str) -> int:
+    """Send a signed test delivery to an endpoint; exit 0 if it was taken, 1 if not."""
+    answer = await client.test_callback(endpoint)
+    delivered = answer["result"] == "delivered"
+    if output.json:
+        output.value(answer)
+    else:
+        what = f"delivered: answered {answer['status']}" if delivered else f"not delivered: {answer['error']}"
+        output.line(f"{what} ({answer['seconds']:.2f} s)")
+    return 0 if delivered else 1

@@ -138,6 +138,27 @@ class Client:
         path = f"/jobs/{job_id}/callbacks/{callback_id}/replay"
         return cast("shapes.Replayed", await self._calls.call("POST", path))
 
+    async def dead_callbacks(self, query: Query | None = None) -> list[CallbackObject]:
+        """A page of the callbacks that were given up (`since`, `after_id`, `limit`, `client`)."""
+        return cast("list[CallbackObject]", await self._calls.call("GET", "/callbacks", query=query))
+
+    async def every_dead_callback(self, query: Query | None = None) -> list[CallbackObject]:
+        """All of them, page by page."""
+        found: list[CallbackObject] = []
+        following = dict(query or {})
+        while page := await self.dead_callbacks(following):
+            found += page
+            following["after_id"] = str(page[-1]["id"])
+        return found
+
+    async def replay_callbacks(self, since: str) -> shapes.Replayed:
+        """Make all callbacks due again that were given up, of events at or after a time."""
+        return cast("shapes.Replayed", await self._calls.call("POST", "/callbacks/replay", body={"since": since}))
+
+    async def test_callback(self, url: str) -> shapes.TestDelivery:
+        """Have a test delivery sent to an endpoint; what it answered."""
+        return cast("shapes.TestDelivery", await self._calls.call("POST", "/callbacks/test", body={"url": url}))
+
     # ------------------------------------------------------------------------------------------------ engine
 
     async def health(self) -> shapes.Health:

@@ -57,12 +57,23 @@ class CallbackUnits(Units):
         found = await self._read(lambda db: db.all("callbacks", (job_id,)))
         return [rows.record(rows.CALLBACK_FIELDS, row) for row in found]
 
+    async def dead_callbacks(
+        self, *, client: str | None = None, since: int | None = None, after_id: int = 0, limit: int = 1000
+    ) -> Sequence[Mapping[str, Any]]:
+        """See `ports.CallbackStore.dead_callbacks`."""
+        values = {"client": client, "since": since, "after_id": after_id, "limit": limit}
+        found = await self._read(lambda db: db.all("dead_callbacks", values))
+        return [rows.record((*rows.CALLBACK_FIELDS, "job_id"), row) for row in found]
+
     async def replay_callbacks(
         self, now: int, *, job_id: int | None = None, callback_id: int | None = None, since: int | None = None,
-        client: str | None = None,
-    ) -> int:  # fmt: skip
+        client: str | None = None, after_id: int = 0, limit: int = 1000,
+    ) -> Sequence[int]:  # fmt: skip
         """See `ports.CallbackStore.replay_callbacks`. Their 72 hours and their tries begin anew."""
-        values = {"now": now, "job_id": job_id, "callback_id": callback_id, "since": since, "client": client}
+        values = {
+            "now": now, "job_id": job_id, "callback_id": callback_id, "since": since, "client": client,
+            "after_id": after_id, "limit": limit,
+        }  # fmt: skip
         return await self._write(partial(_replay, values=values))
 
     async def callback_backlog(self) -> tuple[int, int | None]:
@@ -113,12 +124,13 @@ async def _kill(db: Session, *, values: Mapping[str, Any]) -> None:
     await tally.write(db)
 
 
-async def _replay(db: Session, *, values: Mapping[str, Any]) -> int:
-    again = await db.all("replay_dead" if values["callback_id"] is None else "replay_one", values)
+async def _replay(db: Session, *, values: Mapping[str, Any]) -> Sequence[int]:
+    found = await db.all("replay_dead" if values["callback_id"] is None else "replay_one", values)
+    again = [tuple(line) for _, *line in found]
     now = values["now"]
     await changes.open_lines(db, ((*line, now, PATIENCE_MS) for line in again))
     await db.many("restart_line", [(now, *line) for line in again])
     tally = Tally()
     tally.callbacks(len(again))
     await tally.write(db)
-    return len(again)
+    return sorted(row[0] for row in found)

@@ -283,14 +283,14 @@ async def test_dead_callbacks_are_replayed(store: Store) -> None:
     await settle(store, due)
     await store.kill_line(1, ONE, "gone", START)
     later = START + 1000 * MINUTE
-    assert await store.replay_callbacks(later) == 2
+    assert len(await store.replay_callbacks(later)) == 2
     assert (await store.callback_backlog()) == (2, START)
     [due] = await claim(store, later)
     assert (due.body, due.webhook_id, due.attempts, due.failures) == ("b", "msg_b", 0, 0)
     assert (due.created_at, due.oldest_at) == (START, later)
     await settle(store, due, at=later)
     assert marks(await claim(store, later)) == ["end"]
-    assert await store.replay_callbacks(later) == 0
+    assert len(await store.replay_callbacks(later)) == 0
 
 
 async def test_a_delivered_callback_is_replayed_where_it_is_named(store: Store) -> None:
@@ -298,11 +298,11 @@ async def test_a_delivered_callback_is_replayed_where_it_is_named(store: Store) 
     await job_with(store, a_callback(mark="a"))
     [due] = await claim(store)
     await settle(store, due)
-    assert await store.replay_callbacks(START + 1, job_id=1) == 0
-    assert await store.replay_callbacks(START + 1, job_id=2, callback_id=due.id) == 0
-    assert await store.replay_callbacks(START + 1, client="other", callback_id=due.id) == 0
-    assert await store.replay_callbacks(START + 1, job_id=1, callback_id=due.id) == 1
-    assert await store.replay_callbacks(START + 1, job_id=1, callback_id=due.id) == 0
+    assert len(await store.replay_callbacks(START + 1, job_id=1)) == 0
+    assert len(await store.replay_callbacks(START + 1, job_id=2, callback_id=due.id)) == 0
+    assert len(await store.replay_callbacks(START + 1, client="other", callback_id=due.id)) == 0
+    assert len(await store.replay_callbacks(START + 1, job_id=1, callback_id=due.id)) == 1
+    assert len(await store.replay_callbacks(START + 1, job_id=1, callback_id=due.id)) == 0
     assert marks(await claim(store, START + 1)) == ["a"]
     assert (await store.callbacks(1))[0]["delivered_at"] is None
 
@@ -322,13 +322,30 @@ async def test_replay_is_limited_by_its_conditions(
     assert sorted(due.job_id for due in await claim(store, START + 9)) == replayed
 
 
+async def test_dead_callbacks_are_listed_and_replayed_page_by_page(store: Store) -> None:
+    """In the order of their ids, whoever's they are; what is delivered or pending is none of them."""
+    for job_id, client in ((1, "demo"), (2, "other"), (3, "demo"), (4, "demo")):
+        await job_with(store, a_callback(at=START + job_id), job_id=job_id, client=client)
+    for job_id in (3, 1, 2):
+        await store.kill_line(job_id, ONE, "gone", START)
+    first, *others = listed = await store.dead_callbacks()
+    assert [one["job_id"] for one in listed] == [1, 2, 3]
+    assert (first["state"], first["last_error"], first["endpoint"], first["next_at"]) == ("dead", "gone", ONE, None)
+    assert await store.dead_callbacks(after_id=first["id"]) == others
+    assert [one["job_id"] for one in await store.dead_callbacks(client="demo", since=START + 2)] == [3]
+    assert await store.dead_callbacks(limit=1) == [first]
+    assert await store.replay_callbacks(START + 9, limit=2) == [first["id"], others[0]["id"]]
+    assert await store.replay_callbacks(START + 9, after_id=others[0]["id"]) == [others[1]["id"]]
+    assert not await store.dead_callbacks()
+
+
 async def test_a_replay_ends_the_wait_of_its_line(store: Store) -> None:
     """A line that stood in its back-off starts at once with the replayed one; one in flight is left to its sender."""
     await job_with(store, a_callback(mark="a"), a_callback(mark="b"))
     [due] = await claim(store)
     await settle(store, due, "dead")
     [due] = await claim(store)
-    assert await store.replay_callbacks(START) == 1
+    assert len(await store.replay_callbacks(START)) == 1
     assert await claim(store) == [], "b is in flight"
     await settle(store, due, "pending", next_at=START + 100)
     [due] = await claim(store, START + 100)
@@ -336,7 +353,7 @@ async def test_a_replay_ends_the_wait_of_its_line(store: Store) -> None:
     await settle(store, due, "dead", at=START + 100)
     [due] = await claim(store, START + 100)
     await settle(store, due, "pending", at=START + 100, next_at=START + 900)
-    assert await store.replay_callbacks(START + 101) == 1
+    assert len(await store.replay_callbacks(START + 101)) == 1
     assert marks(await claim(store, START + 101)) == ["a"]
 
 

@@ -18,6 +18,7 @@ from taskengine.api import ApiRunner, HttpLimits, Schedule, Services, create_app
 from taskengine.brokers import open_broker
 from taskengine.domain.errors import BrokerUnavailable, StoreUnavailable
 from taskengine.domain.execution import Run
+from taskengine.engine.callback_desk import CallbackDesk
 from taskengine.engine.directory import Directory
 from taskengine.engine.duties import Duties
 from taskengine.engine.effects import Effects
@@ -34,7 +35,7 @@ from taskengine.engine.tenants import Tenants
 from taskengine.engine.why import Why
 from taskengine.handlers import HANDLERS
 from taskengine.net import judge_url
-from taskengine.ports import Broker, Store
+from taskengine.ports import Broker, DueCallback, SendResult, Store
 from taskengine.stores import open_store
 from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator
@@ -51,6 +52,14 @@ name: sealed
 parameters: {type: object, properties: {content_key: {type: string}, x: {type: integer}}}
 steps: {a: {handler: debug.noop}}
 """
+
+
+class Deaf:
+    """A `CallbackSender` whose endpoints all answer 503."""
+
+    async def send(self, callback: DueCallback) -> SendResult:
+        """Nothing is sent."""
+        return SendResult(503, f"answered 503 to {callback.event}")
 
 
 @cache
@@ -220,6 +229,7 @@ def _services(
     services = Services(
         duties=Duties(typed_store, directory, clock),
         recurring=RecurringJobs(typed_store, clock, VAULT),
+        desk=CallbackDesk(typed_store, Deaf(), clock, lambda _, url: judge_url(url), lambda: None),
         why=Why(typed_store, book, clock, lambda _: None, lambda: True),
         rates=Rates(clock),
         jobs=jobs,

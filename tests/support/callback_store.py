@@ -131,16 +131,22 @@ class MemoryCallbackStore:
         """All of a job."""
         return [vars(row) for row in self.rows if row.job_id == job_id]
 
+    async def dead_callbacks(
+        self, *, client: str | None = None, since: int | None = None, after_id: int = 0, limit: int = 1000
+    ) -> Sequence[Mapping[str, Any]]:
+        """What was given up."""
+        return [vars(row) for row in self.rows if row.state == "dead" and row.id > after_id][:limit]
+
     async def replay_callbacks(
         self, now: int, *, job_id: int | None = None, callback_id: int | None = None, since: int | None = None,
-        client: str | None = None,
-    ) -> int:  # fmt: skip
+        client: str | None = None, after_id: int = 0, limit: int = 1000,
+    ) -> Sequence[int]:  # fmt: skip
         """Make dead ones due again."""
         found = [row for row in self.rows if row.state == "dead" and callback_id in {None, row.id}]
         for row in found:
             row.state = "pending"
             self.lines[self._key(row)] = Line(now)
-        return len(found)
+        return [row.id for row in found]
 
     async def callback_backlog(self) -> tuple[int, int | None]:
         """What is undelivered."""

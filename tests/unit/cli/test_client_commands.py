@@ -319,6 +319,29 @@ def test_queues_and_workers_are_listed(cli: Cli, engine: FakeEngine) -> None:
     assert "w1" in cli("workers").out
 
 
+def test_dead_callbacks_of_all_jobs_are_listed_and_replayed_since_a_time(cli: Cli, engine: FakeEngine) -> None:
+    """Page by page; JOB and --since exclude each other."""
+    row = {"id": 5, "job_id": 7, "event": "job", "endpoint": "http://a/", "state": "dead", "attempts": 3}
+    engine.says("GET", "/callbacks", [row], [])
+    engine.says("POST", "/callbacks/replay", {"result": "ok", "replayed": 4})
+
+    assert [one["job_id"] for one in cli("callbacks", "list", "--since", "2030-01-01", "--json").json] == [7]
+    assert [request.query for request in engine.requests] == [
+        {"since": "2030-01-01"}, {"since": "2030-01-01", "after_id": "5"},
+    ]  # fmt: skip
+    assert cli("callbacks", "replay", "--since", "2030-01-01").out == "4 callbacks will be delivered again\n"
+    assert cli("callbacks", "replay").code == cli("callbacks", "replay", "7", "--since", "2030-01-01").code == 2
+
+
+def test_an_endpoint_is_tried(cli: Cli, engine: FakeEngine) -> None:
+    """The exit status says whether it took the delivery."""
+    engine.says("POST", "/callbacks/test", {"result": "delivered", "status": 204, "error": None, "seconds": 0.012})
+    assert cli("callbacks", "test", "http://a/").out == "delivered: answered 204 (0.01 s)\n"
+    engine.says("POST", "/callbacks/test", {"result": "failed", "status": None, "error": "no connection", "seconds": 5})
+    refused = cli("callbacks", "test", "http://a/")
+    assert (refused.code, refused.out) == (1, "not delivered: no connection (5.00 s)\n")
+
+
 def test_dead_callbacks_of_a_job_are_replayed(cli: Cli, engine: FakeEngine) -> None:
     """Without ids: those that are dead."""
     engine.says("GET", "/jobs/7/callbacks", [{"id": 1, "state": "delivered"}, {"id": 2, "state": "dead"}])

@@ -32,7 +32,7 @@ def test_every_command_of_the_contract_is_there() -> None:
     """By its words, as `docs/reference/cli.md` lists them."""
     assert {" ".join(path) for path in LEAVES} == {
         "serve", "worker", "run", "submit", "jobs list", "jobs show", "jobs logs", "jobs watch", "jobs pause",
-        "jobs resume", "jobs break", "jobs rerun", "queues", "workers", "callbacks list", "callbacks replay",
+        "jobs resume", "jobs break", "jobs rerun", "queues", "workers", "callbacks list", "callbacks replay", "callbacks test",
         "workflows list", "workflows show", "workflows validate", "workflows graph", "workflows schema",
         "workflows explain", "clients add", "clients list", "clients keys add", "clients keys revoke", "migrate",
         "config show", "config check", "doctor", "contract asyncapi", "contract schema", "conformance worker", "version",

@@ -118,21 +118,31 @@ WITH chosen AS MATERIALIZED (
 UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now::bigint, delivered_at = NULL
 FROM chosen JOIN held ON held.id = chosen.job_id
 WHERE callbacks.id = chosen.id AND callbacks.state <> 'pending'
-RETURNING callbacks.job_id, callbacks.endpoint, callbacks.lane
+RETURNING callbacks.id, callbacks.job_id, callbacks.endpoint, callbacks.lane
 
 -- name: replay_dead --
 WITH chosen AS MATERIALIZED (
     SELECT id, job_id FROM callbacks
-    WHERE state = 'dead' AND (:job_id::bigint IS NULL OR job_id = :job_id::bigint)
+    WHERE state = 'dead' AND id > :after_id::bigint AND (:job_id::bigint IS NULL OR job_id = :job_id::bigint)
         AND (:since::bigint IS NULL OR created_at >= :since::bigint)
         AND (:client::text IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client::text))
+    ORDER BY id LIMIT :limit::bigint
 ), held AS MATERIALIZED (
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM chosen) ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now::bigint
 FROM chosen JOIN held ON held.id = chosen.job_id
 WHERE callbacks.id = chosen.id AND callbacks.state <> 'pending'
-RETURNING callbacks.job_id, callbacks.endpoint, callbacks.lane
+RETURNING callbacks.id, callbacks.job_id, callbacks.endpoint, callbacks.lane
+
+-- name: dead_callbacks --
+SELECT callbacks.id, callbacks.endpoint, event, task_id, webhook_id, callbacks.state, attempts, last_status, last_error,
+    callbacks.created_at, NULL, delivered_at, job_id
+FROM callbacks JOIN jobs ON jobs.id = job_id
+WHERE callbacks.state = 'dead' AND callbacks.id > :after_id::bigint
+    AND (:since::bigint IS NULL OR callbacks.created_at >= :since::bigint)
+    AND (:client::text IS NULL OR jobs.client = :client::text)
+ORDER BY callbacks.id LIMIT :limit::bigint
 
 -- name: restart_line --
 -- A line that has something in flight is left to its sender, a job event that stands back to its patience.

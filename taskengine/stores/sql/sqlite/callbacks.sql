@@ -95,14 +95,26 @@ UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now, deli
 WHERE id = :callback_id AND state <> 'pending' AND (:job_id IS NULL OR job_id = :job_id)
     AND (:since IS NULL OR created_at >= :since)
     AND (:client IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client))
-RETURNING job_id, endpoint, lane
+RETURNING id, job_id, endpoint, lane
 
 -- name: replay_dead --
 UPDATE callbacks SET state = 'pending', attempts = 0, waiting_since = :now
-WHERE state = 'dead' AND (:job_id IS NULL OR job_id = :job_id)
-    AND (:since IS NULL OR created_at >= :since)
-    AND (:client IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client))
-RETURNING job_id, endpoint, lane
+WHERE id IN (
+    SELECT id FROM callbacks
+    WHERE state = 'dead' AND id > :after_id AND (:job_id IS NULL OR job_id = :job_id)
+        AND (:since IS NULL OR created_at >= :since)
+        AND (:client IS NULL OR job_id IN (SELECT id FROM jobs WHERE client = :client))
+    ORDER BY id LIMIT :limit
+)
+RETURNING id, job_id, endpoint, lane
+
+-- name: dead_callbacks --
+SELECT callbacks.id, callbacks.endpoint, event, task_id, webhook_id, callbacks.state, attempts, last_status, last_error,
+    callbacks.created_at, NULL, delivered_at, job_id
+FROM callbacks JOIN jobs ON jobs.id = job_id
+WHERE callbacks.state = 'dead' AND callbacks.id > :after_id AND (:since IS NULL OR callbacks.created_at >= :since)
+    AND (:client IS NULL OR jobs.client = :client)
+ORDER BY callbacks.id LIMIT :limit
 
 -- name: restart_line --
 -- A line that has something in flight is left to its sender, a job event that stands back to its patience.
