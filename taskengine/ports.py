@@ -627,15 +627,16 @@ class CallbackStore(Protocol):
         ...
 
     async def settle_callback(
-        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None, next_at: int | None
-    ) -> None:
+        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None,
+        next_at: int | None, rest: str | None = None,
+    ) -> None:  # fmt: skip
         """state: `delivered` and `dead` (the next of the line is due now, failures start at 0 again), `pending` (the
         line's clock is set to next_at; attempts and failures grow by one, but where status and error are both None it
-        was given back untried: they stay)."""
+        was given back untried: they stay). `rest`: why all that is left of the line is dead with it (410, 72 h over)."""
         ...
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
-        """All that is left of a line is dead (410, or 72 h over)."""
+        """All that is left of a line is dead."""
         ...
 
     async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:

@@ -200,15 +200,19 @@ class CallbackDelivery:
             log.exception("callback_not_settled", job=callback.job_id, callback=callback.id)
 
     async def _write(self, callback: DueCallback, result: SendResult, verdict: Verdict, now: int) -> None:
-        await self._store.settle_callback(
-            callback, state=verdict.state, now=now, status=result.status, error=result.error, next_at=verdict.next_at
-        )
-        if verdict.line:
-            await self._store.kill_line(callback.job_id, callback.endpoint, verdict.reason, now)
         if result.status == GONE:  # for what the job has yet to tell, too
             while len(self._gone) >= _REMEMBERED:
                 del self._gone[next(iter(self._gone))]
             self._gone[callback.job_id, callback.endpoint] = verdict.reason
+        await self._store.settle_callback(
+            callback,
+            state=verdict.state,
+            now=now,
+            status=result.status,
+            error=result.error,
+            next_at=verdict.next_at,
+            rest=verdict.reason if verdict.line else None,
+        )
 
     async def _kill_line(self, callback: DueCallback, reason: str) -> None:
         """Give up what is due to an endpoint that wants nothing more of this job."""

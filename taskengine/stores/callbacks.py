@@ -25,14 +25,15 @@ class CallbackUnits(Units):
         return await self._write(partial(_claim, values=values, busy=busy, lease_until=lease_until))
 
     async def settle_callback(
-        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None, next_at: int | None
-    ) -> None:
+        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None,
+        next_at: int | None, rest: str | None = None,
+    ) -> None:  # fmt: skip
         """See `ports.CallbackStore.settle_callback`. What was settled before, or replayed since, is left alone."""
         values = {
             "state": state, "now": now, "status": status, "error": rows.plain(error), "id": callback.id,
             "job_id": callback.job_id, "endpoint": callback.endpoint, "lane": rows.lane_of(callback.event),
             "due_at": now if next_at is None else next_at, "attempts": callback.attempts,
-            "tried": status is not None or error is not None,
+            "tried": status is not None or error is not None, "reason": rows.plain(rest),
         }  # fmt: skip
         settle = _put_off if state == "pending" else _end
         await self._write(partial(settle, values=values))
@@ -115,6 +116,8 @@ async def _end(db: Session, *, values: Mapping[str, Any]) -> None:
     tally = Tally()
     tally.callbacks(-1)
     await tally.write(db)
+    if values["reason"] is not None:
+        await _kill(db, values=values)
 
 
 async def _kill(db: Session, *, values: Mapping[str, Any]) -> None:

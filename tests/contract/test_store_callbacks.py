@@ -276,6 +276,21 @@ async def test_a_killed_line_is_dead_as_a_whole(store: Store) -> None:
     assert (await store.callback_backlog())[0] == 1
 
 
+async def test_the_rest_of_a_line_is_dead_with_the_one_that_was_refused(store: Store) -> None:
+    """In one write: nobody can claim the next in between. Other endpoints and jobs go on."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"), a_callback(TWO, mark="c"))
+    first = next(due for due in await claim(store) if due.body == "a")
+    await store.settle_callback(
+        first, state="dead", now=START, status=410, error="answered 410", next_at=None, rest="the endpoint is gone"
+    )
+    listed = {one["webhook_id"]: one for one in await store.callbacks(1)}
+    assert {one: listed[one]["state"] for one in listed} == {"msg_a": "dead", "msg_b": "dead", "msg_c": "pending"}
+    assert (listed["msg_a"]["attempts"], listed["msg_a"]["last_status"]) == (1, 410)
+    assert listed["msg_b"]["last_error"] == "the endpoint is gone"
+    assert (await store.callback_backlog())[0] == 1
+    assert await claim(store, START + 10) == []
+
+
 async def test_dead_callbacks_are_replayed(store: Store) -> None:
     """They are due at once, in their order, with the same webhook ids, tries and 72 hours anew."""
     await job_with(store, a_callback(mark="a"), a_callback(mark="b"), a_callback(event="job", mark="end"))

@@ -96,8 +96,9 @@ class MemoryCallbackStore:
         return claimed
 
     async def settle_callback(
-        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None, next_at: int | None
-    ) -> None:
+        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None,
+        next_at: int | None, rest: str | None = None,
+    ) -> None:  # fmt: skip
         """Write a verdict."""
         self._call(f"settle {state}")
         row = self._row(callback.id)
@@ -112,6 +113,8 @@ class MemoryCallbackStore:
         own = self.lines.get((row.job_id, row.endpoint, True))
         if own is not None and not any(self._key(one) == self._key(row) for one in self._pending()):
             own.next_at = min(own.next_at, now)  # it waits for nothing any more
+        if rest is not None:
+            await self.kill_line(row.job_id, row.endpoint, rest, now)
         await self._tell()
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
