@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import shutil
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +29,8 @@ def chromium() -> str:
     """Its path; skips the test where there is none."""
     found = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
     require_service("Chromium", None if found else "it is not installed (Debian's package chromium)")
+    atomic = ctypes.util.find_library("atomic") or not sys.platform.startswith("linux")
+    require_service("Playwright", None if atomic else "its driver needs libatomic (Debian's package libatomic1)")
     return str(found)
 
 
