@@ -28,6 +28,5 @@ def install(source: Path, target: Path) -> Path:
     done = subprocess.run(
         ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
-        pytest.skip(f"npm cannot install what {source.name} need: {done.stderr[-200:]}")
+    require_service("npm", f"it cannot install what {source.name} needs: {done.stderr[-200:]}" if done.returncode else None)
     return folder
