@@ -28,5 +28,7 @@ def install(source: Path, target: Path) -> Path:
     done = subprocess.run(
         ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, check=False
     )
-    require_service("npm", f"it cannot install what {source.name} needs: {done.stderr[-200:]}" if done.returncode else None)
+    require_service(
+        "npm", f"it cannot install what {source.name} needs: {done.stderr[-200:]}" if done.returncode else None
+    )
     return folder
