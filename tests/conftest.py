@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.support.postgres import postgres
 from tests.support.rabbitmq import rabbitmq
 from tests.support.services import MISSING
 
 __all__ = ["postgres", "rabbitmq"]
+
+settings.register_profile("project", deadline=None)  # how long an example takes is the machine's, not the code's
+settings.load_profile("project")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -474,7 +474,7 @@ class Scramble:
                 self._held[who] += waiting.result()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS)
 def test_every_message_is_handled_once_whatever_happens_to_its_consumers(
     adapter: BrokerAdapter, steps: list[Step]

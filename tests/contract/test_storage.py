@@ -321,7 +321,7 @@ SOME_PATHS = st.lists(
 ).map("/".join)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=SOME_PATHS, absolute=st.booleans())
 def test_no_path_leaves_the_root(
     adapter: StorageAdapter, tmp_path: Path, path: str, absolute: bool  # noqa: FBT001 - Hypothesis gives it

@@ -25,7 +25,7 @@ CASES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(CASES)
 def test_jobs_start_in_the_order_of_the_rules(case: Case) -> None:
     """Whatever the priorities, budgets and weights, and in whatever order jobs end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskengine.media.captions import reading, srt, vtt
@@ -48,7 +48,6 @@ def test_subrip_loses_nothing(parts: list[tuple[int, int, str]]) -> None:
     assert sorted(cue.start for cue in found.cues) == sorted(at for at, _, text in parts if payload(text))
 
 
-@settings(deadline=None)  # the first guess of a character set loads tables
 @given(st.binary(max_size=400), st.sampled_from(["srt", "vtt", "ttml", "scc"]), st.sampled_from([None, "pl", "ja"]))
 def test_any_bytes_are_captions_or_a_fault(data: bytes, extension: str, language: str | None) -> None:
     """Nothing else is raised, and what is written is WebVTT."""

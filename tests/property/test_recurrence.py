@@ -40,7 +40,7 @@ def times(cron: str, zone: str, after: str, amount: int) -> list[str]:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(CRONS, st.sampled_from(_AROUND), st.integers(-180, 120), st.lists(st.integers(0, 300), max_size=8))
 def test_whenever_one_looks_no_time_is_left_out_or_comes_twice(
     cron: str, around: tuple[str, str], start: int, looks: list[int]

@@ -102,7 +102,7 @@ def test_large_boxes_and_a_last_one_without_a_length(tmp_path: Path) -> None:
     assert list(layout(write(tmp_path, data))) == [(b"free", 0, 20), (b"mdat", 20, 12)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(data=st.data())
 def test_damage_is_a_box_fault_and_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
     """Any byte may be any other."""
