@@ -1,7 +1,7 @@
 """The only place that starts subprocesses: each in a process group of its own that never outlives its caller.
 
-POSIX first: a tiny launcher (`_launcher.py`) has the kernel kill the program with its parent, sets resource limits and
-becomes the program. On Windows the program is started without it and only the direct child is ended.
+POSIX first: a tiny launcher (`_launcher.py`) has the kernel kill the program with its parent, sets resource limits, shuts
+itself in (`sandbox.py`) and becomes the program. On Windows the program is started without it and only the direct child is ended.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from taskengine.domain.errors import InternalFault, ResourceFault, TaskFailed, TimeoutFault
 from taskengine.ports import ProcessResult
+from taskengine.sandbox import Sandbox
 
 if sys.platform != "win32":
     import resource
@@ -42,7 +43,7 @@ OnLine = Callable[[str], bool | None]
 class ResourceLimits:
     """What one subprocess may use at most. None: no limit of ours. Where the system's own limit is lower, it holds."""
 
-    address_space: int | None = None  # bytes; encoders map far more than they touch
+    address_space: int | None = None  # bytes; encoders map more than they touch
     file_size: int | None = 1 << 40  # bytes of one file
     open_files: int | None = 1024
     cpu_s: int | None = 7 * 24 * 3600  # of all its threads together
@@ -64,8 +65,11 @@ class ResourceLimits:
 class SubprocessRunner:
     """The ProcessRunner of this machine. `wait_s` lies between TERM, TERM and KILL."""
 
-    def __init__(self, limits: ResourceLimits | None = None, *, wait_s: float = 1.0) -> None:
+    def __init__(
+        self, limits: ResourceLimits | None = None, *, sandbox: Sandbox | None = None, wait_s: float = 1.0
+    ) -> None:
         self._limits = limits or ResourceLimits()
+        self._sandbox = sandbox or Sandbox()
         self._wait_s = wait_s
 
     async def run(
@@ -92,7 +96,7 @@ class SubprocessRunner:
         return group.result()
 
     async def _spawn(self, program: str, group: _Group, cwd: Path, child_end: int) -> None:
-        command, options = _launch([program, *group.argv], cwd, child_end, self._limits)
+        command, options = _launch([program, *group.argv], cwd, child_end, self._limits, self._sandbox)
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: group, *command, stdin=asyncio.subprocess.DEVNULL, **options
@@ -105,7 +109,7 @@ class SubprocessRunner:
 
 
 def _launch(
-    program: Sequence[str], cwd: Path, child_end: int, limits: ResourceLimits
+    program: Sequence[str], cwd: Path, child_end: int, limits: ResourceLimits, sandbox: Sandbox
 ) -> tuple[list[str], dict[str, Any]]:
     """The command line that becomes the program (its path, then its argv), and how it is spawned."""
     home = str(cwd.absolute())
@@ -115,7 +119,8 @@ def _launch(
         environment["SYSTEMROOT"] = os.environ.get("SYSTEMROOT", "")  # nothing starts without it
         return [program[0], *program[2:]], options
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_launcher.py"))]
-    settings = [str(os.getpid()), str(child_end), limits.encoded()]
+    paths = sandbox.paths(program[0], cwd.absolute())
+    settings = [str(os.getpid()), str(child_end), limits.encoded(), sandbox.confined(), str(len(paths)), *paths]
     return [*launcher, *settings, *program], options | {"start_new_session": True, "pass_fds": (child_end,)}
 
 

@@ -89,5 +89,6 @@ class Services:
     metrics: Metrics | None = None
     metrics_public: bool = False
     access_log: bool = True
+    sandbox: Mapping[str, str] = field(default_factory=dict)  # what confines the subprocesses of its own workers
     tracer: Tracer = field(default_factory=Untraced)
     limits: HttpLimits = HttpLimits()

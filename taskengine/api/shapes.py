@@ -55,6 +55,7 @@ class Health(TypedDict):
     queues: Mapping[str, QueueCounts]
     tasks: TaskCounts
     jobs: JobCounts
+    sandbox: NotRequired[Mapping[str, str]]  # what confines the subprocesses of the engine's own workers
     error: NotRequired[str]
 
 

@@ -57,6 +57,7 @@ async def health(call: Call) -> Answer:
         "status": "ok" if database == broker == _OK else "degraded" if database == _OK else "down",
         "databases": {services.database_name: database},
         "brokers": {services.broker_name: broker},
+        **({"sandbox": services.sandbox} if services.sandbox else {}),
         "queues": _queues(call, counts, backlog),
         "tasks": {name: counts.tasks.get(name, 0) for name in _TASK_COUNTS},
         "jobs": {name: counts.jobs.get(name, 0) for name in _JOB_COUNTS} | await _slots(call),

@@ -23,7 +23,7 @@ from taskengine.app.sealing import engine_sealer, keep_to_key
 from taskengine.app.starting import enter
 from taskengine.app.traces import tracing
 from taskengine.app.watching import FileWatch
-from taskengine.app.workers import build_storages, build_worker
+from taskengine.app.workers import build_storages, build_worker, worker_sandbox
 from taskengine.brokers import open_broker
 from taskengine.callbacks.config import EndpointConfig
 from taskengine.callbacks.semaphore import HttpSemaphoreProbe
@@ -365,7 +365,7 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         await keep_to_key(store, sealer)
         parts = _Parts(settings, store, broker, clients, _catalog(settings), clock, tracer, sealer)
         await _bootstrap(parts)
-        services = _services(parts)
+        services = _services(parts, workers=workers)
         intake = Intake(services, settings.bus.users)
         async with asyncio.TaskGroup() as group:
             running: dict[str, Loop] = {
@@ -448,7 +448,7 @@ async def _serving(services: Services, settings: Settings, *, http: bool) -> Asy
         yield url
 
 
-def _services(parts: _Parts) -> Services:
+def _services(parts: _Parts, *, workers: bool) -> Services:
     async def ready() -> None:
         if parts.draining.is_set():
             raise StoreUnavailable("the engine is draining")
@@ -481,6 +481,7 @@ def _services(parts: _Parts) -> Services:
         metrics=parts.metrics if settings.http.metrics != "off" else None,
         metrics_public=settings.http.metrics == "public",
         access_log=settings.http.access_log,
+        sandbox=worker_sandbox(settings).described() if workers else {},
         tracer=parts.tracer,
         limits=_limits(settings),
     )

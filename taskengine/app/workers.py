@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import structlog
+
 from taskengine import __version__
 from taskengine.app.sealing import worker_sealer
-from taskengine.domain.errors import InputFault, InvalidRequest
+from taskengine.domain.errors import Fault, InputFault, InvalidRequest
 from taskengine.domain.messages import TaskMessage, WorkerInfo
 from taskengine.engine.context import Facilities
 from taskengine.engine.vault import Vault
@@ -21,11 +23,17 @@ from taskengine.handlers import load_handlers
 from taskengine.media.tools import find_tools
 from taskengine.net import Fetcher, GuardedClients, networks
 from taskengine.ports import Broker, Clock, Outbound, Storage, Tools, Tracer, Workspace
-from taskengine.process import SubprocessRunner
+from taskengine.process import ResourceLimits, SubprocessRunner
+from taskengine.sandbox import Sandbox, find_sandbox
 from taskengine.settings import Settings
 from taskengine.storage.registry import Storages
 from taskengine.storage.scratch import scratch_dir
 from taskengine.storage.workspace import LocalWorkspace
+
+log = structlog.get_logger(__name__)
+
+_MB = 1 << 20
+_LEAST_MEMORY = 16384 * _MB  # encoders map more than they touch
 
 
 def build_worker(
@@ -38,6 +46,8 @@ def build_worker(
 ) -> Worker:
     """A worker for these queues with their slots. `clients` allow nothing by themselves: what a task may reach comes
     with it."""
+    for missing in worker_sandbox(settings).missing:
+        log.warning("sandbox_incomplete", missing=missing)
     info = WorkerInfo(uuid.uuid4().hex, f"{socket.gethostname()}-{os.getpid()}", queues=dict(queues))
     return Worker(
         info,
@@ -65,6 +75,32 @@ def build_storages(settings: Settings) -> Storages:
             for name, storage in settings.storages.items()
         }
     )
+
+
+def worker_sandbox(settings: Settings) -> Sandbox:
+    """What confines the subprocesses of a worker. InvalidRequest where it is required and the machine lacks it."""
+    wanted = settings.sandbox
+    if wanted.mode == "off":
+        text = "not confined: sandbox.mode is off"
+        return Sandbox(missing=(f"files: {text}", f"network: {text}"))
+    found = find_sandbox(reads=wanted.read_paths)
+    if found.missing and wanted.mode == "required":
+        text = f"is required, and this machine lacks it: {'; '.join(found.missing)}"
+        raise InvalidRequest(f"sandbox {text}", [Fault("sandbox.mode", text)])
+    return found
+
+
+def limits_of(settings: Settings) -> ResourceLimits:
+    """What one subprocess may use."""
+    given = settings.sandbox.memory_mb
+    return ResourceLimits(address_space=given * _MB if given else max(_memory(), _LEAST_MEMORY))
+
+
+def _memory() -> int:
+    """The machine's memory in bytes; 0 where it does not tell."""
+    names = getattr(os, "sysconf_names", {})
+    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= names.keys()
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 0
 
 
 def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
@@ -95,4 +131,5 @@ def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
     def scratch(name: str) -> AbstractAsyncContextManager[Callable[[], Path]]:
         return scratch_dir(settings.scratch, name)
 
-    return Facilities(SubprocessRunner(), tools, scratch, workspace, storage, outbound, settings.profiles_dirs)
+    runner = SubprocessRunner(limits_of(settings), sandbox=worker_sandbox(settings))
+    return Facilities(runner, tools, scratch, workspace, storage, outbound, settings.profiles_dirs)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 LOW_DISK = 10 << 30
 LEAST_DISK = 1 << 30
 OLDEST_RABBITMQ = (3, 10)  # Debian 12's
-_LSM = Path("/sys/kernel/security/lsm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +68,21 @@ async def _collect(settings: Settings) -> list[Finding]:
     findings += _storages(settings)
     findings.append(_sealing(settings))
     findings += _disk(settings)
-    findings.append(_sandbox())
+    findings.append(_sandbox(settings))
     return findings
 
 
 async def _binaries(settings: Settings) -> AsyncIterator[Finding]:
+    from taskengine.app.workers import worker_sandbox
     from taskengine.media.tools import describe, find_tools
     from taskengine.process import SubprocessRunner
 
     tools = settings.tools
     given = [None if path is None else str(path) for path in (tools.ffmpeg, tools.ffprobe, tools.packager)]
     try:
-        reports = await describe(find_tools(*given), SubprocessRunner(), Path.cwd())
+        with TemporaryDirectory() as folder:  # they must run where they are shut in
+            runner = SubprocessRunner(sandbox=worker_sandbox(settings))
+            reports = await describe(find_tools(*given), runner, Path(folder))
     except TaskEngineError as error:
         yield Finding("binaries", "fault", str(error))
         return
@@ -181,14 +184,21 @@ def _nearest_existing(path: Path) -> Path:
     return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
-def _sandbox() -> Finding:
-    """What holds a subprocess in: it is not yet confined to its files, whatever the kernel could do."""
+def _sandbox(settings: Settings) -> Finding:
+    """What holds a media process in."""
+    from taskengine.app.workers import worker_sandbox
+
     if sys.platform == "win32":
         return Finding("sandbox", "warning", "subprocesses have no limits, and only the direct child is ended")
     try:
-        has_landlock = "landlock" in _LSM.read_text(encoding="ascii").split(",")
-    except OSError:
-        has_landlock = False
-    kernel = "the kernel has Landlock" if has_landlock else "the kernel does not show Landlock"
-    held = "subprocesses end with their worker and have resource limits"
-    return Finding("sandbox", "warning", f"{held}; not yet confined to their files and off the network ({kernel})")
+        found = worker_sandbox(settings)
+    except InvalidRequest as error:
+        return Finding("sandbox", "fault", str(error))
+    if found.missing:
+        held = "subprocesses end with their worker and have resource limits"
+        return Finding("sandbox", "warning", f"{'; '.join(found.missing)}; {held}")
+    return Finding(
+        "sandbox",
+        "ok",
+        f"media processes see their own files alone (Landlock {found.landlock}) and no network (seccomp)",
+    )

@@ -157,6 +157,22 @@ class ToolSettings(_Group):
     packager: AbsolutePath | None = Field(None, description="Path of Shaka Packager.")
 
 
+class SandboxSettings(_Group):
+    """What confines media processes: their files by Landlock (Linux 5.13), the network by a seccomp filter."""
+
+    mode: Annotated[Literal["auto", "required", "off"], BeforeValidator(_lower)] = Field(
+        "auto",
+        description="`auto` confines as far as the machine can, and `/health` and `doctor` tell what is missing; with "
+        "`required` no worker starts without; `off` confines nothing.",
+    )
+    read_paths: tuple[AbsolutePath, ...] = Field(
+        (), description="Files and folders that programs may read beside the system's libraries, such as fonts."
+    )
+    memory_mb: AtLeastOne | None = Field(
+        None, description="Address space of one media process; null is the machine's memory, at least 16384."
+    )
+
+
 class HealthSettings(_Group):
     """The answer of `/health`."""
 
@@ -297,6 +313,7 @@ class Settings(_Group):
     callbacks: CallbackSettings = Field(CallbackSettings(), description="How callbacks are delivered.")
     bus: BusSettings = Field(BusSettings(), description="How other systems use the broker.")
     tools: ToolSettings = Field(ToolSettings(), description="Where the media binaries are; null: the installed ones.")
+    sandbox: SandboxSettings = Field(SandboxSettings(), description="What confines media processes.")
     http: HttpSettings = Field(HttpSettings(), description="Limits of the API.")
     health: HealthSettings = Field(HealthSettings(), description="The answer of `/health`.")
 

@@ -24,6 +24,7 @@ from taskengine.media.tools import find_tools
 from taskengine.net import Fetcher, GuardedClients
 from taskengine.ports import Outbound, ProcessResult, Storage, TaskLog, Tools, Workspace
 from taskengine.process import SubprocessRunner
+from taskengine.sandbox import find_sandbox
 from taskengine.storage.local import LocalStorage
 from taskengine.storage.workspace import LocalWorkspace
 from taskengine.workflows.catalog import Catalog
@@ -106,7 +107,7 @@ class MediaContext:
     deadline: int = 0
     progress: list[float] = field(default_factory=list)
     runs: list[ProcessResult] = field(default_factory=list)
-    runner: SubprocessRunner = field(default_factory=SubprocessRunner)
+    runner: SubprocessRunner = field(default_factory=lambda: SubprocessRunner(sandbox=find_sandbox()))  # as a worker's
     outbound: Outbound = field(default_factory=lambda: Fetcher(GuardedClients()))  # not open: nobody goes out with it
     profile_folders: Sequence[Path] = ()
 

@@ -1,0 +1,186 @@
+"""What confines subprocesses, tried from inside by a program that wants out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from taskengine.app.workers import worker_sandbox
+from taskengine.domain.errors import InvalidRequest
+from taskengine.media.tools import find_tools
+from taskengine.process import SubprocessRunner
+from taskengine.sandbox import Sandbox, find_sandbox
+from taskengine.settings import load_settings
+
+FOUND = find_sandbox()
+pytestmark = pytest.mark.skipif(bool(FOUND.missing), reason=f"this machine lacks {'; '.join(FOUND.missing)}")
+PYTHON = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent]
+TRIES = """
+    import ctypes, json, os, socket, subprocess, sys, threading
+
+    outside, secret, wanted = sys.argv[1:4]
+    libc = ctypes.CDLL(None, use_errno=True)
+    NUMBERS = {"io_uring_setup": 425, "pidfd_open": 434}
+
+    def call(name, *arguments):
+        if libc.syscall(NUMBERS[name], *arguments) < 0:
+            raise OSError(ctypes.get_errno(), "refused")
+
+    def libc_call(name, *arguments):
+        if getattr(libc, name)(*arguments) < 0:
+            raise OSError(ctypes.get_errno(), "refused")
+
+    def write(path):
+        with open(path, "w") as file:
+            file.write("x")
+
+    ATTEMPTS = {
+        "read": lambda: open(secret).read(),
+        "list": lambda: os.listdir(outside),
+        "write": lambda: write(outside + "/new"),
+        "overwrite": lambda: write(secret),
+        "truncate": lambda: os.truncate(secret, 0),
+        "delete": lambda: os.unlink(secret),
+        "rename": lambda: os.rename(secret, "mine"),
+        "link": lambda: os.link(secret, "mine"),
+        "symlink": lambda: os.symlink(secret, "link"),
+        "fifo": lambda: os.mkfifo("pipe"),
+        "passwd": lambda: open("/etc/passwd").read(),
+        "tmp": lambda: write("/tmp/taskengine-sandbox-test"),
+        "environ": lambda: open(f"/proc/{os.getppid()}/environ").read(),
+        "inet": lambda: socket.socket(socket.AF_INET),
+        "inet6": lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM),
+        "unix": lambda: socket.socket(socket.AF_UNIX),
+        "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+        "pair": lambda: socket.socketpair(),
+        "io_uring": lambda: call("io_uring_setup", 8, 0),
+        "pidfd": lambda: call("pidfd_open", os.getppid(), 0),
+        "unshare": lambda: libc_call("unshare", 0x10000000),
+        "ptrace": lambda: libc_call("ptrace", 0, 0, 0, 0),
+        "mount": lambda: libc_call("mount", b"none", b".", b"tmpfs", 0, None),
+        "chroot_out": lambda: open("../" * 20 + secret.lstrip("/")).read(),
+    }
+    told = {}
+    for name, attempt in ATTEMPTS.items():
+        if wanted != "all" and name not in wanted.split():
+            continue
+        try:
+            attempt()
+            told[name] = "done"
+        except OSError as error:
+            told[name] = error.strerror
+
+    thread = threading.Thread(target=write, args=["by_thread"])
+    thread.start()
+    thread.join()
+    os.makedirs("a/b")
+    write("a/b/c")
+    os.rename("a/b/c", "moved")
+    os.link("moved", "linked")
+    write(os.devnull)
+    child = subprocess.run(["/bin/cat", secret], capture_output=True)
+    told["child"] = child.stderr.decode()
+    print(json.dumps({"told": told, "environ": dict(os.environ), "files": sorted(os.listdir("."))}))
+"""
+
+
+async def _tried(work: Path, sandbox: Sandbox, *arguments: str) -> Mapping[str, Any]:
+    """What a program under a sandbox could do."""
+    program = [sys.executable, "-I", "-S", "-c", dedent(TRIES), *arguments]
+    result = await SubprocessRunner(sandbox=sandbox).run(program, cwd=work)
+    assert result.exit_code == 0, result.stderr_tail
+    told: Mapping[str, Any] = json.loads(result.stdout)
+    return told
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder beside the program's own, with a secret in it."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "secret").write_text("secret")
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The program's own folder."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+async def test_a_program_sees_its_own_files_alone_and_no_network(
+    outside: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does what it starts; threads, folders and names within its own folder are its own business."""
+    monkeypatch.setenv("OF_THE_WORKER", "secret")
+    sandbox = replace(FOUND, reads=[*PYTHON, Path("/bin"), Path("/usr/bin")])
+    tried = await _tried(work, sandbox, str(outside), str(outside / "secret"), "all")
+    denied = {"Permission denied", "Operation not permitted", "refused", "Invalid cross-device link"}
+    child = tried["told"].pop("child")
+    assert {name: told for name, told in tried["told"].items() if told not in denied} == {}
+    assert "Permission denied" in child
+    assert (outside / "secret").read_text() == "secret"
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    assert set(tried["environ"]) <= {"LC_ALL", "LC_CTYPE", "HOME", "TMPDIR", "PWD"}
+    assert tried["files"] == ["a", "by_thread", "linked", "moved"]
+
+
+async def test_without_a_sandbox_the_same_program_gets_out(outside: Path, work: Path) -> None:
+    """So the attempts above are real ones."""
+    harmless = "read list write link symlink fifo passwd environ inet inet6 unix pair pidfd chroot_out"
+    tried = await _tried(work, Sandbox(), str(outside), str(outside / "secret"), harmless)
+    assert {name for name, told in tried["told"].items() if told == "done"} == set(harmless.split())
+
+
+async def test_a_file_that_was_linked_into_its_folder_is_readable(outside: Path, work: Path) -> None:
+    """As inputs are, where workspace and scratch are on one disk."""
+    os.link(outside / "secret", work / "input")
+    result = await SubprocessRunner(sandbox=FOUND).run(["/bin/cat", "input"], cwd=work)
+    assert (result.exit_code, result.stdout) == (0, b"secret")
+
+
+async def test_the_media_programs_work_within_it(work: Path) -> None:
+    """Encoding with threads, probing, packaging."""
+    tools, runner = find_tools(), SubprocessRunner(sandbox=FOUND)
+    source = "testsrc2=size=160x90:rate=25:duration=1"
+    encoding = ["-f", "lavfi", "-i", source, "-c:v", "libx264", "-threads", "4", "made.mp4"]
+    encoded = await runner.run([tools.ffmpeg, "-nostdin", "-y", *encoding], cwd=work)
+    probed = await runner.run([tools.ffprobe, "-v", "error", "-show_streams", "made.mp4"], cwd=work)
+    descriptor = "in=made.mp4,stream=video,init_segment=i.mp4,segment_template=s$Number$.m4s"
+    packaged = await runner.run([tools.packager, "--quiet", descriptor, "--mpd_output", "m.mpd"], cwd=work)
+    codes = (encoded.exit_code, probed.exit_code, packaged.exit_code)
+    assert codes == (0, 0, 0), encoded.stderr_tail + probed.stderr_tail + packaged.stderr_tail
+    assert (work / "m.mpd").exists()
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "http://127.0.0.1:9/x.mp4", "tcp://127.0.0.1:9", "unix:/run/x"])
+async def test_ffmpeg_reads_nothing_else_whatever_it_is_told(work: Path, place: str) -> None:
+    """Without any of the options that also forbid it."""
+    result = await SubprocessRunner(sandbox=FOUND).run([find_tools().ffmpeg, "-nostdin", "-i", place], cwd=work)
+    assert result.exit_code != 0
+    assert "ermission denied" in result.stderr_tail or "not permitted" in result.stderr_tail
+
+
+def test_a_worker_that_must_be_confined_does_not_start_where_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `auto` it starts, and tells what is missing."""
+    monkeypatch.setattr("taskengine.sandbox._landlock", lambda: 0)
+    given = {"data_dir": tmp_path}
+    found = worker_sandbox(load_settings(given, env={}))
+    assert found.described()["files"].startswith("files: not confined: the kernel has no Landlock")
+    assert found.described()["network"] == "OK"
+    with pytest.raises(InvalidRequest, match="sandbox is required, and this machine lacks it: files: not confined"):
+        worker_sandbox(load_settings({**given, "sandbox.mode": "required"}, env={}))
+    off = worker_sandbox(load_settings({**given, "sandbox.mode": "off"}, env={}))
+    assert (off.landlock, off.seccomp) == (0, False)
