@@ -7,7 +7,7 @@ import unicodedata
 
 MAX_PARTS = 16
 MAX_PART_BYTES = 255
-_RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?$", re.IGNORECASE)
+_RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?$", re.IGNORECASE)
 
 
 class PathFault(ValueError):
