@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from taskengine.domain.errors import InputFault
+from taskengine.domain.errors import InputFault, TimeoutFault
 from taskengine.handlers.fetching import fetch_source
 from taskengine.handlers.support import (
     ANY,
@@ -45,9 +45,10 @@ from taskengine.media.sources import (
 )
 from taskengine.media.thumbnails import seconds_of
 from taskengine.media.timing import PacketScan
-from taskengine.ports import Storage, StoredFile, TaskContext
+from taskengine.ports import ProcessResult, Storage, StoredFile, TaskContext
 
 _AT_ONCE = 4
+_PROBE_STALL_S = 45.0
 _NO_EFFECT = {
     "create_dref": "there is no counterpart of the original's reference MP4 here",
     "encoding_region": "workers are chosen by queue here",
@@ -194,9 +195,9 @@ async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
     tools = context.tools
     scan = PacketScan()
     answer, packets, pictures = await together([
-        context.run(probe.probe_argv(tools.ffprobe, plain)),
-        context.run(probe.packets_argv(tools.ffprobe, plain), on_line=scan.line),
-        context.run(probe.captions_argv(tools.ffprobe, plain)),
+        _asked(context, name, probe.probe_argv(tools.ffprobe, plain)),
+        _asked(context, name, probe.packets_argv(tools.ffprobe, plain), scan.line),
+        _asked(context, name, probe.captions_argv(tools.ffprobe, plain)),
     ])  # fmt: skip
     found = probe.parse(name, answer.stdout, answer.exit_code, answer.stderr_tail)
     if not found.video:
@@ -214,9 +215,19 @@ async def _light(context: TaskContext, plain: str) -> Light | None:
     return parse_light((await context.run(light_argv(context.tools.ffprobe, plain))).stdout)
 
 
+async def _asked(
+    context: TaskContext, name: str, argv: Sequence[str], on_line: Callable[[str], bool | None] | None = None
+) -> ProcessResult:
+    """What ffprobe says of a file; an InputFault where it comes to no end of it."""
+    try:
+        return await context.run(argv, on_line=on_line, stall_s=_PROBE_STALL_S)
+    except TimeoutFault as fault:
+        raise InputFault(f"{name}: ffprobe comes to no end with it: {fault}", stderr_tail=fault.stderr_tail) from fault
+
+
 async def _measured_audio(context: TaskContext, name: str, plain: str, found: probe.Probe) -> probe.Probe:
     """Containers of raw audio only guess their length: the packets tell it."""
     scan = PacketScan()
-    result = await context.run(probe.packets_argv(context.tools.ffprobe, plain, "a:0"), on_line=scan.line)
+    result = await _asked(context, name, probe.packets_argv(context.tools.ffprobe, plain, "a:0"), scan.line)
     audio = probe.check_audio(name, found.audio[0], scan.span(), result.stderr_tail)
     return replace(found, audio=(audio, *found.audio[1:]))

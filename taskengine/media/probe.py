@@ -14,6 +14,8 @@ from taskengine.media.roles import by_disposition
 from taskengine.media.timing import Timing
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,mpegts,mpeg,mpegvideo,matroska,webm,avi,mxf,aac,mp3,wav,w64,flac,ac3,eac3,ogg"  # the demuxers that sources may need: none of them opens other files
+MAX_TRACKS = 128  # of one source
+MAX_PIXELS = 8192 * 4320  # of one picture
 INPUT_LIMITS = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
 _INTERLACED = {"tt", "bb", "tb", "bt"}
 _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
@@ -147,7 +149,18 @@ def parse(name: str, answer: bytes, exit_code: int, stderr: str) -> Probe:
         raise InputFault(f"{name}: its description cannot be read: {error!r}", stderr_tail=stderr) from error
     if not probe.readable:
         raise InputFault(f"{name}: it has no readable video or audio track")
+    _check_size(name, probe)
     return probe
+
+
+def _check_size(name: str, probe: Probe) -> None:
+    """A small file may ask for any amount of work: what no source of sense has is refused before it is begun."""
+    tracks = len(probe.video) + len(probe.audio) + probe.other_streams
+    if tracks > MAX_TRACKS:
+        raise InputFault(f"{name}: it has {tracks} tracks; at most {MAX_TRACKS} are taken")
+    for track in probe.video:
+        if track.width * track.height > MAX_PIXELS:
+            raise InputFault(f"{name}: its picture of {track.width}x{track.height} is larger than 8192x4320")
 
 
 def _why_unreadable(stderr: str) -> str:
