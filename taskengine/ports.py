@@ -784,6 +784,10 @@ class StoredFile:
     modified_at: int
 
 
+Told = Callable[[int], None]
+"""Is told of bytes that have been sent, as they are."""
+
+
 class Storage(Protocol):
     """Where media lives: one root of one storage. Paths are logical (`domain.paths`), judged again by the adapter.
 
@@ -801,6 +805,10 @@ class Storage(Protocol):
         """Files below a folder, sorted by path; [] where there is none."""
         ...
 
+    async def folders(self, folder: str) -> Sequence[str]:
+        """Names of the folders directly in a folder, sorted; [] where there are none."""
+        ...
+
     async def stat(self, path: str) -> StoredFile | None:
         """One file; None where there is none."""
         ...
@@ -809,7 +817,7 @@ class Storage(Protocol):
         """Bring a file to a local path that does not exist yet: linked where it is on one disk, else copied."""
         ...
 
-    async def store(self, source: Path, path: str) -> None:
+    async def store(self, source: Path, path: str, told: Told | None = None) -> None:
         """Put a local file, atomically: a reader sees the old file or the whole new one. The source stays."""
         ...
 

@@ -13,9 +13,10 @@ from hypothesis import settings
 
 from tests.support.postgres import postgres
 from tests.support.rabbitmq import rabbitmq
+from tests.support.seaweedfs import s3
 from tests.support.services import MISSING
 
-__all__ = ["postgres", "rabbitmq"]
+__all__ = ["postgres", "rabbitmq", "s3"]
 
 settings.register_profile("project", deadline=None)  # how long an example takes is the machine's, not the code's
 settings.load_profile("project")
@@ -28,6 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for w
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the machine's configures what a test runs."""
     for name in [name for name in os.environ if name.startswith("TASKENGINE_")]:
+        monkeypatch.delenv(name)
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_STORAGE_"))]:
         monkeypatch.delenv(name)
     for name in ("DATABASE_URL", "AMQP_URL", "PORT", "LOG_LEVEL", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)

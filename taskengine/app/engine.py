@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -21,9 +20,10 @@ from taskengine.app.folders import make_folders
 from taskengine.app.http import listening
 from taskengine.app.sealing import engine_sealer, keep_to_key
 from taskengine.app.starting import enter
+from taskengine.app.storages import build_storages, build_uploads, build_workspace
 from taskengine.app.traces import tracing
 from taskengine.app.watching import FileWatch
-from taskengine.app.workers import build_storages, build_worker, worker_sandbox
+from taskengine.app.workers import build_worker, worker_sandbox
 from taskengine.brokers import open_broker
 from taskengine.callbacks.config import EndpointConfig
 from taskengine.callbacks.semaphore import HttpSemaphoreProbe
@@ -43,7 +43,7 @@ from taskengine.engine.duties import Duties
 from taskengine.engine.effects import Effects
 from taskengine.engine.event_bus import EventBus, EventRetention, Pace
 from taskengine.engine.feed import Feed
-from taskengine.engine.janitor import Janitor
+from taskengine.engine.janitor import Janitor, UploadJanitor
 from taskengine.engine.jobs import Jobs
 from taskengine.engine.judging import Offer
 from taskengine.engine.others import Others
@@ -66,8 +66,9 @@ from taskengine.media.profile_book import Profiles
 from taskengine.net import GuardedClients, Timeouts, networks
 from taskengine.ports import Broker, Clock, Sealer, Store, Tracer
 from taskengine.settings import Settings
+from taskengine.storage.registry import settled
 from taskengine.storage.scratch import remove_stale
-from taskengine.storage.workspace import jobs_present, keep_document, missing_files, remove_job
+from taskengine.storage.workspace import Workspaces
 from taskengine.stores import Sharing, open_store
 from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator
@@ -91,29 +92,6 @@ class Engine:
     tenants: Tenants
     jobs: Jobs
     url: str | None  # of the API, where it is hosted
-
-
-class LocalWorkspaces:
-    """The workspaces below a directory, for the janitor and the dispatcher."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    async def job_ids(self) -> Sequence[int]:
-        """The jobs that have one."""
-        return await jobs_present(self._root)
-
-    async def remove(self, job_id: int) -> None:
-        """Remove a job's."""
-        await remove_job(self._root, job_id)
-
-    async def keep(self, url: str, document: bytes) -> Mapping[str, Any]:
-        """Put a document there; its reference."""
-        return await keep_document(self._root, url, document)
-
-    async def missing(self, urls: Sequence[str]) -> Sequence[str]:
-        """Those of these references behind which there is no file."""
-        return await missing_files(self._root, urls)
 
 
 class _Parts:
@@ -161,7 +139,7 @@ class _Parts:
         self.desk = CallbackDesk(store, sender, clock, self._judge(clients), self.callbacks.replayed)
         self.directory.on_change(self.signals.timers.set)
         self.directory.on_change(self.callbacks.wake)
-        workspaces, keep_failed_s = LocalWorkspaces(Path(settings.workspace)), settings.workspace_retention_h * 3600
+        workspaces, keep_failed_s = Workspaces(build_workspace(settings)), settings.workspace_retention_h * 3600
         self.janitor = Janitor(
             store,
             workspaces,
@@ -171,6 +149,12 @@ class _Parts:
             may_delete=self.duties.gate("clean_up"),
             may_sweep=self.duties.gate("clean_workspaces"),
             clean_events=self._event_retention().clean,
+        )
+        self.upload_janitor = UploadJanitor(
+            build_uploads(settings),
+            clock,
+            keep_s=settings.unfinished_uploads_h * 3600,
+            may_sweep=self.duties.gate("clean_workspaces"),
         )
         self.others = Others(store, self.signals, self.callbacks.wake, clock)
         effects = Effects(broker, self.signals, self.janitor.job_ended, self.callbacks.wake)
@@ -248,6 +232,7 @@ class _Parts:
             "directory": self.directory.watch,
             "workspaces": self.janitor.workspaces,
             "retention": self.janitor.retention,
+            "uploads": self.upload_janitor.run,
             "workflows": self.watch.run,
         }
 
@@ -312,7 +297,7 @@ class _Parts:
         """Tries of a task callback that the client does not want, as the settings say now."""
         return self.book.rules_of(client).retry.limit
 
-    def _dispatch_policy(self, workspaces: LocalWorkspaces) -> DispatchPolicy:
+    def _dispatch_policy(self, workspaces: Workspaces) -> DispatchPolicy:
         storages = build_storages(self.settings)
         named = {
             name: {"kind": self.settings.storages[name].kind, "roots": list(storages.roots(name))}
@@ -353,6 +338,7 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
     sharing = Sharing.ALONE if settings.broker_url.startswith("memory:") else Sharing.SHARED
     async with AsyncExitStack() as stack:
         stack.enter_context(owned(settings.data_dir))
+        stack.push_async_callback(settled)
         make_folders(settings)
         await remove_stale(settings.scratch)
         wait_s = settings.start_wait_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from taskengine.app.workers import build_storages
+from taskengine.app.storages import build_storages, build_workspace
 from taskengine.domain.errors import Fault, InvalidRequest
 from taskengine.settings import Settings
 
@@ -34,4 +34,6 @@ def _folders(settings: Settings) -> list[tuple[str, Path]]:
         if settings.storages[name].kind == "local"
         for root in storages.roots(name)
     ]
-    return [*roots, ("/workspace", Path(settings.workspace)), ("/scratch", settings.scratch)]
+    workspace = build_workspace(settings)
+    shared = [("/workspace", Path(workspace.full_path("")))] if workspace.kind == "local" else []
+    return [*roots, *shared, ("/scratch", settings.scratch)]

@@ -21,6 +21,7 @@ from taskengine.clock import SystemClock
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.net import GuardedClients
 from taskengine.settings import Settings
+from taskengine.storage.registry import settled
 from taskengine.storage.scratch import remove_stale
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,7 @@ async def work(settings: Settings, queues: Mapping[str, int]) -> None:
     await remove_stale(settings.scratch)
     with _signals() as stopping:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(settled)
             broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), settings.start_wait_s)
             clients = await stack.enter_async_context(GuardedClients())
             tracer = await stack.enter_async_context(tracing())

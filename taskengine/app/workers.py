@@ -14,6 +14,7 @@ import structlog
 
 from taskengine import __version__
 from taskengine.app.sealing import worker_sealer
+from taskengine.app.storages import build_storages, build_workspace
 from taskengine.domain.errors import Fault, InputFault, InvalidRequest
 from taskengine.domain.messages import TaskMessage, WorkerInfo
 from taskengine.engine.context import Facilities
@@ -26,9 +27,8 @@ from taskengine.ports import Broker, Clock, Outbound, Storage, Tools, Tracer, Wo
 from taskengine.process import ResourceLimits, SubprocessRunner
 from taskengine.sandbox import Sandbox, find_sandbox
 from taskengine.settings import Settings
-from taskengine.storage.registry import Storages
 from taskengine.storage.scratch import scratch_dir
-from taskengine.storage.workspace import LocalWorkspace
+from taskengine.storage.workspace import JobWorkspace
 
 log = structlog.get_logger(__name__)
 
@@ -62,21 +62,6 @@ def build_worker(
     )
 
 
-def build_storages(settings: Settings) -> Storages:
-    """The storages that the configuration names; InvalidRequest with every fault."""
-    return Storages(
-        {
-            name: {
-                "kind": storage.kind,
-                **({"path": storage.folder(settings.data_dir)} if storage.kind == "local" else {"url": storage.url}),
-                "source_root": storage.source_root,
-                "output_roots": storage.output_root,
-            }
-            for name, storage in settings.storages.items()
-        }
-    )
-
-
 def worker_sandbox(settings: Settings) -> Sandbox:
     """What confines the subprocesses of a worker. InvalidRequest where it is required and the machine lacks it."""
     wanted = settings.sandbox
@@ -105,7 +90,7 @@ def _memory() -> int:
 
 def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
     storages = build_storages(settings)
-    root = Path(settings.workspace)
+    shared = build_workspace(settings)
     paths = settings.tools
 
     @functools.cache
@@ -115,8 +100,8 @@ def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
         )
 
     def workspace(task: TaskMessage, scratch: Path) -> Workspace:
-        return LocalWorkspace(
-            root, scratch, job_id=task.workspace_id, task_id=task.task_id, attempt=task.attempt, token=task.token
+        return JobWorkspace(
+            shared, scratch, job_id=task.workspace_id, task_id=task.task_id, attempt=task.attempt, token=task.token
         )
 
     def storage(name: str, root: str, own: Mapping[str, str]) -> Storage:

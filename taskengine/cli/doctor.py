@@ -65,7 +65,7 @@ async def _collect(settings: Settings) -> list[Finding]:
     findings = [finding async for finding in _binaries(settings)]
     findings.append(await _broker(settings))
     findings.append(await _store(settings))
-    findings += _storages(settings)
+    findings += [finding async for finding in _storages(settings)]
     findings.append(_sealing(settings))
     findings += _disk(settings)
     findings.append(_sandbox(settings))
@@ -155,14 +155,31 @@ def _sealing(settings: Settings) -> Finding:
     return Finding("sealing key", "ok", f"{ids[0]} of {place}{others}")
 
 
-def _storages(settings: Settings) -> Iterator[Finding]:
+async def _storages(settings: Settings) -> AsyncIterator[Finding]:
     for name, storage in settings.storages.items():
-        if storage.kind != "local":
-            yield Finding(f"storage {name}", "fault", f"not yet supported: storages of kind {storage.kind}")
-            continue
-        folder = storage.folder(settings.data_dir)
-        for root in dict.fromkeys([storage.source_root, *storage.output_root.values()]):
-            yield Finding(f"storage {name}", *_writable(folder / root, str(folder / root)))
+        if storage.kind == "local":
+            folder = storage.folder(settings.data_dir)
+            for root in dict.fromkeys([storage.source_root, *storage.output_root.values()]):
+                yield Finding(f"storage {name}", *_writable(folder / root, str(folder / root)))
+        else:
+            yield await _bucket(settings, name)
+
+
+async def _bucket(settings: Settings, name: str) -> Finding:
+    """Whether the roots of a bucket can be listed."""
+    from taskengine.app.storages import build_storages
+    from taskengine.storage.registry import settled
+
+    try:
+        storages = build_storages(settings)
+        opened = [storages.open(name, root) for root in storages.roots(name)]
+        for root in opened:
+            await root.list("", recursive=False)
+    except TaskEngineError as error:
+        return Finding(f"storage {name}", "fault", str(error))
+    finally:
+        await settled()
+    return Finding(f"storage {name}", "ok", ", ".join(root.full_path("") for root in opened))
 
 
 def _writable(folder: Path, detail: str) -> tuple[Literal["ok", "fault"], str]:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from taskengine.domain.errors import StorageError
 from taskengine.domain.job import Changes, Job
 from taskengine.domain.status import JobState
 from taskengine.engine.duties import Gate, always
@@ -112,3 +113,34 @@ class Janitor:
 
     def _over(self, job: Job) -> bool:
         return job.completed_at is not None and self._clock.now() - job.completed_at >= self._keep_failed_ms
+
+
+class Uploads(Protocol):
+    """The unfinished uploads of a bucket."""
+
+    async def sweep(self, before: int) -> int:
+        """End those that began before a time (milliseconds); how many. Raises StorageError."""
+        ...
+
+
+class UploadJanitor:
+    """Ends uploads whose worker is gone: their parts cost, and nobody sees them."""
+
+    def __init__(self, buckets: Sequence[Uploads], clock: Clock, *, keep_s: float, may_sweep: Gate = always) -> None:
+        self._buckets, self._clock, self._keep_ms, self._may_sweep = buckets, clock, round(keep_s * 1000), may_sweep
+
+    async def run(self) -> None:
+        """Look at the start and every hour."""
+        while True:
+            if self._may_sweep():
+                await self.round()
+            await self._clock.sleep(ROUND_S)
+
+    async def round(self) -> None:
+        """Look at every bucket; one that is away is looked at next time."""
+        for bucket in self._buckets:
+            try:
+                if ended := await bucket.sweep(self._clock.now() - self._keep_ms):
+                    log.info("uploads_ended", uploads=ended)
+            except StorageError as error:
+                log.warning("uploads_not_looked_at", error=str(error))

@@ -98,7 +98,21 @@ class StorageSettings(_Group):
         "`output_root` is the default one, and a plain string stands for it alone.",
     )
     credentials: dict[str, SecretStr] = Field(
-        {}, description="What the storage asks for (`access_key_id`, `secret_access_key`, `account_key`, …)."
+        {},
+        description="What the storage asks for (`access_key_id`, `secret_access_key`, `account_key`, …); what is not here "
+        "is taken from the `AWS_*` or `AZURE_STORAGE_*` variables, or from the machine's role.",
+    )
+    options: dict[str, str] = Field(
+        {},
+        description="What else a bucket needs to be told: `endpoint`, `region`, `virtual_hosted_style_request`, "
+        "`account_name`, … An endpoint of `http://` is called without TLS.",
+    )
+    retries: Count = Field(5, description="Further tries of a request to a bucket that failed.")
+    request_timeout_s: Seconds = Field(60, description="Of one request to a bucket, which carries at most 8 MiB.")
+    verify_uploads: bool | None = Field(
+        None,
+        description="Whether what was put into a bucket is read back and compared. Null: on Azure alone, since S3 checks "
+        "what arrives by its signature.",
     )
 
     @field_validator("url")
@@ -271,6 +285,11 @@ class Settings(_Group):
     )
     workspace_retention_h: Hours = Field(
         24, description="How long a failed job's workspace is kept for a rerun of what failed."
+    )
+    unfinished_uploads_h: Hours = Field(
+        24,
+        description="How old an upload to S3 may become whose worker is gone; then its parts are removed. No upload may "
+        "take longer.",
     )
     scratch: AbsolutePath = _derived(
         lambda data: data["data_dir"] / "scratch",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
+
+from taskengine.domain.errors import StorageError
 
 Stop = threading.Event
 T = TypeVar("T")
@@ -60,3 +65,18 @@ def _by_hand(source: int, target: int) -> int:
     while view:
         view = view[os.write(target, view) :]
     return len(data)
+
+
+@contextmanager
+def local_file(source: Path) -> Iterator[int]:
+    """A descriptor of a regular file of a task, for reading; a lasting StorageError where it is none."""
+    try:
+        file = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"the local file {source.name!r}: {error.strerror}", retryable=False) from error
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise StorageError(f"the local file {source.name!r} is not a regular file", retryable=False)
+        yield file
+    finally:
+        os.close(file)

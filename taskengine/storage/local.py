@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taskengine.domain.errors import NotFound, StorageError
-from taskengine.domain.paths import MAX_PARTS, PathFault, logical_path
-from taskengine.ports import StoredFile
+from taskengine.domain.paths import MAX_PARTS
+from taskengine.ports import StoredFile, Told
 from taskengine.storage.beneath import Beneath, refuse_link, sync_folder
-from taskengine.storage.copying import Stop, copy, in_thread
+from taskengine.storage.copying import Stop, copy, in_thread, local_file
+from taskengine.storage.naming import PARTIAL, judged
 
-PARTIAL = ".partial-"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS,
@@ -42,46 +42,53 @@ class LocalStorage:
 
     def full_path(self, path: str) -> str:
         """The absolute path."""
-        return str(self._root / _judged(path, allow_empty=True))
+        return str(self._root / judged(path, allow_empty=True))
 
     async def list(self, folder: str, *, recursive: bool = True) -> Sequence[StoredFile]:
         """Files below a folder, sorted by path; links, special files and partial files are left out."""
-        path = _judged(folder, allow_empty=True)
+        path = judged(folder, allow_empty=True)
         return await in_thread(lambda _: self._list(path, recursive=recursive))
+
+    async def folders(self, folder: str) -> Sequence[str]:
+        """Names of the folders in a folder, sorted; links are left out."""
+        path = judged(folder, allow_empty=True)
+        return await in_thread(lambda _: self._folders(path))
 
     async def stat(self, path: str) -> StoredFile | None:
         """One file; None where there is none."""
-        judged = _judged(path)
-        return await in_thread(lambda _: self._stat(judged))
+        at = judged(path)
+        return await in_thread(lambda _: self._stat(at))
 
     async def fetch(self, path: str, target: Path) -> None:
         """Link or copy a file to a local path that does not exist yet."""
-        judged = _judged(path)
-        await in_thread(lambda stop: self._fetch(judged, target, stop))
+        at = judged(path)
+        await in_thread(lambda stop: self._fetch(at, target, stop))
 
-    async def store(self, source: Path, path: str) -> None:
+    async def store(self, source: Path, path: str, told: Told | None = None) -> None:
         """Put a local file, atomically and durably."""
-        judged = _judged(path)
-        await in_thread(lambda stop: self._store(source, judged, stop))
+        at = judged(path)
+        size = await in_thread(lambda stop: self._store(source, at, stop))
+        if told:
+            told(size)
 
     async def write(self, path: str, data: bytes) -> None:
         """Put a small file, atomically and durably."""
-        judged = _judged(path)
-        await in_thread(lambda _: self._write(judged, data))
+        at = judged(path)
+        await in_thread(lambda _: self._write(at, data))
 
     async def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
         """A small file whole."""
-        judged = _judged(path)
-        return await in_thread(lambda _: self._read(judged, limit))
+        at = judged(path)
+        return await in_thread(lambda _: self._read(at, limit))
 
     async def delete(self, paths: Sequence[str]) -> None:
         """Delete files in one go; missing ones are no fault."""
-        judged = [_judged(path) for path in paths]
-        await in_thread(lambda _: self._delete(judged))
+        at = [judged(path) for path in paths]
+        await in_thread(lambda _: self._delete(at))
 
     async def delete_folder(self, folder: str) -> None:
         """Delete a folder with all below it; a missing one is no fault."""
-        path = _judged(folder)
+        path = judged(folder)
         await in_thread(lambda _: self._delete_folder(path))
 
     # ---- in a thread
@@ -94,6 +101,14 @@ class LocalStorage:
             except _ABSENT:
                 return []
         return sorted(files, key=lambda file: file.path)
+
+    def _folders(self, folder: str) -> Sequence[str]:
+        with _translated(folder):
+            try:
+                with self._beneath.folder(folder) as here, os.scandir(here) as entries:
+                    return sorted(_name(one.name, folder) for one in entries if one.is_dir(follow_symlinks=False))
+            except _ABSENT:
+                return []
 
     def _stat(self, path: str) -> StoredFile | None:
         with _translated(path):
@@ -118,15 +133,17 @@ class LocalStorage:
                 target.unlink()
                 raise StorageError(f"{path!r} was replaced while it was fetched")
 
-    def _store(self, source: Path, path: str, stop: Stop) -> None:
+    def _store(self, source: Path, path: str, stop: Stop) -> int:
+        """Its size in bytes."""
         with (
             _translated(path),
-            _local_file(source) as file,
+            local_file(source) as file,
             self._beneath.parent(path, create=True) as (here, name),
             _partial(here, name) as partial,
         ):
             if not self._link(source, file, here, partial):
                 _copy_to(file, lambda: os.open(partial, _NEW, 0o666, dir_fd=here), None, stop)
+            return os.fstat(file).st_size
 
     def _link(self, source: Path, file: int, here: int, partial: str) -> bool:
         """Whether the file could be given a further name."""
@@ -178,16 +195,6 @@ class LocalStorage:
                 shutil.rmtree(name, dir_fd=here)
 
 
-def _judged(path: str, *, allow_empty: bool = False) -> str:
-    try:
-        judged = logical_path(path, allow_empty=allow_empty)
-    except PathFault as fault:
-        raise StorageError(f"{path[:200]!r}: {fault}", retryable=False) from fault
-    if any(part.startswith(PARTIAL) for part in judged.split("/")):
-        raise StorageError(f"{path!r}: names that start with {PARTIAL!r} are reserved", retryable=False)
-    return judged
-
-
 @contextmanager
 def _translated(path: str, *, absent: type[OSError] = FileNotFoundError) -> Iterator[None]:
     """OSError as the port's errors, which name the logical path alone."""
@@ -233,20 +240,6 @@ def _name(name: str, folder: str) -> str:
             f"a file's name in {folder!r} is not UTF-8: {os.fsencode(name)!r}", retryable=False
         ) from error
     return unicodedata.normalize("NFC", name)
-
-
-@contextmanager
-def _local_file(source: Path) -> Iterator[int]:
-    try:
-        file = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise StorageError(f"the local file {source.name!r}: {error.strerror}", retryable=False) from error
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise StorageError(f"the local file {source.name!r} is not a regular file", retryable=False)
-        yield file
-    finally:
-        os.close(file)
 
 
 @contextmanager

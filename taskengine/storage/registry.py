@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from taskengine.domain.errors import Fault, InvalidRequest
 from taskengine.ports import Storage
 from taskengine.storage.local import LocalStorage
+
+if TYPE_CHECKING:
+    from taskengine.storage.buckets import Bucket
 
 SOURCE_ROOT = "source_root"
 OUTPUT_ROOT = "output_root"
@@ -21,7 +25,6 @@ ENTRY_POINTS = "taskengine.storages"
 Make = Callable[[Mapping[str, Any], str], Storage]
 """Makes the storage of one root from the settings of its name; raises ValueError that says what is wrong with them."""
 
-_LATER = {"s3", "azure"}
 _ROOT_SETTINGS = {SOURCE_ROOT, OUTPUT_ROOT, "output_roots"}
 
 
@@ -35,6 +38,24 @@ def local(settings: Mapping[str, Any], root: str) -> Storage:
     return LocalStorage(folder)
 
 
+def bucket(settings: Mapping[str, Any], root: str) -> Storage:
+    """A prefix of a bucket of S3, or of a container of Azure."""
+    return described_bucket(settings, root).storage()
+
+
+def described_bucket(settings: Mapping[str, Any], root: str) -> Bucket:
+    """What `bucket` makes a storage of."""
+    from taskengine.storage import buckets  # a library of its own: installations on a disk start without it
+
+    return buckets.bucket(settings, root)
+
+
+async def settled() -> None:
+    """Wait, at the end of a process that used buckets, for what the threads of their library still have to say."""
+    if module := sys.modules.get("taskengine.storage.objects"):
+        await module.settled()
+
+
 def _base(settings: Mapping[str, Any]) -> str:
     place = str(settings.get("url") or settings.get("path") or "")
     scheme, separator, rest = place.partition("://")
@@ -43,6 +64,10 @@ def _base(settings: Mapping[str, Any]) -> str:
     if scheme != "file" or not rest.startswith("/"):
         raise ValueError(f"the url of a local storage is a folder or file:///…, not {place!r}")
     return unquote(rest)
+
+
+KINDS: Mapping[str, Make] = {"local": local, "s3": bucket, "azure": bucket}
+BUCKETS = frozenset({"s3", "azure"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +87,7 @@ class Storages:
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         self._named: dict[str, _Named] = {}
+        self._made: dict[tuple[str, str], Storage] = {}
         faults: list[Fault] = []
         for name, one in settings.items():
             try:
@@ -88,8 +114,11 @@ class Storages:
         roots = {**named.roots, **(own or {})}
         if root not in roots:
             raise _unknown(f"root of the storage {name!r}", root, roots, "/parameters/output_root")
+        key = (name, roots[root])
         try:
-            return named.make(named.settings, roots[root])
+            if key not in self._made:  # a bucket has connections that are worth keeping
+                self._made[key] = named.make(named.settings, roots[root])
+            return self._made[key]
         except ValueError as error:
             raise InvalidRequest(f"the storage {name!r}: {error}", [Fault(f"/storages/{name}", str(error))]) from error
 
@@ -116,15 +145,12 @@ def _roots(settings: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _kind(kind: str) -> Make:
-    kinds: dict[str, Make] = {"local": local}
-    if kind in kinds:
-        return kinds[kind]
-    if kind in _LATER:
-        raise ValueError(f"kind: {kind!r} is not yet supported")
+    if kind in KINDS:
+        return KINDS[kind]
     for found in entry_points(group=ENTRY_POINTS, name=kind):
         make: Make = found.load()
         return make
-    known = sorted({*kinds, *(found.name for found in entry_points(group=ENTRY_POINTS))})
+    known = sorted({*KINDS, *(found.name for found in entry_points(group=ENTRY_POINTS))})
     raise ValueError(f"kind: {kind!r} is unknown; known are {', '.join(known)}")
 
 

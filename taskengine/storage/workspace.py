@@ -1,4 +1,4 @@
-"""The jobs' shared workspace in a directory: what passes between tasks, by job, task, attempt and token."""
+"""The jobs' shared workspace in a storage of any kind: what passes between tasks, by job, task, attempt and token."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from taskengine.domain.errors import InputFault, InternalFault, NotFound, ResourceFault, StorageError
 from taskengine.domain.paths import PathFault, logical_path
+from taskengine.ports import Storage
 from taskengine.storage.copying import in_thread
-from taskengine.storage.local import LocalStorage
 
 SCHEME = "ws://"
+_LOOKS_AT_ONCE = 16
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _ATTEMPT = re.compile(r"(?P<job>[0-9]+)/[0-9]+/[0-9]+-[A-Za-z0-9_-]+/.+", re.DOTALL)
 
 
-class LocalWorkspace:
+class JobWorkspace:
     """One attempt's view of its job's workspace; the contract is `ports.Workspace`'s.
 
     `job_id` is that of the job that had the workspace first: a rerun from what failed goes on in it.
-    Files are linked into the scratch and out of it, so they must never be modified in place.
+    Where storage and scratch are on one disk, files are linked into the scratch and out of it, so they must never be
+    modified in place.
     """
 
-    def __init__(self, root: Path, scratch: Path, *, job_id: int, task_id: int, attempt: int, token: str) -> None:
+    def __init__(self, storage: Storage, scratch: Path, *, job_id: int, task_id: int, attempt: int, token: str) -> None:
         if not _TOKEN.fullmatch(token):
             raise InternalFault(f"the token {token!r} cannot be part of a path")
-        self._storage = LocalStorage(root, link_shared=True)
+        self._storage = storage
         self._scratch = scratch
         self._taken: set[Path] = set()
         self._job_id = job_id
@@ -54,10 +55,8 @@ class LocalWorkspace:
         except PathFault as fault:
             raise InternalFault(f"{name!r} cannot be a name in the workspace: {fault}") from fault
         await self._storage.store(path, target)
-        stored = await self._storage.stat(target)
-        if stored is None:
-            raise StorageError(f"{SCHEME}{target} went away as soon as it was stored")
-        return {"$file": SCHEME + target, "size": stored.size, "sha256": None}
+        size = await in_thread(lambda _: path.stat().st_size)
+        return {"$file": SCHEME + target, "size": size, "sha256": None}
 
     async def _fetch(self, path: str, name: str) -> Path:
         """Under the first of name, 2-name, 3-name … that is free."""
@@ -95,33 +94,38 @@ def plain_name(name: str) -> str:
     return plain if re.match(r"[A-Za-z0-9]", plain) else f"f{plain}"
 
 
-async def keep_document(root: Path, url: str, document: bytes) -> dict[str, Any]:
-    """Put a document into the workspace, under a reference's URL; the reference. StorageError where it cannot be."""
-    await LocalStorage(root).write(url.removeprefix(SCHEME), document)
-    return {"$file": url, "size": len(document), "sha256": hashlib.sha256(document).hexdigest()}
+class Workspaces:
+    """The workspaces of all jobs, for the janitor, the dispatcher and reruns."""
 
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
 
-async def missing_files(root: Path, urls: Sequence[str]) -> Sequence[str]:
-    """Those of these references behind which there is no file."""
-    return await in_thread(lambda _: [url for url in urls if not _is_file(root, url)])
+    async def job_ids(self) -> Sequence[int]:
+        """The jobs that have one."""
+        names = await self._storage.folders("")
+        return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]*", name))
 
+    async def remove(self, job_id: int) -> None:
+        """Remove all that a job has."""
+        await self._storage.delete_folder(str(job_id))
 
-def _is_file(root: Path, url: str) -> bool:
-    path = url.removeprefix(SCHEME)
-    return url.startswith(SCHEME) and ".." not in path.split("/") and (root / path).is_file()
+    async def keep(self, url: str, document: bytes) -> Mapping[str, Any]:
+        """Put a document there under a reference's URL; the reference. StorageError where it cannot be."""
+        await self._storage.write(url.removeprefix(SCHEME), document)
+        return {"$file": url, "size": len(document), "sha256": hashlib.sha256(document).hexdigest()}
 
+    async def missing(self, urls: Sequence[str]) -> Sequence[str]:
+        """Those of these references behind which there is no file."""
+        gate = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
-async def remove_job(root: Path, job_id: int) -> None:
-    """Remove all that a job has in the workspace."""
-    await LocalStorage(root).delete_folder(str(job_id))
+        async def is_there(url: str) -> bool:
+            async with gate:
+                try:
+                    return url.startswith(SCHEME) and await self._storage.stat(url.removeprefix(SCHEME)) is not None
+                except StorageError as error:
+                    if error.retryable:
+                        raise
+                    return False  # no path of a workspace
 
-
-async def jobs_present(root: Path) -> Sequence[int]:
-    """Ids of the jobs that have something in the workspace, for the janitor, which knows what has ended."""
-    return await in_thread(lambda _: _jobs_present(root))
-
-
-def _jobs_present(root: Path) -> Sequence[int]:
-    with suppress(FileNotFoundError):
-        return sorted(int(entry.name) for entry in root.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name))
-    return []
+        found = await asyncio.gather(*(is_there(url) for url in urls))
+        return [url for url, there in zip(urls, found, strict=True) if not there]

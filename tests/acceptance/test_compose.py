@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, ClientSession
 
+from taskengine.app.storages import build_storages
 from taskengine.settings import Settings
 from tests.support.deployment import ROOT, compose_program, run, settings_from, understood
 from tests.support.engine import write_workflows
@@ -74,6 +75,23 @@ def test_what_the_processes_are_told_is_understood(services: Services) -> None:
     assert len({(str(settings.broker_url), settings.workspace) for _, settings in ours.values()}) == 1
     databases = {name: str(settings.database_url).partition(":")[0] for name, (_, settings) in ours.items()}
     assert databases == {"engine-1": "postgresql", "engine-2": "postgresql", "worker": "sqlite"}
+
+
+def test_a_second_file_gives_every_process_a_storage_in_seaweedfs(env_file: Path) -> None:
+    """Without a profile; engines and workers mean the same bucket, with the server's own key."""
+    s3 = ROOT / "config" / "deploy" / "compose" / "s3.yaml"
+    outcome = render(env_file, "--file", str(s3))
+    assert outcome.returncode == 0, outcome.stderr
+    found: Services = json.loads(outcome.stdout)["services"]
+    server = found["seaweedfs"]["environment"]
+    for _, settings in of_task_engine(found).values():
+        storage = settings.storages["S3"]
+        assert (storage.kind, storage.url, storage.options["endpoint"]) == ("s3", "s3://media", "http://seaweedfs:8333")
+        assert build_storages(settings).open("S3").full_path("film") == "s3://media/output/film"
+        given = {name: secret.get_secret_value() for name, secret in storage.credentials.items()}
+        assert given == {
+            "access_key_id": server["AWS_ACCESS_KEY_ID"], "secret_access_key": server["AWS_SECRET_ACCESS_KEY"],
+        }  # fmt: skip
 
 
 def test_the_servers_have_the_passwords_that_the_processes_use(services: Services) -> None:

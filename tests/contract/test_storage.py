@@ -7,6 +7,7 @@ import time
 import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -38,9 +39,15 @@ def adapter(request: pytest.FixtureRequest) -> StorageAdapter:
 
 
 @pytest.fixture
-async def storage(adapter: StorageAdapter, tmp_path: Path) -> AsyncIterator[Storage]:
+def server(adapter: StorageAdapter, request: pytest.FixtureRequest) -> Any:
+    """What the adapter talks to."""
+    return request.getfixturevalue(adapter.server) if adapter.server else None
+
+
+@pytest.fixture
+async def storage(adapter: StorageAdapter, server: Any, tmp_path: Path) -> AsyncIterator[Storage]:
     """An empty root."""
-    async with adapter.open(tmp_path) as opened:
+    async with adapter.open(tmp_path, server) as opened:
         yield opened
 
 
@@ -136,11 +143,11 @@ async def test_size_and_time_are_told(storage: Storage) -> None:
     assert await storage.list("a") == [found]
 
 
-def test_full_paths_are_the_storages_own(adapter: StorageAdapter, tmp_path: Path) -> None:
+def test_full_paths_are_the_storages_own(adapter: StorageAdapter, server: Any, tmp_path: Path) -> None:
     """A full path says where the file is for everyone."""
 
     async def scenario() -> tuple[str, str]:
-        async with adapter.open(tmp_path) as storage:
+        async with adapter.open(tmp_path, server) as storage:
             assert storage.kind == adapter.kind
             return storage.full_path("/a//b.m3u8"), storage.full_path("")
 
@@ -160,6 +167,16 @@ async def test_files_go_in_and_out(storage: Storage, here: Path) -> None:
     await storage.fetch("v/1-1/clear/segment.m4s", here / "fetched")
     assert (here / "fetched").read_bytes() == data
     assert source.read_bytes() == data
+
+
+async def test_what_was_sent_is_told(storage: Storage, here: Path) -> None:
+    """Whoever stores a file hears of its bytes as they go, all of them in the end."""
+    data = b"0123456789" * 2_000_000
+    told: list[int] = []
+    await storage.store(a_file(here, data), "a", told.append)
+    assert sum(told) == len(data)
+    await storage.fetch("a", here / "fetched")
+    assert (here / "fetched").read_bytes() == data
 
 
 async def test_storing_again_replaces(storage: Storage, here: Path) -> None:
@@ -255,6 +272,15 @@ async def test_listing_what_is_not_there_is_empty(storage: Storage) -> None:
     assert await paths(storage, "a") == []
 
 
+async def test_folders_are_named(storage: Storage) -> None:
+    """The folders directly in a folder, whatever is in them; files are none."""
+    for path in ("a/1", "a/b/2", "ab/1", "top"):
+        await storage.write(path, b"x")
+    assert await storage.folders("") == ["a", "ab"]
+    assert await storage.folders("a") == ["b"]
+    assert await storage.folders("gone") == []
+
+
 # -------------------------------------------------------------------------------------------------------- deleting
 
 
@@ -321,16 +347,16 @@ SOME_PATHS = st.lists(
 ).map("/".join)
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=SOME_PATHS, absolute=st.booleans())
 def test_no_path_leaves_the_root(
-    adapter: StorageAdapter, tmp_path: Path, path: str, absolute: bool  # noqa: FBT001 - Hypothesis gives it
+    adapter: StorageAdapter, server: Any, tmp_path: Path, path: str, absolute: bool  # noqa: FBT001 - Hypothesis gives it
 ) -> None:  # fmt: skip
     """Whatever a path says, either it is refused or the file is below the root under its logical path."""
     path = f"/{path}" if absolute else path
 
     async def scenario() -> None:
-        async with adapter.open(tmp_path) as storage:
+        async with adapter.open(tmp_path, server) as storage:
             try:
                 expected = logical_path(path)
             except (PathFault, UnicodeEncodeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +13,7 @@ from taskengine.stores.migrate import migrate
 from tests.support.cli import Cli
 from tests.support.postgres import PostgresServer
 from tests.support.rabbitmq import RabbitServer
+from tests.support.seaweedfs import SECRET_KEY, S3Server
 
 
 @pytest.fixture
@@ -80,6 +82,19 @@ def test_the_doctor_looks_at_rabbitmq(cli: Cli, rabbitmq: RabbitServer) -> None:
     assert finding(cli, "broker", "--broker", "amqp://guest:guest@127.0.0.1:1/")[0] == "fault"
     state, detail = finding(cli, "broker", "--broker", rabbitmq.url().replace("guest:guest", "guest:sesame"))
     assert (state, "sesame" in detail) == ("fault", False)
+
+
+def test_the_doctor_looks_into_buckets(cli: Cli, s3: S3Server) -> None:
+    """Each root is listed; wrong credentials are told, and are not shown."""
+    settings = s3.settings("doctor")
+    for secret, found in ((SECRET_KEY, "ok"), ("sesame", "fault")):
+        given = {**settings, "credentials": {**settings["credentials"], "secret_access_key": secret}}
+        Path("taskengine.yaml").write_text(json.dumps({"storages": {"S3": given}}))
+        state, detail = finding(cli, "storage S3")
+        assert state == found
+        assert "s3://media/doctor/" in detail
+        assert "sesame" not in detail
+        assert ("access was refused" in detail) == (state == "fault")
 
 
 def test_the_doctor_names_a_database_that_is_not_there(cli: Cli) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from taskengine.app.engine import LocalWorkspaces
 from taskengine.clock import SystemClock
 from taskengine.domain.errors import Conflict, NotFound
 from taskengine.domain.status import JobState
@@ -18,6 +17,8 @@ from taskengine.engine.actions import FROM_FAILED, Action, BulkActions, Outcome
 from taskengine.engine.janitor import Janitor
 from taskengine.engine.jobs import Submission
 from taskengine.ports import JobFilter
+from taskengine.storage.local import LocalStorage
+from taskengine.storage.workspace import Workspaces
 from tests.support.engine import ADMIN, WORKFLOWS, Bench, bench, settings_for, write_workflows
 from tests.support.media import video_source
 from tests.support.oracle import gather, judge
@@ -101,6 +102,8 @@ async def test_only_the_rest_is_run(world: Bench, tmp_path: Path) -> None:
     async with asyncio.timeout(5):
         while workspace(tmp_path, old).exists():  # noqa: ASYNC110 - a folder gives no sign
             await asyncio.sleep(0.02)
+        while (await world.engine.store.callback_backlog())[0]:  # noqa: ASYNC110 - it was heard before it is settled
+            await asyncio.sleep(0.02)
     url = f"sqlite:///{tmp_path / 'data' / 'taskengine.db'}"
     assert judge(await gather(url, accepted=[old, new], received=world.receiver.received), max_jobs=2) == []
 
@@ -115,7 +118,7 @@ def janitor(world: Bench, tmp_path: Path) -> Janitor:
         return 0
 
     return Janitor(
-        world.engine.store, LocalWorkspaces(tmp_path / "data" / "workspace"), SystemClock(), keep_failed_s=0,
+        world.engine.store, Workspaces(LocalStorage(tmp_path / "data" / "workspace")), SystemClock(), keep_failed_s=0,
         retention_days=never, clean_events=none,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ from taskengine.ports import Outbound, ProcessResult, Storage, TaskLog, Tools, W
 from taskengine.process import SubprocessRunner
 from taskengine.sandbox import find_sandbox
 from taskengine.storage.local import LocalStorage
-from taskengine.storage.workspace import LocalWorkspace
+from taskengine.storage.workspace import JobWorkspace
 from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator
 
@@ -179,9 +179,10 @@ class Studio:
         scratch = self.folder / "scratch" / uuid.uuid4().hex
         scratch.mkdir(parents=True)
         task = message(handler, inputs, job_id=job_id, task_id=task_id, attempt=attempt)
-        workspace = LocalWorkspace(
-            self.folder / "workspace", scratch, job_id=job_id, task_id=task_id, attempt=attempt, token=task.token
-        )
+        workspace = JobWorkspace(
+            LocalStorage(self.folder / "workspace", link_shared=True), scratch, job_id=job_id, task_id=task_id,
+            attempt=attempt, token=task.token,
+        )  # fmt: skip
         context = MediaContext(task, inputs, scratch, workspace, self.roots, self.log)
         context.profile_folders = self.profile_folders
         self.contexts.append(context)

@@ -7,16 +7,15 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.services import require_service
+from tests.support.services import end_session, is_alive, require_service, spawn_apart
 
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _CONTROL = _SERVER.with_name("rabbitmqctl")
@@ -67,27 +66,24 @@ class RabbitServer:
         self._node = self._spawn(str(_SERVER))
         deadline = time.monotonic() + _START_S
         while not self._listens():
-            if not _alive(self._node) or time.monotonic() > deadline:
+            if not is_alive(self._node) or time.monotonic() > deadline:
                 raise RuntimeError(f"RabbitMQ did not start: {(self._root / 'output').read_text()[-2000:]}")
             time.sleep(0.1)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it: by SIGKILL as a power failure would, by SIGTERM in order."""
         if self._node is not None:
-            _end(self._node, number)
+            end_session(self._node, number)
             self._node = None
 
     def stop(self) -> None:
         """End it with its port mapper."""
         self.kill()
         if self._epmd is not None:
-            _end(self._epmd, signal.SIGKILL)
+            end_session(self._epmd, signal.SIGKILL)
 
     def _spawn(self, program: str) -> int:
-        """Start a program in a session of its own. It is no child of the tests: some of them count theirs."""
-        command = ["/bin/sh", "-c", 'setsid "$0" >>output 2>&1 </dev/null & echo $!', program]
-        done = subprocess.run(command, env=self._environment, cwd=self._root, stdout=subprocess.PIPE, check=True)
-        return int(done.stdout)
+        return spawn_apart([program], self._root, self._environment)
 
     async def control(self, *command: str) -> str:
         """What `rabbitmqctl` answers."""
@@ -115,26 +111,6 @@ class RabbitServer:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has asked after does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def _end(pid: int, number: signal.Signals) -> None:
-    """Signal a session and wait for the end of its leader."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, number)
-    deadline = time.monotonic() + _START_S
-    while _alive(pid):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the process {pid} does not end")
-        time.sleep(0.05)
 
 
 def unique_prefix() -> str:

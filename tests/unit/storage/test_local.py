@@ -15,7 +15,8 @@ import pytest
 
 from taskengine.domain.errors import NotFound, StorageError
 from taskengine.storage.copying import Stop, Stopped, copy, in_thread
-from taskengine.storage.local import PARTIAL, LocalStorage
+from taskengine.storage.local import LocalStorage
+from taskengine.storage.naming import PARTIAL
 
 Call = Callable[[LocalStorage, Path], Awaitable[object]]
 

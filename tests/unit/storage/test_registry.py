@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.errors import InvalidRequest
+from taskengine.storage.buckets import bucket
 from taskengine.storage.registry import Storages
 
 
@@ -65,9 +66,21 @@ def test_a_url_may_be_a_folder(url: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "s3", "url": "s3://bucket"}, "kind: 's3' is not yet supported"),
-        ({"kind": "azure"}, "kind: 'azure' is not yet supported"),
-        ({"kind": "tape"}, "kind: 'tape' is unknown; known are local"),
+        ({"kind": "s3"}, "the url of a storage of this kind is s3://bucket/prefix, not ''"),
+        ({"kind": "s3", "url": "azure://media"}, "is s3://bucket/prefix, not 'azure://media'"),
+        ({"kind": "s3", "url": "s3://key:secret@media"}, "is s3://bucket/prefix"),
+        ({"kind": "s3", "url": "s3://media", "options": {"colour": "red"}}, "'colour' is not valid for store 'S3'"),
+        ({"kind": "s3", "url": "s3://media", "path": "/srv"}, "unknown: path"),
+        (
+            {
+                "kind": "azure",
+                "url": "azure://media",
+                "options": {"account_name": "a"},
+                "credentials": {"account_key": "no base64"},
+            },
+            "Invalid Access Key",
+        ),
+        ({"kind": "tape"}, "kind: 'tape' is unknown; known are azure, local, s3"),
         ({"kind": "local"}, "the root 'source' is not absolute"),
         ({"kind": "local", "url": "http://host/path"}, "a folder or file:///"),
         ({"kind": "local", "url": "file://host/path"}, "a folder or file:///"),
@@ -87,3 +100,26 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(InvalidRequest) as caught:
         Storages({"a": {"kind": "s3"}, "b": {"kind": "tape"}, "c": {"path": "/srv"}})
     assert [fault.path for fault in caught.value.faults] == ["/storages/a", "/storages/b"]
+
+
+def test_a_bucket_has_roots_below_its_url_or_of_their_own() -> None:
+    """Roots lie below the prefix of the URL; one with a URL of its own stands for itself."""
+    storages = Storages({
+        "S3": {"kind": "s3", "url": "s3://media/vod/", "source_root": "/in//box/", "options": {"region": "eu-west-1"},
+               "output_roots": {"premium": "s3://premium/out"}},
+    })  # fmt: skip
+    assert storages.open("S3", "source_root").full_path("a/b") == "s3://media/vod/in/box/a/b"
+    assert storages.open("S3").full_path("a/b") == "s3://media/vod/output/a/b"
+    assert storages.open("S3", "premium").full_path("a/b") == "s3://premium/out/a/b"
+    assert storages.open("S3") is storages.open("S3")
+
+
+def test_credentials_are_those_of_the_settings_or_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of AWS fill in what the settings leave out."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "from-environment")
+    assert bucket({"kind": "s3", "url": "s3://media"}, "").uploads() is None  # half a credential is none
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    made = bucket({"kind": "s3", "url": "s3://media", "credentials": {"access_key_id": "given"}}, "")
+    assert made.credential("access_key_id") == "given"
+    assert made.credential("secret_access_key") == "secret"
+    assert made.uploads() is not None

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
-from taskengine.storage.workspace import LocalWorkspace, jobs_present, plain_name, remove_job
+from taskengine.storage.local import LocalStorage
+from taskengine.storage.workspace import JobWorkspace, Workspaces, plain_name
 
 
 class Bench:
@@ -27,11 +28,17 @@ class Bench:
         scratch.mkdir(exist_ok=True)
         return scratch
 
-    def open(self, task_id: int = 1, *, job_id: int = 7, attempt: int = 1, token: str = "tok_en-1") -> LocalWorkspace:
+    def open(self, task_id: int = 1, *, job_id: int = 7, attempt: int = 1, token: str = "tok_en-1") -> JobWorkspace:
         """What a task sees."""
-        return LocalWorkspace(
-            self.root, self.scratch(task_id), job_id=job_id, task_id=task_id, attempt=attempt, token=token
+        storage = LocalStorage(self.root, link_shared=True)
+        return JobWorkspace(
+            storage, self.scratch(task_id), job_id=job_id, task_id=task_id, attempt=attempt, token=token
         )
+
+    @property
+    def all(self) -> Workspaces:
+        """What the janitor sees."""
+        return Workspaces(LocalStorage(self.root))
 
     def file(self, task_id: int, data: bytes, name: str = "out.mp4") -> Path:
         """A file that a task made."""
@@ -139,14 +146,14 @@ async def test_a_job_is_removed_with_all_it_has_and_nothing_else(bench: Bench) -
     """Job 7 is not job 77; removing what is gone is no fault."""
     for job_id in (7, 77, 123):
         await bench.open(1, job_id=job_id).store(bench.file(1, b"x"), "a")
-    assert await jobs_present(bench.root) == [7, 77, 123]
-    await remove_job(bench.root, 7)
-    await remove_job(bench.root, 7)
-    assert await jobs_present(bench.root) == [77, 123]
+    assert await bench.all.job_ids() == [7, 77, 123]
+    await bench.all.remove(7)
+    await bench.all.remove(7)
+    assert await bench.all.job_ids() == [77, 123]
 
 
 async def test_a_workspace_that_was_never_used_has_no_jobs(bench: Bench) -> None:
     """What is no job's directory is not mistaken for one."""
-    assert await jobs_present(bench.root) == []
+    assert await bench.all.job_ids() == []
     (bench.root / "lost+found").mkdir(parents=True)
-    assert await jobs_present(bench.root) == []
+    assert await bench.all.job_ids() == []

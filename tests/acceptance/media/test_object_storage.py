@@ -1,0 +1,159 @@
+"""Assets in buckets: whole jobs of an engine whose storages and workspace are S3's, with what goes wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskengine.domain.job import Job, Task
+from taskengine.engine.jobs import Submission
+from taskengine.ports import Storage
+from taskengine.storage.buckets import bucket
+from tests.support.engine import Bench, bench, settings_for
+from tests.support.media import video_source
+from tests.support.oracle import gather, judge
+from tests.support.proxy import fault_proxy
+from tests.support.receiver import CallbackReceiver
+from tests.support.seaweedfs import S3Server
+from tests.support.storages import paths
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of three seconds."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    video_source(path, size="160x90", seconds=3)
+    return path
+
+
+def flags(settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Settings of an engine with a local storage and this one, and its workspace in the same bucket."""
+    storages = {"local": {"kind": "local"}, "S3": {**settings, "output_root": {"extra": "more/output"}}}
+    return {"storages": storages, "workspace": f"{settings['url']}-workspace", **more}
+
+
+async def run(world: Bench, workflow: str, timeout_s: float = 60, **parameters: Any) -> Job:
+    """A job to its end; it must not fail."""
+    given = {"content_id": "film", "rest_endpoints": [f"{world.receiver.url}/cb"], **parameters}
+    answer = await world.engine.jobs.submit(Submission("demo", workflow, given))
+    job = await world.ended(int(answer["id"]), timeout_s)
+    assert not job.failed, job.error
+    return job
+
+
+async def publishing(world: Bench) -> Task:
+    """The task of the first job that publishes."""
+    return next(one.task for one in await world.engine.store.tasks(1) if one.task.name == "publish")
+
+
+def output_of(settings: Mapping[str, Any]) -> Storage:
+    """The default output root."""
+    return bucket(settings, "output").storage()
+
+
+async def test_an_asset_lives_in_a_bucket(tmp_path: Path, film: Path, s3: S3Server) -> None:
+    """From a local source into a bucket, with the workspace in one too; read there again, changed there, fetched back to the
+    disk, deleted. The callback names full paths; no workspace and no unfinished upload stays."""
+    settings = s3.settings()
+    output, workspace = output_of(settings), bucket({**settings, "url": f"{settings['url']}-workspace"}, "").storage()
+    source = tmp_path / "data" / "storage" / "source" / "film"
+    source.mkdir(parents=True)
+    (source / "film.mp4").write_bytes(film.read_bytes())
+    async with CallbackReceiver() as receiver, bench(settings_for(tmp_path, **flags(settings)), receiver) as world:
+        job = await run(
+            world, "vodstream", source_folder="film", destination_storage="S3", preview_thumbnails=True,
+            generate_mp4=True,
+        )  # fmt: skip
+        made = dict(job.result or {})
+        base = f"{settings['url']}/output/film"
+        assert made["message"] == f"{base}/film.m3u8"
+        assert made["manifests"] == {"hls": f"{base}/film.m3u8", "dash": f"{base}/film.mpd"}
+        there = {f"{settings['url']}/output/{path}" for path in await paths(output, "film")}
+        assert set(made["files"]) == there
+        listed = {file["path"]: file for file in json.loads(await output.read("film/metadata.json"))["files"]}
+        sizes = {file.path.removeprefix("film/"): file.size for file in await output.list("film")}
+        assert {name: file["size"] for name, file in listed.items()} == {
+            name: size for name, size in sizes.items() if name != "metadata.json"
+        }
+
+        await run(world, "trickplay", source_folder="film", source_storage="S3", trickplay_thumbnails=False)
+        assert "EXT-X-I-FRAME-STREAM-INF" in (await output.read("film/film.m3u8")).decode()
+
+        await run(
+            world, "createmp4", source_folder="film", source_storage="S3", destination_storage="local",
+            output_folder="copy",
+        )  # fmt: skip
+        assert (tmp_path / "data" / "storage" / "output" / "copy" / "film.mp4").stat().st_size > 1000
+
+        await run(world, "vodstream", source_folder="film", destination_storage="S3", output_root="extra",
+                  delete_source=True)  # fmt: skip
+        assert not source.exists()
+        assert await paths(bucket(settings, "more/output").storage(), "film")
+
+        await run(world, "asset_delete", files=["film/film.mp4"], source_storage="S3")
+        assert await output.stat("film/film.mp4") is None
+        await run(world, "voddelete", folder="film", source_storage="S3")
+        assert await paths(output) == []
+        async with asyncio.timeout(10):
+            while await workspace.list(""):  # noqa: ASYNC110 - the janitor comes after the callback
+                await asyncio.sleep(0.05)
+        assert s3.unfinished() == 0
+
+
+async def test_a_source_in_a_bucket_becomes_an_asset_on_the_disk(tmp_path: Path, film: Path, s3: S3Server) -> None:
+    """`source_storage` and `destination_storage` may differ in this direction too."""
+    settings = s3.settings()
+    await bucket(settings, "source").storage().store(film, "in/film.mp4")
+    async with CallbackReceiver() as receiver, bench(settings_for(tmp_path, **flags(settings)), receiver) as world:
+        job = await run(
+            world, "vodstream", source_folder="in", output_folder="film", source_storage="S3",
+            destination_storage="local", delete_source=True,
+        )  # fmt: skip
+        assert Path(dict(job.result or {})["message"]).read_text().startswith("#EXTM3U")
+    assert await paths(bucket(settings, "source").storage()) == []
+
+
+async def test_a_publication_whose_uploads_are_cut_is_made_again_and_is_whole(
+    tmp_path: Path, film: Path, s3: S3Server
+) -> None:
+    """The server goes away in the middle of the upload: the attempt fails, and nothing is active. When it is back the next one
+    publishes, and then there is nothing but what is active."""
+    settings = s3.settings()
+    source = tmp_path / "data" / "storage" / "source" / "film"
+    source.mkdir(parents=True)
+    (source / "film.mp4").write_bytes(film.read_bytes())
+    output = output_of(settings)
+    async with fault_proxy(s3.endpoint) as proxy, CallbackReceiver() as receiver:
+        through = {**settings, "options": {**settings["options"], "endpoint": f"http://127.0.0.1:{proxy.port}"},
+                   "retries": 0}  # fmt: skip
+        given = {**flags(through), "workspace": str(tmp_path / "data" / "workspace")}
+        async with bench(settings_for(tmp_path, **given), receiver) as world:
+            uploading, seen = asyncio.Event(), 0
+
+            def in_the_upload(piece: bytes) -> bool:
+                nonlocal seen
+                seen += piece.startswith(b"PUT ") and b"/v/" in piece
+                if seen > 2:
+                    uploading.set()
+                return False
+
+            proxy.watch = in_the_upload
+            running = asyncio.create_task(run(world, "vodstream", source_folder="film", destination_storage="S3"))
+            await uploading.wait()
+            await proxy.refuse()
+            while (await publishing(world)).attempt < 2:  # noqa: ASYNC110 - the engine tells of no tries
+                await asyncio.sleep(0.05)
+            assert await output.stat("film/film.m3u8") is None
+            await proxy.start()
+            job = await running
+            attempt = (await publishing(world)).attempt
+        facts = await gather(world.engine.settings.database_url, accepted=[job.id], received=receiver.received)
+        assert judge(facts, max_jobs=2) == []
+    versions = {path.split("/")[2] for path in await paths(output, "film/v")}
+    assert versions == {f"{job.id}-{attempt}"}
+    assert s3.unfinished() == 0
