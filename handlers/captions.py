@@ -142,7 +142,7 @@ async def _in_picture(context: TaskContext, source: Source, commands: list[Comma
     return [
         _Found(
             _from_first(Captions(in_order(cues)), source), source.plain,
-            spoken if channel == "CC1" else UNDETERMINED, CAPTION,
+            spoken if channel in {"CC1", "S1"} else UNDETERMINED, CAPTION,
         )
         for channel, cues in channels.items()
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from taskengine.media.captions import reading, srt, vtt
 from taskengine.media.captions.cea608 import Cea608
+from taskengine.media.captions.cea708 import Cea708
 from taskengine.media.captions.cues import CaptionFault, Captions, Cue, payload
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -71,4 +72,18 @@ def test_any_pairs_are_decoded(pairs: list[tuple[int, int, int]]) -> None:
         for cue in cues:
             assert cue.start <= cue.end
             assert cue.text
+        assert [cue.start for cue in cues] == sorted(cue.start for cue in cues)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=12))
+def test_any_packet_is_decoded(blocks: list[bytes]) -> None:
+    """Windows full of anything: cues that last, in order."""
+    decoder, time = Cea708(), 0
+    for block in [b"\x98\x20\x00\x00\x02\x1f\x00", *blocks]:
+        packet = bytes([0, 0x20 | min(len(block), 31), *block[:31]]).ljust(128, b"\0")
+        for place in range(0, 128, 2):
+            decoder.feed(time, packet[place], packet[place + 1], start=place == 0)
+        time += 40
+    for cues in decoder.finish(time).values():
+        assert all(cue.start < cue.end and cue.text for cue in cues)
         assert [cue.start for cue in cues] == sorted(cue.start for cue in cues)

@@ -14,6 +14,7 @@ from taskengine.media.captions.cues import Cue, escaped
 
 ROWS, COLUMNS = 15, 32
 LINGERS_MS = 16_000  # receivers wipe what nobody wiped
+PAUSE_MS = 400  # what is written after so long is a new caption, beside what is there
 _BASIC = {0x27: "’", 0x2A: "á", 0x5C: "é", 0x5E: "í", 0x5F: "ó", 0x60: "ú", 0x7B: "ç", 0x7C: "÷", 0x7D: "Ñ", 0x7E: "ñ",
           0x7F: "█"}  # fmt: skip
 _SPECIAL = "®°½¿™¢£♪à\u00a0èâêîôû"
@@ -57,6 +58,7 @@ class _Channel:
     column: int = 0
     pen: _Pen = field(default_factory=_Pen)
     depth: int = 2  # lines of roll-up
+    written: int = 0  # when something was last written where it is seen
 
     @property
     def screen(self) -> _Screen:
@@ -74,8 +76,10 @@ class _Channel:
         """Write a character where the cursor is."""
         if self.mode in {None, _Mode.TEXT}:
             return
-        if self.mode is not _Mode.POP_ON and not any(self.shown.values()):
-            self.since = time
+        if self.mode is not _Mode.POP_ON:
+            if not any(self.shown.values()) or time - max(self.written, self.since) > PAUSE_MS:
+                self.flush(time)
+            self.written = time
         self.screen.setdefault(self.row, {})[self.column] = (character, self.pen)
         self.column = min(self.column + 1, COLUMNS - 1)
 

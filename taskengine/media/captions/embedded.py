@@ -7,22 +7,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from taskengine.media.captions.cea608 import LINGERS_MS, Cea608
+from taskengine.media.captions.cea708 import Cea708
 from taskengine.media.captions.cues import Cue
 
 _TIME_BASE = re.compile(r"#tb 0: (\d+)/(\d+)")
-_VALID = 0x04
+_VALID, _PACKET, _PACKET_START = 0x04, 2, 3
 
 
 def read(data: bytes, times: str) -> Mapping[str, Sequence[Cue]]:
-    """The cues by channel (CC1 to CC4), on the video's clock. `data`: the triplets of all frames, one after the other;
+    """The cues by channel (CC1 to CC4; where there are none, by service of CEA-708, which says the same a second time), on
+    the video's clock. `data`: the triplets of all frames, one after the other;
     `times`: what ffmpeg's `framecrc` says of them, frame by frame."""
-    decoder, last = Cea608(), 0
+    channels, services, last = Cea608(), Cea708(), 0
     for time, triplets in _frames(data, times):
         last = max(last, time)
         for head, first, second in triplets:
-            if head & _VALID and head & 0x03 < 2:
-                decoder.feed(head & 0x03, last, first, second)
-    return decoder.finish(last + LINGERS_MS)
+            kind = head & 0x03
+            if head & _VALID and kind < _PACKET:
+                channels.feed(kind, last, first, second)
+            elif head & _VALID:
+                services.feed(last, first, second, start=kind == _PACKET_START)
+    return channels.finish(last + LINGERS_MS) or services.finish(last)
 
 
 def _frames(data: bytes, times: str) -> Iterator[tuple[int, Sequence[tuple[int, int, int]]]]:
