@@ -15,7 +15,9 @@ from taskengine.handlers.discard import Discard
 from taskengine.handlers.encode_audio import EncodeAudio
 from taskengine.handlers.encode_chunk import EncodeChunk
 from taskengine.handlers.ingest import Ingest
+from taskengine.handlers.inspect_protection import InspectProtection
 from taskengine.handlers.join import Join
+from taskengine.handlers.judge_protection import JudgeProtection
 from taskengine.handlers.load_asset import LoadAsset
 from taskengine.handlers.measure import MeasureQuality
 from taskengine.handlers.mp4 import ProgressiveMp4
@@ -26,6 +28,7 @@ from taskengine.handlers.place import Place
 from taskengine.handlers.plan import PlanEncoding
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
+from taskengine.handlers.switch_protection import SwitchProtection
 from taskengine.handlers.thumbnails import Thumbnails
 from taskengine.handlers.tracks import Tracks
 from taskengine.handlers.transcode import Transcode
@@ -35,7 +38,8 @@ from taskengine.ports import Handler
 _MEDIA: tuple[Handler, ...] = (
     Ingest(), ReadCaptions(), Tracks(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(),
     Discard(), DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(), PlanEncoding(),
-    AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(),
+    AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(), JudgeProtection(),
+    InspectProtection(), SwitchProtection(),
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(

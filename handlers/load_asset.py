@@ -9,22 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from taskengine.domain.errors import InputFault, NotFound
+from taskengine.domain.keys import ContentKey
 from taskengine.handlers.fetching import fetch_source
+from taskengine.handlers.load_tiles import load_trick_play
+from taskengine.handlers.protecting import keys_of_set, run_with_keys
 from taskengine.handlers.support import (
     ANY,
+    BOOLEAN,
     FILE,
     NUMBER,
+    OPTIONAL_FILE,
     STRING,
     in_thread,
     load_text,
     need_space,
+    process_fault,
     save,
     schema,
     storage_faults,
     together,
 )
+from taskengine.media import packager
 from taskengine.media.asset import METADATA
-from taskengine.media.protection import CLEAR
+from taskengine.media.protection import CBCS, CENC, CLEAR, protections
 from taskengine.media.published import Published, read_published, segment_paths
 from taskengine.media.tracks import Media, Track, TrackKind, plain_name, text_file
 from taskengine.ports import Storage, TaskContext
@@ -34,46 +41,74 @@ _COPIES = 2.2  # segments, the files made of them, and a little
 
 
 class LoadAsset:
-    """Reads the asset's `metadata.json`, fetches the clear segments of the active version and joins them by track."""
+    """Reads the asset's `metadata.json`, fetches its segments and joins them by track: the clear ones, or where there are
+    none, encrypted ones, which it decrypts with the keys of the client's provider."""
 
     name = "load_asset"
     inputs: Mapping[str, Any] = schema(
-        {"folder": STRING, "storage": STRING}, {"output_root": ANY, "retries": {"type": "integer"}}
+        {"folder": STRING, "storage": STRING},
+        {"output_root": ANY, "retries": {"type": "integer"}, "key_provider": ANY, "cpix": BOOLEAN},
     )
-    outputs: Mapping[str, Any] = schema({"media": FILE, "duration": NUMBER, "content_id": STRING})
+    outputs: Mapping[str, Any] = schema({
+        "media": FILE, "duration": NUMBER, "content_id": STRING, "drm": {"type": "array"}, "protected": BOOLEAN,
+        "trickplay": BOOLEAN, "tiles": OPTIONAL_FILE,
+    })  # fmt: skip
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
-        """Outputs: `media` (a document of tracks), `duration`, the asset's `content_id`."""
+        """Outputs: `media` (a document of tracks), `duration`, the asset's `content_id`, its protections (`drm`),
+        whether a protected manifest is active, whether it has I-frame playlists (`trickplay`), its `tiles` (a document, or
+        null)."""
         inputs = context.inputs
         folder = str(inputs["folder"])
         storage = context.storage(str(inputs["storage"]), str(inputs.get("output_root") or "output_root"))
         published = await read_asset(storage, folder)
-        base = f"{folder}/{published.folder_of(CLEAR)}" if CLEAR in published.sets else None
+        name = _source(published, storage.full_path(folder))
+        base = f"{folder}/{published.folder_of(name)}"
         with storage_faults("source_folder"):
-            stored = {file.path: file.size for file in await storage.list(base)} if base else {}
-        if not base or not stored:
-            raise InputFault(f"source_folder: the asset in {storage.full_path(folder)} has no clear segments")
+            stored = {file.path: file.size for file in await storage.list(base)}
+        if not stored:
+            raise InputFault(f"source_folder: the asset in {storage.full_path(folder)} has no {name} segments")
         await need_space(context, round(sum(stored.values()) * _COPIES), "bringing the asset back")
-        tracks = [await _joined(context, storage, base, track) for track in published.media.tracks]
+        for track in published.media.tracks:
+            await _join_track(context, storage, base, track)
+        if name != CLEAR:
+            keys = await keys_of_set(context, published.content_id, name, published.sets[name], published.media)
+            await _decrypt(context, name, published.media.tracks, keys)
+        tracks = [await _stored(context, track) for track in published.media.tracks]
         media = Media(tracks, published.media.duration, published.media.segment_duration)
-        document = await save(context, "media.json", media, Media)
-        return {"media": document, "duration": media.duration, "content_id": published.content_id}
+        return {
+            "media": await save(context, "media.json", media, Media),
+            "duration": media.duration,
+            "content_id": published.content_id,
+            "drm": protections({name: each.systems for name, each in published.sets.items()}),
+            "protected": published.active.protection != CLEAR,
+            **await load_trick_play(context, storage, base, published.media, stored),
+        }
 
 
-async def read_asset(storage: Storage, folder: str) -> Published:
-    """What is published in a folder; InputFault where nothing is."""
-    with storage_faults("source_folder"):
+async def read_asset(storage: Storage, folder: str, what: str = "source_folder") -> Published:
+    """What is published in a folder; InputFault where nothing is, told of the parameter `what`."""
+    with storage_faults(what):
         try:
             metadata = await storage.read(f"{folder}/{METADATA}")
         except NotFound as error:
-            raise InputFault(f"source_folder: there is no asset in {storage.full_path(folder)}") from error
+            raise InputFault(f"{what}: there is no asset in {storage.full_path(folder)}") from error
     return read_published(folder, metadata)
 
 
-async def _joined(context: TaskContext, storage: Storage, base: str, track: Track) -> Track:
-    """The track in a file of its own: init segment and media segments, one after the other."""
+def _source(published: Published, folder: str) -> str:
+    """The set to take the tracks from."""
+    for name in (CLEAR, CENC, CBCS):
+        if name in published.sets:
+            return name
+    raise InputFault(f"source_folder: the asset in {folder} has TS segments alone, which are not taken apart")
+
+
+async def _join_track(context: TaskContext, storage: Storage, base: str, track: Track) -> None:
+    """The track in a file of its own in scratch: init segment and media segments, one after the other."""
     if track.kind is TrackKind.TEXT:
-        return await _text(context, storage, base, track)
+        await _load_text(context, storage, base, track)
+        return
     from taskengine.media import hls  # its parser is not needed before
 
     text = await load_text(storage, f"{base}/{track.name}.m3u8", "source_folder")
@@ -86,19 +121,15 @@ async def _joined(context: TaskContext, storage: Storage, base: str, track: Trac
     await together(
         [fetch_source(context, storage, path, name) for path, name in zip(paths, plain, strict=True)], _AT_ONCE
     )
-    name = f"{track.name}.mp4"
-    await in_thread(_join, context.scratch, plain, name)
-    return replace(track, file=await context.workspace.store(context.scratch / name, name))
+    await in_thread(_join, context.scratch, plain, f"{track.name}.mp4")
 
 
-async def _text(context: TaskContext, storage: Storage, base: str, track: Track) -> Track:
+async def _load_text(context: TaskContext, storage: Storage, base: str, track: Track) -> None:
     """A text track is one file; what ties it to its set goes."""
     from taskengine.media.captions import vtt
 
     text = vtt.unmapped(await load_text(storage, f"{base}/{text_file(track.name)}", "source_folder"))
-    path = context.scratch / plain_name(track)
-    await in_thread(path.write_bytes, text.encode())
-    return replace(track, file=await context.workspace.store(path, path.name))
+    await in_thread((context.scratch / plain_name(track)).write_bytes, text.encode())
 
 
 def _join(scratch: Path, parts: Sequence[str], name: str) -> None:
@@ -107,3 +138,20 @@ def _join(scratch: Path, parts: Sequence[str], name: str) -> None:
             with (scratch / part).open("rb") as source:
                 shutil.copyfileobj(source, whole, 1024 * 1024)
             (scratch / part).unlink()
+
+
+async def _decrypt(context: TaskContext, name: str, tracks: Sequence[Track], keys: Mapping[str, ContentKey]) -> None:
+    """Each file that is encrypted decrypted in its place."""
+    files = [(f"{track.name}.mp4", track.kind, f"open_{track.name}.mp4") for track in tracks if track.name in keys]
+    flags = f"{name}.flags"
+    argv = packager.decrypt(context.tools.packager, files, flags)
+    result = await run_with_keys(context, argv, flags, keys.values(), context.scratch / files[0][2])
+    if result.exit_code != 0:
+        raise process_fault(f"decrypting {name}", result)
+    for before, _, after in files:
+        await in_thread((context.scratch / after).replace, context.scratch / before)
+
+
+async def _stored(context: TaskContext, track: Track) -> Track:
+    name = plain_name(track)
+    return replace(track, file=await context.workspace.store(context.scratch / name, name))

@@ -5,31 +5,80 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from taskengine.handlers.packaging import Contents, make_set, sheet_names
-from taskengine.handlers.support import BOOLEAN, FILE, OPTIONAL_FILE, beside, load, run, save, schema, together
-from taskengine.media.protection import wanted_sets
+from taskengine.handlers.packaging import Contents, make_clear_set, sheet_names
+from taskengine.handlers.protected import make_protected_set
+from taskengine.handlers.protecting import INPUTS, encryptions, sets_of
+from taskengine.handlers.support import (
+    ANY,
+    BOOLEAN,
+    FILE,
+    OPTIONAL_FILE,
+    STRING,
+    beside,
+    in_thread,
+    load,
+    run,
+    save,
+    schema,
+    tell,
+    together,
+)
+from taskengine.media.asset import CPIX_NAME
+from taskengine.media.drm import Encryption
+from taskengine.media.protection import CLEAR, WantedSet
 from taskengine.media.tools import parse_version
-from taskengine.media.tracks import Media, Package, Tiles, TrackKind, plain_name
+from taskengine.media.tracks import Media, Package, PackagedSet, Tiles, TrackKind, plain_name
 from taskengine.ports import TaskContext
 
 _AT_ONCE = 2
 
 
 class PackageTracks:
-    """One packager for all tracks of a set; first and last segments are decoded."""
+    """One packager for all tracks of a set; first and last segments are decoded. The keys of protected sets are asked of
+    the client's key provider here and go nowhere else."""
 
     name = "package"
-    inputs: Mapping[str, Any] = schema({"media": FILE}, {"trickplay": BOOLEAN, "tiles": OPTIONAL_FILE})
+    inputs: Mapping[str, Any] = schema(
+        {"media": FILE, "content_id": STRING},
+        {"trickplay": BOOLEAN, "tiles": OPTIONAL_FILE, **INPUTS, "download_cpix": BOOLEAN, "only": ANY},
+    )
     outputs: Mapping[str, Any] = schema({"package": FILE})
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Outputs: `package` (a document of files)."""
         contents = await _contents(context)
+        only = context.inputs.get("only")
+        wanted = [each for each in sets_of(context.inputs) if only is None or each.name in only]
         versions: dict[str, str] = {}
         async with beside(_keep_version(context, versions)):
-            sets = await together([make_set(context, contents, wanted) for wanted in wanted_sets([])], _AT_ONCE)
-        package = Package(sets, contents.media, versions)
+            keys = await encryptions(context, contents.media, wanted)
+            sets = await together([_make(context, contents, each, keys) for each in wanted], _AT_ONCE)
+        document = await _document(context, keys)
+        package = Package(sets, contents.media, versions, document)
         return {"package": await save(context, "package.json", package, Package)}
+
+
+async def _make(
+    context: TaskContext, contents: Contents, wanted: WantedSet, keys: Mapping[str, Encryption]
+) -> PackagedSet:
+    if wanted.name == CLEAR:
+        return await make_clear_set(context, contents)
+    return await make_protected_set(context, contents, keys[wanted.name])
+
+
+async def _document(context: TaskContext, keys: Mapping[str, Encryption]) -> Mapping[str, Any] | None:
+    """The CPIX document of all sets, without the keys, where it is asked for."""
+    if not context.inputs.get("download_cpix"):
+        return None
+    documents = [each.keys.document for each in keys.values() if each.keys.document]
+    if not documents:
+        tell(context, "download_cpix: there is no set with keys of a provider: no CPIX document")
+        return None
+    from taskengine.media import cpix  # its parser is not needed before
+
+    path = context.scratch / CPIX_NAME
+    await in_thread(lambda: path.write_bytes(cpix.joined(documents)))
+    return await context.workspace.store(path, path.name)
 
 
 async def _keep_version(context: TaskContext, versions: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from taskengine.domain.errors import InternalFault
 from taskengine.handlers.support import beside, in_thread, plain_command, process_fault, run, together, warn
 from taskengine.media import ffmpeg, packager
-from taskengine.media.protection import WantedSet
+from taskengine.media.protection import CLEAR
 from taskengine.media.tracks import Media, PackagedFile, PackagedSet, Tiles, TrackKind
 from taskengine.ports import TaskContext
 
@@ -42,29 +42,34 @@ def sheet_names(tiles: Tiles) -> Sequence[str]:
     return [f"tiles_{number}.jpg" for number in range(1, len(tiles.sheets) + 1)]
 
 
-async def make_set(context: TaskContext, contents: Contents, wanted: WantedSet) -> PackagedSet:
-    """Package the tracks for one protection, verify what came of it, store it."""
-    folder = context.scratch / wanted.name
-    await in_thread(_place_sheets, context.scratch, folder, contents.sheets)
+async def make_clear_set(context: TaskContext, contents: Contents) -> PackagedSet:
+    """Package the tracks as they are, verify what came of it, store it."""
+    folder = context.scratch / CLEAR
+    await in_thread(place_sheets, context.scratch, folder, contents.sheets)
     argv = packager.package(
-        context.tools.packager, contents.media, contents.files, wanted.name, trick_play=contents.trick_play
+        context.tools.packager, contents.media, contents.files, CLEAR, trick_play=contents.trick_play
     )
-    await run(context, argv, f"packaging {wanted.name}", of_input=contents.copied)
-    pairs = await in_thread(_finish, folder, contents)
-    async with beside(_decode(context, contents, wanted.name, pairs)):
-        stored = await _store(context, wanted.name)
-    commands = [plain_command(argv), *(contents.tiles.commands if contents.tiles else [])]
-    return PackagedSet(wanted.name, stored, commands, wanted.systems)
+    await run(context, argv, "packaging", of_input=contents.copied)
+    pairs = await in_thread(finish_cmaf, folder, contents)
+    async with beside(_decode(context, contents, pairs)):
+        stored = await store_set(context, CLEAR)
+    return PackagedSet(CLEAR, stored, commands_of(contents, argv))
 
 
-def _place_sheets(scratch: Path, folder: Path, sheets: Sequence[str]) -> None:
+def commands_of(contents: Contents, *commands: Sequence[str]) -> Sequence[Sequence[str]]:
+    """What made a set, as it is kept beside the asset."""
+    return [*map(plain_command, commands), *(contents.tiles.commands if contents.tiles else [])]
+
+
+def place_sheets(scratch: Path, folder: Path, sheets: Sequence[str]) -> None:
+    """Put the sheets of the tiles into a set."""
     if sheets:
         (folder / packager.TILES).mkdir(parents=True)
     for number, sheet in enumerate(sheets, start=1):
         shutil.copyfile(scratch / sheet, folder / packager.TILES / f"{number}.jpg")
 
 
-def _finish(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
+def finish_cmaf(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
     """Complete the manifests and check the set; the (init, segment) pairs to decode."""
     from taskengine.media import dash, texts, verify  # their parsers are not needed before
 
@@ -72,24 +77,24 @@ def _finish(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
         verify.whole_file(folder / name, name)
     manifest = folder / packager.MPD
     manifest.write_text(dash.aligned(manifest.read_text(encoding="utf-8")), encoding="utf-8")
-    texts.describe(folder, contents.media, _texts(folder.parent, contents))
+    texts.describe(folder, contents.media, texts_of(folder.parent, contents))
     if contents.trick_play:
         verify.trick_play(folder, contents.media)
         marked = dash.with_trick_set(manifest.read_text(encoding="utf-8"), f"{packager.TRICK}/{packager.INIT}")
         manifest.write_text(marked, encoding="utf-8")
     if contents.tiles:
-        _add_tiles(folder, contents.tiles)
+        add_tiles(folder, contents.tiles)
     return verify.package(folder, contents.media)
 
 
-def _texts(scratch: Path, contents: Contents) -> Mapping[str, str]:
+def texts_of(scratch: Path, contents: Contents) -> Mapping[str, str]:
     """The WebVTT of each text track."""
     tracks = contents.media.of(TrackKind.TEXT)
     return {track.name: (scratch / contents.files[track.name]).read_text(encoding="utf-8") for track in tracks}
 
 
-def _add_tiles(folder: Path, tiles: Tiles) -> None:
-    """Name the thumbnail track in both manifests."""
+def add_tiles(folder: Path, tiles: Tiles) -> None:
+    """Name the thumbnail track in the manifests."""
     from taskengine.media import dash, hls  # their parsers are not needed before
 
     grid = tiles.grid
@@ -98,16 +103,21 @@ def _add_tiles(folder: Path, tiles: Tiles) -> None:
     bandwidth = round(largest * 8 / grid.sheet_duration)
     (folder / packager.TILES_PLAYLIST).write_text(hls.tile_playlist(grid, uris), encoding="utf-8")
     master, manifest = folder / packager.MASTER, folder / packager.MPD
+    if manifest.exists():
+        template = f"{packager.TILES}/$Number$.jpg"
+        text = dash.with_tiles(manifest.read_text(encoding="utf-8"), grid, template, bandwidth)
+        manifest.write_text(text, encoding="utf-8")
     text = hls.with_tiles(master.read_text(encoding="utf-8"), grid, packager.TILES_PLAYLIST, bandwidth)
     master.write_text(text, encoding="utf-8")
-    template = f"{packager.TILES}/$Number$.jpg"
-    text = dash.with_tiles(manifest.read_text(encoding="utf-8"), grid, template, bandwidth)
-    manifest.write_text(text, encoding="utf-8")
 
 
-async def _decode(context: TaskContext, contents: Contents, base: str, pairs: Sequence[tuple[str, str]]) -> None:
-    """Decode them all; what was encoded here must decode without a word."""
-    argv = ffmpeg.decode_check(context.tools.ffmpeg, [(f"{base}/{init}", f"{base}/{part}") for init, part in pairs])
+async def _decode(context: TaskContext, contents: Contents, pairs: Sequence[tuple[str, str]]) -> None:
+    argv = ffmpeg.decode_check(context.tools.ffmpeg, [f"concat:{CLEAR}/{init}|{CLEAR}/{part}" for init, part in pairs])
+    await check_decoding(context, contents, argv)
+
+
+async def check_decoding(context: TaskContext, contents: Contents, argv: Sequence[str]) -> None:
+    """Decode first and last segments; what was encoded here must decode without a word."""
     lines: list[str] = []
     result = await context.run(argv, on_line=lines.append)
     faults = [line for line in result.stderr_tail.splitlines() if "[error]" in line or "[fatal]" in line]
@@ -121,7 +131,8 @@ async def _decode(context: TaskContext, contents: Contents, base: str, pairs: Se
         warn(context, f"decoding what was packaged as it is: {fault}")
 
 
-async def _store(context: TaskContext, name: str) -> list[PackagedFile]:
+async def store_set(context: TaskContext, name: str) -> list[PackagedFile]:
+    """Put the files of a set into the workspace."""
     files = await in_thread(_digests, context.scratch / name)
     return await together([_store_one(context, name, file) for file in files])
 

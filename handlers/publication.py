@@ -17,7 +17,7 @@ from taskengine.handlers.support import in_thread, through, together
 from taskengine.media import asset
 from taskengine.media.packager import MASTER, MPD
 from taskengine.media.protection import Active
-from taskengine.media.tracks import PackagedFile, PackagedSet
+from taskengine.media.tracks import Package, PackagedFile, PackagedSet
 from taskengine.ports import Storage, TaskContext
 
 FILES_LIMIT = 40 * 1024  # of the 64 KiB that outputs may have
@@ -105,6 +105,12 @@ def _wave(path: str) -> int:
 async def _upload(context: TaskContext, target: Target, name: str, file: PackagedFile) -> None:
     local = await context.workspace.fetch(file.file, f"{name}-{file.path.replace('/', '-')}")
     await target.put_file(local, f"{target.base}/{name}/{file.path}", file.sha256)
+
+
+async def upload_document(context: TaskContext, target: Target, package: Package) -> None:
+    """The CPIX document of the keys, without the keys."""
+    if package.cpix:
+        await target.put_file(await context.workspace.fetch(package.cpix, asset.CPIX_NAME), asset.CPIX_NAME)
 
 
 async def manifests(

@@ -13,6 +13,7 @@ from taskengine.handlers.publication import (
     published_outputs,
     removed_if_called_off,
     switch,
+    upload_document,
     upload_set,
 )
 from taskengine.handlers.support import (
@@ -66,6 +67,7 @@ class Publish:
             async with removed_if_called_off(target):
                 for made in package.sets:
                     await upload_set(context, target, made)
+                await upload_document(context, target, package)
                 context.report_progress(0.8)
                 images = await _upload_images(context, target, stem)
                 await _upload_mp4(context, target)

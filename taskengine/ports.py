@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from taskengine.domain.errors import Fault
 from taskengine.domain.job import Changes, Job, LogEntry, Snapshot, Task
+from taskengine.domain.keys import KeyRequest, KeySet
 from taskengine.domain.messages import Running, TaskMessage, WorkerInfo
 from taskengine.domain.status import JobState
 from taskengine.domain.tracing import SpanKind
@@ -1007,6 +1008,25 @@ class Outbound(Protocol):
         ...
 
 
+class KeyProvider(Protocol):
+    """Where the content keys of a client's protected assets come from."""
+
+    name: str
+    kind: str  # static, seed, cpix
+
+    def tells(self, system: str) -> bool:
+        """Whether it may know where players get the keys of a system (`aes`)."""
+        ...
+
+    async def keys(self, request: KeyRequest, outbound: Outbound) -> KeySet:
+        """The keys of one set: the same ones for the same request, with the ids that it names where it names some.
+
+        InputFault where the provider has none, ResourceFault or InternalFault where another try may get them. No message
+        has a key.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """Where the media binaries are on this machine."""
@@ -1048,6 +1068,10 @@ class TaskContext(Protocol):
     @property
     def outbound(self) -> Outbound:
         """The way to URLs of the job."""
+        ...
+
+    def key_provider(self, name: str) -> KeyProvider:
+        """A key provider by name. InputFault where this worker does not know it."""
         ...
 
     def storage(self, name: str, root: str = "output_root") -> Storage:

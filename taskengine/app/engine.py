@@ -159,7 +159,9 @@ class _Parts:
         self.others = Others(store, self.signals, self.callbacks.wake, clock)
         effects = Effects(broker, self.signals, self.janitor.job_ended, self.callbacks.wake)
         self.progress = ProgressBook(store, clock)
-        installation = {"default_storage": settings.default_storage}
+        installation = {
+            "default_storage": settings.default_storage, "key_provider": settings.default_key_provider,
+        }  # fmt: skip
         decisions = Decisions(
             store,
             catalog,
@@ -414,7 +416,7 @@ async def _working(parts: _Parts, *, workers: bool) -> AsyncIterator[None]:
     own = [queue for queue in parts.queues() if queue not in settings.external_queues]
     slots = {queue: count for queue in own if (count := settings.slots(queue)) > 0}
     async with GuardedClients() as clients, asyncio.TaskGroup() as group:
-        worker = build_worker(settings, parts.broker, parts.clock, slots, clients, parts.tracer)
+        worker = build_worker(settings, parts.broker, parts.clock, slots, clients, parts.tracer, embedded=True)
         running = group.create_task(worker.run())
         try:
             yield

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from taskengine import __version__
+from taskengine.app.keys import build_key_providers
 from taskengine.app.sealing import worker_sealer
 from taskengine.app.storages import build_storages, build_workspace
 from taskengine.domain.errors import Fault, InputFault, InvalidRequest
@@ -43,9 +44,11 @@ def build_worker(
     queues: Mapping[str, int],
     clients: GuardedClients,
     tracer: Tracer | None = None,
+    *,
+    embedded: bool = False,
 ) -> Worker:
     """A worker for these queues with their slots. `clients` allow nothing by themselves: what a task may reach comes
-    with it."""
+    with it. `embedded`: it is an engine's own."""
     for missing in worker_sandbox(settings).missing:
         log.warning("sandbox_incomplete", missing=missing)
     info = WorkerInfo(uuid.uuid4().hex, f"{socket.gethostname()}-{os.getpid()}", queues=dict(queues))
@@ -53,7 +56,7 @@ def build_worker(
         info,
         broker,
         load_handlers(shell=settings.debug_shell),
-        _facilities(settings, clients),
+        _facilities(settings, clients, generate=embedded),
         clock,
         Vault(worker_sealer(settings)),
         heartbeat_s=settings.heartbeat_s,
@@ -88,7 +91,7 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 0
 
 
-def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
+def _facilities(settings: Settings, clients: GuardedClients, *, generate: bool) -> Facilities:
     storages = build_storages(settings)
     shared = build_workspace(settings)
     paths = settings.tools
@@ -117,4 +120,5 @@ def _facilities(settings: Settings, clients: GuardedClients) -> Facilities:
         return scratch_dir(settings.scratch, name)
 
     runner = SubprocessRunner(limits_of(settings), sandbox=worker_sandbox(settings))
-    return Facilities(runner, tools, scratch, workspace, storage, outbound, settings.profiles_dirs)
+    keys = build_key_providers(settings, generate=generate)
+    return Facilities(runner, tools, scratch, workspace, storage, outbound, keys.open, settings.profiles_dirs)

@@ -52,6 +52,7 @@ class Caller:
 
 
 EVERY_WORKFLOW = "*"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 CLIENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
@@ -244,8 +245,8 @@ def _folder(root: Any, path: Any) -> str:
 
 
 def _name(value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not CLIENT_NAME.fullmatch(value)):
-        raise ValueError("must be a name of small letters, digits, _ and -, or null")
+    if value is not None and (not isinstance(value, str) or not _NAME.fullmatch(value)):
+        raise ValueError("must be a name of letters, digits, _ and -, or null")
     return value
 
 

@@ -19,7 +19,17 @@ from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
 from taskengine.domain.messages import MAX_TEXT, OWN_ROOTS, TaskMessage
 from taskengine.engine.reporter import Reporter
 from taskengine.engine.vault import Opened
-from taskengine.ports import Clock, Outbound, ProcessResult, ProcessRunner, Storage, TaskLog, Tools, Workspace
+from taskengine.ports import (
+    Clock,
+    KeyProvider,
+    Outbound,
+    ProcessResult,
+    ProcessRunner,
+    Storage,
+    TaskLog,
+    Tools,
+    Workspace,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class Facilities:
     workspace: Callable[[TaskMessage, Path], Workspace]
     storage: Callable[[str, str, Mapping[str, str]], Storage]  # by name, root and the client's own roots
     outbound: Callable[[TaskMessage], Outbound]
+    key_provider: Callable[[str], KeyProvider]  # by name
     profile_folders: Sequence[Path] = ()
 
 
@@ -118,6 +129,10 @@ class Context:
     def outbound(self) -> Outbound:
         """The way to the addresses that the task's client may reach."""
         return self._facilities.outbound(self.task)
+
+    def key_provider(self, name: str) -> KeyProvider:
+        """Where content keys come from."""
+        return self._facilities.key_provider(name)
 
     def storage(self, name: str, root: str = "output_root") -> Storage:
         """One root of a storage that the job may use."""

@@ -105,6 +105,7 @@ class Decisions:
             client={
                 **self._installation,
                 "default_storage": client.config.storage_by_default(str(self._installation.get("default_storage", ""))),
+                "key_provider": client.config.key_provider or self._installation.get("key_provider"),
                 **client.public,
             },
             retry=client.retry,

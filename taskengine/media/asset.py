@@ -14,6 +14,7 @@ from taskengine.media.tracks import Media, PackagedSet, Track, TrackKind
 
 METADATA = "metadata.json"
 POSTER = "thumbnail.jpg"
+CPIX_NAME = "cpix.xml"
 VERSIONS = "v"
 _VERSION = re.compile(r"(?:^|[\s\"'>/])v/(\d+-\d+)/")
 _ISM = re.compile(r"[^/]+_(?:no)?drm_[0-9a-f-]{36}\.ism/\.(?:m3u8|mpd)")
@@ -184,3 +185,47 @@ def set_facts(made: PackagedSet, version: str) -> Mapping[str, Any]:
     keys = [{"track": key.track, "label": key.label, "key_id": key.key_id} for key in made.keys]
     protected = {"systems": list(made.systems), "keys": keys} if keys else {}
     return {"version": version, **protected}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What another protection changes of an asset. `removed`: names of files, and folders with a slash after them, that it
+    has no longer; `superseded`: folders of sets below `v` that go once this is in place."""
+
+    active: Mapping[str, Any]
+    sets: Mapping[str, Any]
+    files: Sequence[Mapping[str, Any]]
+    removed: Sequence[str]
+    superseded: Sequence[str]
+    commands: Sequence[Sequence[str]] = ()
+
+
+def switched(metadata: bytes, change: Change) -> bytes:
+    """The `metadata.json` of an asset after it."""
+    body = json.loads(metadata)
+    new = {file["path"] for file in change.files}
+    kept = [
+        file for file in body["files"]
+        if file["path"] not in {*new, *change.removed} and not file["path"].startswith(_folders(change.removed))
+    ]  # fmt: skip
+    return _dumped(
+        body
+        | {
+            "active": dict(change.active),
+            "sets": {**sets_of(body), **change.sets},
+            "superseded": sorted({*body.get("superseded", ()), *change.superseded}),
+            "files": [*kept, *change.files],
+            "commands": [*body.get("commands", ()), *(list(command) for command in change.commands)],
+        }
+    )
+
+
+def _folders(removed: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in removed if name.endswith("/"))
+
+
+def sets_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its sets by name; an asset of the first version of this file has one, which is active."""
+    active = body["active"]
+    found: Mapping[str, Any] = body.get("sets") or {active["protection"]: {"version": active["version"]}}
+    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 from lxml import etree
@@ -12,10 +14,14 @@ from lxml import etree
 from taskengine.media import roles
 from taskengine.media.labels import default_audio, labels
 from taskengine.media.languages import UNDETERMINED
+from taskengine.media.pssh import read_pssh
 from taskengine.media.thumbnails import Grid
 from taskengine.media.tracks import Media, Track, TrackKind, text_file
 
 _NS = "{urn:mpeg:dash:schema:mpd:2011}"
+_KID = "{urn:mpeg:cenc:2013}default_KID"
+_PSSH = "{urn:mpeg:cenc:2013}pssh"
+_PRO = "{urn:microsoft:playready}pro"
 _TRICK_MODE = "http://dashif.org/guidelines/trickmode"
 _ROLES = "urn:mpeg:dash:role:2011"
 _LAST = {"Rating", "Viewpoint", "BaseURL", "SegmentTemplate", "SegmentList", "SegmentBase", "Representation"}
@@ -65,6 +71,41 @@ def read(text: str) -> Sequence[Representation]:
     if not found:
         raise ManifestFault("it has no representation")
     return found
+
+
+def read_key_ids(text: str) -> Mapping[str, str]:
+    """Init segment → the id (a UUID) of the key that its representation needs first."""
+    found: dict[str, str] = {}
+    for adaptation in _root(text).iter(f"{_NS}AdaptationSet"):
+        ids = [key_id for each in adaptation.iterfind(f"{_NS}ContentProtection") if (key_id := each.get(_KID))]
+        for template in adaptation.iter(f"{_NS}SegmentTemplate"):
+            if ids and (init := template.get("initialization")):
+                found[init] = ids[0].lower()
+    return found
+
+
+def with_boxes(text: str, boxes: Mapping[str, Mapping[str, bytes]]) -> str:
+    """The manifest with the PSSH boxes of a system replaced: init segment → the system's id → its box for that track's key.
+
+    Packager has one set of boxes for all tracks.
+    """
+    root = _root(text)
+    for adaptation in root.iter(f"{_NS}AdaptationSet"):
+        inits = [template.get("initialization", "") for template in adaptation.iter(f"{_NS}SegmentTemplate")]
+        own = next((boxes[init] for init in inits if init in boxes), {})
+        for element in adaptation.iterfind(f"{_NS}ContentProtection"):
+            box = own.get(element.get("schemeIdUri", "").lower().removeprefix("urn:uuid:"))
+            if box is not None:
+                _set_box(element, box)
+    return _text(root)
+
+
+def _set_box(element: etree._Element, box: bytes) -> None:
+    for child in element:
+        if child.tag == _PSSH:
+            child.text = base64.b64encode(box).decode()
+        elif child.tag == _PRO:
+            child.text = base64.b64encode(read_pssh(box).data).decode()
 
 
 def _period(period: etree._Element) -> Iterator[Representation]:
@@ -238,6 +279,7 @@ def with_trick_set(text: str, init: str) -> str:
         if name not in {"id", "frameRate", "maxFrameRate"}:
             own.set(name, value)
     etree.SubElement(own, f"{_NS}EssentialProperty", schemeIdUri=_TRICK_MODE, value=adaptation.get("id", ""))
+    own.extend(deepcopy(each) for each in adaptation.iterfind(f"{_NS}ContentProtection"))
     own.append(representation)
     adaptation.addnext(own)
     return _text(root)

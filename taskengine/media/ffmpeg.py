@@ -113,12 +113,12 @@ def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], outpu
     return [*argv, "-c", "copy", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4", output]
 
 
-def decode_check(ffmpeg: str, segments: Sequence[tuple[str, str]]) -> list[str]:
-    """Decode (init, segment) pairs, all in one process, and keep nothing."""
+def decode_check(ffmpeg: str, inputs: Sequence[str], form: str = "mov") -> list[str]:
+    """Decode MP4s (`concat:init|segment` too), all in one process, and keep nothing. `form`: mov, or mpegts."""
     argv = base_argv(ffmpeg)
-    for init, segment in segments:
-        argv += ["-protocol_whitelist", "concat,file", "-format_whitelist", "mov", "-i", f"concat:{init}|{segment}"]
-    for index in range(len(segments)):
+    for name in inputs:
+        argv += ["-protocol_whitelist", "concat,file", "-format_whitelist", form, "-i", name]
+    for index in range(len(inputs)):
         argv += ["-map", f"{index}:0"]
     return [*argv, "-f", "null", "-"]
 

@@ -116,6 +116,20 @@ def tile_playlist(grid: Grid, uris: Sequence[str]) -> str:
     return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
 
 
+def read_tiles(text: str) -> tuple[Grid, Sequence[str]]:
+    """What `tile_playlist` wrote: the grid, and the URIs of the sheets; PlaylistFault where it is none."""
+    found = re.search(r"#EXT-X-TILES:RESOLUTION=(\d+)x(\d+),LAYOUT=(\d+)x(\d+),DURATION=(\d+\.\d+)", text)
+    uris = [line for line in text.splitlines() if line and not line.startswith("#")]
+    if not text.startswith("#EXTM3U") or found is None or not uris:
+        raise PlaylistFault("it has no tiles")
+    width, height, columns, rows = (int(found[number]) for number in range(1, 5))
+    interval = float(found[5])
+    duration = sum(float(seconds) for seconds in re.findall(r"#EXTINF:(\d+\.\d+)", text))
+    full = (len(uris) - 1) * columns * rows
+    count = min(max(math.ceil(duration / interval - 0.001), full + 1), full + columns * rows)
+    return Grid(count, interval, columns, rows, width, height, duration), uris
+
+
 def with_tiles(master: str, grid: Grid, uri: str, bandwidth: int) -> str:
     """The master with a thumbnail track; `bandwidth` in bit/s."""
     line = (

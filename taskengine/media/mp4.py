@@ -225,3 +225,62 @@ def _run(data: bytes, start: int, default: int) -> tuple[int, int]:
     if offset + 4 * count * fields > len(data):
         raise BoxFault("its run ends within a sample")
     return count, sum(struct.unpack_from(f">{count * fields}I", data, offset)[::fields])
+
+
+@dataclass(frozen=True, slots=True)
+class TrackProtection:
+    """How the one track of an init segment is encrypted: scheme, default key id, and whole PSSH boxes; `scheme` is None
+    where it is clear."""
+
+    scheme: str | None
+    key_id: bytes | None
+    pssh: Sequence[bytes]
+
+
+_ENTRY_HEADERS = {b"encv": 78, b"enca": 28}  # of a sample entry, before its boxes
+
+
+def read_protection(path: Path) -> TrackProtection:
+    """What an init segment says of encryption. Raises BoxFault."""
+    data = next(_read(path, b"moov"), None)
+    if data is None:
+        raise BoxFault("it has no movie box")
+    try:
+        boxes = list(_walk(data, 0, len(data)))
+        pssh = [data[box.start - 8 : box.end] for box in boxes if box.kind == b"pssh"]
+        scheme, key_id = _scheme(data, next(box for box in boxes if box.kind == b"stsd"))
+    except (struct.error, IndexError, StopIteration) as error:
+        raise BoxFault(f"its sample descriptions cannot be read: {error!r}") from error
+    return TrackProtection(scheme, key_id, pssh)
+
+
+def _scheme(data: bytes, descriptions: Box) -> tuple[str | None, bytes | None]:
+    for entry in children(data, descriptions.start + 8, descriptions.end):
+        head = _ENTRY_HEADERS.get(entry.kind)
+        if head is None:
+            continue
+        for box in children(data, entry.start + head, entry.end):
+            if box.kind == b"sinf":
+                found = {inner.kind: inner for inner in _inner(data, box)}
+                scheme = data[found[b"schm"].start + 4 : found[b"schm"].start + 8].decode("ascii", "replace")
+                return scheme, data[found[b"tenc"].start + 8 : found[b"tenc"].start + 24]
+    return None, None
+
+
+def _inner(data: bytes, box: Box) -> Iterator[Box]:
+    for each in children(data, box.start, box.end):
+        yield each
+        if each.kind == b"schi":
+            yield from children(data, each.start, each.end)
+
+
+def media_data(path: Path) -> bytes:
+    """The media data of a file, all of them. Raises BoxFault."""
+    found = []
+    for kind, offset, length in layout(path):
+        if kind == b"mdat":
+            with path.open("rb") as file:
+                file.seek(offset)
+                box = file.read(length)
+            found.append(box[_header(box[:16], length)[1] :])
+    return b"".join(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from taskengine.domain.errors import InputFault
+from taskengine.media.drm import Encryption, encryption_argv
 from taskengine.media.labels import default_audio, identities
 from taskengine.media.languages import UNDETERMINED
 from taskengine.media.tracks import Media, Track, TrackKind
@@ -15,7 +16,11 @@ INIT = "init.mp4"
 TRICK = "trick"
 TILES = "thumbnails"
 TILES_PLAYLIST = "thumbnails.m3u8"
+TRICK_MASTER = "key_frames.m3u8"  # is read and removed
+KEY_FRAMES = "_iframe"
 _SEGMENTS = "$Number%05d$.m4s"
+_TRANSPORT = "$Number%05d$.ts"
+_EACH_KEY_FRAME_S = 0.01  # shorter than a frame
 _CODECS = {
     TrackKind.VIDEO: {"h264", "hevc", "av1", "vp9"},
     TrackKind.AUDIO: {"aac", "ac3", "eac3", "opus", "flac"},
@@ -24,7 +29,7 @@ _CODECS = {
 
 def iframe_playlist(name: str) -> str:
     """The I-frame playlist of a rendition."""
-    return f"{name}_iframe.m3u8"
+    return f"{name}{KEY_FRAMES}.m3u8"
 
 
 def can_package(kind: TrackKind, codec: str) -> bool:
@@ -42,7 +47,13 @@ def check_codec(source: str, kind: TrackKind, codec: str) -> None:
 
 
 def package(
-    packager: str, media: Media, files: Mapping[str, str], folder: str, *, trick_play: bool = False
+    packager: str,
+    media: Media,
+    files: Mapping[str, str],
+    folder: str,
+    *,
+    trick_play: bool = False,
+    encryption: Encryption | None = None,
 ) -> list[str]:
     """Package every track but text into `folder`; `files`: track name → plain name of its MP4. The best track of a
     language leads. Names and roles that players are told are put into the manifests afterwards: here they have generated
@@ -53,14 +64,13 @@ def package(
     names = identities(media.tracks)
     groups = audio_groups(media.of(TrackKind.AUDIO))
     descriptors = [
-        _audio_descriptor(track, files[track.name], folder, names[track.name], groups[track.name])
-        if track.kind is TrackKind.AUDIO
-        else _video_descriptor(track, files[track.name], folder, trick_play=trick_play)
+        _descriptor(track, files[track.name], folder, names, groups, trick_play=trick_play)
+        + _drm_label(track, encryption)
         for track in media.packaged
     ]
     if trick_play and (video := media.of(TrackKind.VIDEO)):
         least = min(video, key=lambda track: (track.width or 0) * (track.height or 0))
-        descriptors.append(_trick_descriptor(files[least.name], folder))
+        descriptors.append(_trick_descriptor(files[least.name], folder) + _drm_label(least, encryption))
     default = default_language(media)
     return [
         packager, "--quiet", *descriptors,
@@ -68,7 +78,45 @@ def package(
         "--generate_static_live_mpd", "--hls_playlist_type", "VOD",
         "--mpd_output", f"{folder}/{MPD}", "--hls_master_playlist_output", f"{folder}/{MASTER}",
         *(["--default_language", default] if default else []),
+        *(encryption_argv(encryption) if encryption else []),
     ]  # fmt: skip
+
+
+def package_transport(
+    packager: str, files: Mapping[str, str], encryption: Encryption, *, key_frames: bool = False
+) -> list[str]:
+    """Package the tracks of an encryption as TS segments, each encrypted whole, for HLS alone.
+
+    `key_frames`: of pictures alone each key frame as a segment of its own, below a master of their own: a range of a
+    segment that is encrypted whole cannot be read by itself.
+    """
+    media, folder = encryption.media, encryption.wanted.name
+    names, groups = identities(media.tracks), audio_groups(media.of(TrackKind.AUDIO))
+    tracks = media.of(TrackKind.VIDEO) if key_frames else media.packaged
+    default = default_language(media)
+    master, duration = (TRICK_MASTER, _EACH_KEY_FRAME_S) if key_frames else (MASTER, media.segment_duration)
+    return [
+        packager, "--quiet",
+        *(
+            _transport_descriptor(track, files[track.name], folder, names, groups, key_frames=key_frames)
+            + _drm_label(track, encryption)
+            for track in tracks
+        ),
+        "--segment_duration", f"{duration:g}", "--hls_playlist_type", "VOD",
+        "--hls_master_playlist_output", f"{folder}/{master}",
+        *(["--default_language", default] if default else []),
+        *encryption_argv(encryption),
+    ]  # fmt: skip
+
+
+def decrypt(packager: str, files: Sequence[tuple[str, TrackKind, str]], flags: str) -> list[str]:
+    """Decrypt (file, kind, decrypted file) MP4s, the keys in the file of `flags`."""
+    descriptors = [f"in={name},stream={kind.value},output={output}" for name, kind, output in files]
+    return [packager, "--quiet", *descriptors, "--enable_raw_key_decryption", f"--flagfile={flags}"]
+
+
+def _drm_label(track: Track, encryption: Encryption | None) -> str:
+    return f",drm_label={encryption.key_of(track).label}" if encryption else ""
 
 
 def default_language(media: Media) -> str | None:
@@ -85,20 +133,6 @@ def _trick_descriptor(file: str, folder: str) -> str:
     )
 
 
-def _video_descriptor(track: Track, file: str, folder: str, *, trick_play: bool) -> str:
-    fields = _fields(track, file, folder)
-    if trick_play:
-        fields["iframe_playlist_name"] = iframe_playlist(track.name)
-    return _joined(fields)
-
-
-def _audio_descriptor(track: Track, file: str, folder: str, name: str, group: str) -> str:
-    language = {"language": track.language} if track.language != UNDETERMINED else {}
-    return _joined({
-        **_fields(track, file, folder), "hls_group_id": group, "hls_name": name, **language, "dash_label": name,
-    })  # fmt: skip
-
-
 def _fields(track: Track, file: str, folder: str) -> dict[str, str]:
     return {
         "in": file,
@@ -111,6 +145,35 @@ def _fields(track: Track, file: str, folder: str) -> dict[str, str]:
 
 def _joined(fields: Mapping[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in fields.items())
+
+
+def _descriptor(
+    track: Track, file: str, folder: str, names: Mapping[str, str], groups: Mapping[str, str], *, trick_play: bool
+) -> str:
+    fields = _fields(track, file, folder)
+    if track.kind is TrackKind.AUDIO:
+        fields |= _audio_fields(track, names[track.name], groups[track.name])
+    elif trick_play:
+        fields["iframe_playlist_name"] = iframe_playlist(track.name)
+    return _joined(fields)
+
+
+def _audio_fields(track: Track, name: str, group: str) -> Mapping[str, str]:
+    language = {"language": track.language} if track.language != UNDETERMINED else {}
+    return {"hls_group_id": group, "hls_name": name, **language, "dash_label": name}
+
+
+def _transport_descriptor(
+    track: Track, file: str, folder: str, names: Mapping[str, str], groups: Mapping[str, str], *, key_frames: bool
+) -> str:
+    name = f"{track.name}{KEY_FRAMES}" if key_frames else track.name
+    fields = {
+        "in": file, "stream": track.kind.value, "segment_template": f"{folder}/{name}/{_TRANSPORT}",
+        "playlist_name": f"{name}.m3u8",
+    }  # fmt: skip
+    if track.kind is TrackKind.AUDIO:
+        fields |= _audio_fields(track, names[track.name], groups[track.name])
+    return _joined(fields | ({"trick_play_factor": "1"} if key_frames else {}))
 
 
 def audio_groups(tracks: Sequence[Track]) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 CLEAR, CENC, CBCS, AES = "clear", "cenc", "cbcs", "aes"
@@ -48,6 +48,13 @@ def wanted_sets(drm: Sequence[str], *, encrypt_all: bool = False) -> Sequence[Wa
     if AES in drm:
         found.append(WantedSet(AES))
     return found
+
+
+def protections(sets: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """The protections that these sets (with their systems) are: what `wanted_sets` makes the same sets of."""
+    found = [name for name in (CLEAR, AES) if name in sets]
+    systems = [system for name in (CENC, CBCS) for system in sets.get(name, ())]
+    return [*found, *dict.fromkeys(systems)]
 
 
 def active_sets(there: Iterable[str], *, protected: bool) -> Active:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.media.asset import VERSIONS
+from taskengine.media.asset import VERSIONS, sets_of
 from taskengine.media.protection import Active
 from taskengine.media.tracks import Media, Track, TrackKey, TrackKind
 
@@ -44,7 +44,7 @@ def read_published(folder: str, metadata: bytes) -> Published:
         active = body["active"]
         tracks = [_track(facts) for facts in body["tracks"]]
         media = Media(tracks, float(body["duration"]), float(body.get("segment_duration", 4.0)))
-        sets = {str(name): _set(facts) for name, facts in _sets(body).items()}
+        sets = {str(name): _set(facts) for name, facts in sets_of(body).items()}
         names = active.get("sets") or {"hls": active["protection"], "dash": active["protection"]}
         hls, dash = str(names["hls"]), names["dash"] and str(names["dash"])
         if not {hls, dash} - {None} <= sets.keys():
@@ -52,14 +52,6 @@ def read_published(folder: str, metadata: bytes) -> Published:
         return Published(str(body["content_id"]), Active(hls, dash), sets, media)
     except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError, AttributeError) as error:
         raise InputFault(f"{folder}: its metadata.json is not one of an asset: {error!r}") from error
-
-
-def _sets(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Its sets by name; an asset of the first version of this file has one."""
-    found: Mapping[str, Any] = body.get("sets") or {
-        body["active"]["protection"]: {"version": body["active"]["version"]}
-    }
-    return found
 
 
 def _set(facts: Mapping[str, Any]) -> StoredSet:

@@ -133,11 +133,13 @@ class PackagedSet:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """The packaged sets of an asset, one for each protection, all of the same tracks."""
+    """The packaged sets of an asset, one for each protection, all of the same tracks. `cpix`: the document of their keys,
+    without the keys."""
 
     sets: Sequence[PackagedSet]
     media: Media
     versions: Mapping[str, str] = field(default_factory=dict)
+    cpix: Reference | None = None
 
     @property
     def commands(self) -> Sequence[Command]:

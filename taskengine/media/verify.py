@@ -27,7 +27,8 @@ class VerificationFault(InternalFault):
     """An artefact is not what was planned."""
 
 
-def _expect(what: str, expected: object, found: object, *, holds: bool) -> None:
+def expect(what: str, expected: object, found: object, *, holds: bool) -> None:
+    """Raise a VerificationFault where it does not hold."""
     if not holds:
         raise VerificationFault(f"{what}: expected {expected}, found {found}")
 
@@ -35,7 +36,7 @@ def _expect(what: str, expected: object, found: object, *, holds: bool) -> None:
 def whole_file(path: Path, what: str) -> None:
     """It exists and is not empty."""
     size = path.stat().st_size if path.is_file() else -1
-    _expect(what, "a file", "none" if size < 0 else f"{size} bytes", holds=size > 0)
+    expect(what, "a file", "none" if size < 0 else f"{size} bytes", holds=size > 0)
 
 
 def movie(path: Path, what: str) -> mp4.Movie:
@@ -51,23 +52,23 @@ def encoded_track(folder: Path, track: Track, *, exact: bool) -> int:
     """An encoded file has one track of the planned kind, length and number of frames; how many samples it has."""
     what = f"{track.name}.mp4"
     tracks = movie(folder / what, what).tracks
-    _expect(what, f"one {track.kind} track", [found.handler for found in tracks],
+    expect(what, f"one {track.kind} track", [found.handler for found in tracks],
             holds=[found.handler for found in tracks] == [_HANDLERS[track.kind]])  # fmt: skip
-    _length(what, track.duration, tracks[0].seconds, track.tolerance)
+    length(what, track.duration, tracks[0].seconds, track.tolerance)
     if track.frames is not None:
         off = abs(tracks[0].samples - track.frames)
-        _expect(what, f"{track.frames} frames", f"{tracks[0].samples}", holds=off <= (0 if exact else 1))
+        expect(what, f"{track.frames} frames", f"{tracks[0].samples}", holds=off <= (0 if exact else 1))
     return tracks[0].samples
 
 
 def copied_track(path: Path, track: Track, least_frames: int | None) -> Track:
     """The track with the length and the frames that its file has, which are no fewer than its source's."""
     found = [entry for entry in movie(path, path.name).tracks if entry.handler == _HANDLERS[track.kind]]
-    _expect(path.name, f"one {track.kind} track", len(found), holds=len(found) == 1)
+    expect(path.name, f"one {track.kind} track", len(found), holds=len(found) == 1)
     if found[0].samples == 0:  # a fragmented MP4, taken as it is
         return track
     if least_frames is not None:
-        _expect(path.name, f"{least_frames} frames", found[0].samples, holds=found[0].samples >= least_frames)
+        expect(path.name, f"{least_frames} frames", found[0].samples, holds=found[0].samples >= least_frames)
     frames = found[0].samples if track.kind is TrackKind.VIDEO else None
     return replace(track, duration=found[0].seconds, frames=frames)
 
@@ -86,9 +87,9 @@ def joined(folder: Path, chunks: Sequence[str], track: Track) -> int:
     samples = encoded_track(folder, track, exact=True)
     if chunks:
         lengths = mp4.sample_durations(folder / f"{track.name}.mp4")
-        _expect(f"{track.name}.mp4", "frames of one length", sorted(lengths), holds=len(lengths) == 1)
+        expect(f"{track.name}.mp4", "frames of one length", sorted(lengths), holds=len(lengths) == 1)
         settings = {mp4.sample_description(folder / name) for name in chunks}
-        _expect(track.name, "chunks with the same parameter sets", f"{len(settings)} kinds", holds=len(settings) == 1)
+        expect(track.name, "chunks with the same parameter sets", f"{len(settings)} kinds", holds=len(settings) == 1)
     return samples
 
 
@@ -105,12 +106,13 @@ def whole_jpegs(folder: Path, names: Sequence[str]) -> None:
         whole_file(folder / name, name)
         data = (folder / name).read_bytes()
         whole = data.startswith(b"\xff\xd8") and data.rstrip(b"\0").endswith(b"\xff\xd9")
-        _expect(name, "a whole JPEG", f"{len(data)} bytes of something else", holds=whole)
+        expect(name, "a whole JPEG", f"{len(data)} bytes of something else", holds=whole)
 
 
-def _length(what: str, expected: float, found: float, tolerance: float) -> None:
+def length(what: str, expected: float, found: float, tolerance: float) -> None:
+    """It is as long as expected, in seconds."""
     near = abs(expected - found) <= tolerance + _ROUNDING_S
-    _expect(what, f"{expected:.3f} s (± {tolerance:.3f})", f"{found:.3f} s", holds=near)
+    expect(what, f"{expected:.3f} s (± {tolerance:.3f})", f"{found:.3f} s", holds=near)
 
 
 def package(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
@@ -138,7 +140,7 @@ def codecs(folder: Path, media: Media) -> None:
         if (track := encoded.get(uri)) is not None:
             _codec(f"{MASTER}, {uri}", track, named)
             hdr = video_range in {"PQ", "HLG"}
-            _expect(f"{MASTER}, {uri}", "HDR" if track.hdr else "SDR", video_range, holds=hdr == track.hdr)
+            expect(f"{MASTER}, {uri}", "HDR" if track.hdr else "SDR", video_range, holds=hdr == track.hdr)
     by_init = {f"{track.name}/{INIT}": track for track in encoded.values()}
     for representation in dash.read((folder / MPD).read_text(encoding="utf-8")):
         if (track := by_init.get(str(representation.init))) is not None:
@@ -147,7 +149,7 @@ def codecs(folder: Path, media: Media) -> None:
 
 def _codec(what: str, track: Track, named: Sequence[str]) -> None:
     prefix = _CODECS[track.codec]
-    _expect(what, f"a codec {prefix}", ",".join(named), holds=any(name.startswith(f"{prefix}.") for name in named))
+    expect(what, f"a codec {prefix}", ",".join(named), holds=any(name.startswith(f"{prefix}.") for name in named))
 
 
 def trick_play(folder: Path, media: Media) -> None:
@@ -161,7 +163,7 @@ def trick_play(folder: Path, media: Media) -> None:
             raise VerificationFault(f"{name}: expected an I-frame playlist, found that {error}") from error
         for uri, offset, length in frames:
             size = (folder / uri).stat().st_size if (folder / uri).is_file() else 0
-            _expect(f"{name}, {uri}", f"{length} bytes at {offset}", f"{size} in all", holds=offset + length <= size)
+            expect(f"{name}, {uri}", f"{length} bytes at {offset}", f"{size} in all", holds=offset + length <= size)
     whole_file(folder / TRICK / INIT, f"{TRICK}/{INIT}")
 
 
@@ -172,7 +174,7 @@ def _master(folder: Path, media: Media) -> None:
         raise VerificationFault(f"{MASTER}: expected a master playlist, found that {error}") from error
     expected = {f"{track.name}.m3u8" for track in media.tracks}
     found = {*master.variants, *master.renditions}
-    _expect(MASTER, f"the playlists {sorted(expected)}", sorted(found), holds=found == expected)
+    expect(MASTER, f"the playlists {sorted(expected)}", sorted(found), holds=found == expected)
 
 
 def _manifest(folder: Path, media: Media) -> None:
@@ -183,14 +185,14 @@ def _manifest(folder: Path, media: Media) -> None:
     by_init = {representation.init: representation for representation in representations}
     texts = {representation.id for representation in representations if representation.content == "text"}
     expected = {track.name for track in media.of(TrackKind.TEXT)}
-    _expect(MPD, f"the texts {sorted(expected)}", sorted(texts), holds=texts == expected)
+    expect(MPD, f"the texts {sorted(expected)}", sorted(texts), holds=texts == expected)
     for track in media.packaged:
         representation = by_init.get(f"{track.name}/init.mp4")
         if representation is None:
             raise VerificationFault(
                 f"{MPD}: expected a representation of {track.name}, found {sorted(map(str, by_init))}"
             )
-        _length(f"{MPD}, {track.name}", track.duration, representation.duration, track.tolerance)
+        length(f"{MPD}, {track.name}", track.duration, representation.duration, track.tolerance)
         for uri, _ in representation.segments:
             whole_file(folder / uri, f"{MPD}, {uri}")
 
@@ -202,10 +204,10 @@ def _packaged_track(folder: Path, track: Track) -> Sequence[tuple[str, str]]:
         playlist = hls.read_media((folder / name).read_text(encoding="utf-8"))
     except hls.PlaylistFault as error:
         raise VerificationFault(f"{name}: expected a media playlist, found that {error}") from error
-    _expect(name, "an end", "none", holds=playlist.ended)
+    expect(name, "an end", "none", holds=playlist.ended)
     if playlist.init is None:
         raise VerificationFault(f"{name}: expected an init segment, found none")
-    _length(name, track.duration, playlist.duration, track.tolerance + 0.0005 * len(playlist.segments))
+    length(name, track.duration, playlist.duration, track.tolerance + 0.0005 * len(playlist.segments))
     _fragments(folder, track, playlist)
     uris = [uri for uri, _ in playlist.segments]
     return [(playlist.init, uri) for uri in dict.fromkeys((uris[0], uris[-1]))]
@@ -220,9 +222,9 @@ def _text_track(folder: Path, track: Track, duration: float) -> None:
         end = vtt.last_end((folder / playlist.segments[0][0]).read_text(encoding="utf-8")) / 1000
     except (hls.PlaylistFault, CaptionFault, OSError) as error:
         raise VerificationFault(f"{name}: expected a playlist of WebVTT, found that {error}") from error
-    _expect(name, "an end", "none", holds=playlist.ended)
-    _length(name, duration, playlist.duration, 0.001)
-    _expect(text_file(track.name), f"cues within {duration:.3f} s", f"one until {end:.3f} s",
+    expect(name, "an end", "none", holds=playlist.ended)
+    length(name, duration, playlist.duration, 0.001)
+    expect(text_file(track.name), f"cues within {duration:.3f} s", f"one until {end:.3f} s",
             holds=end <= duration + _ROUNDING_S)  # fmt: skip
 
 
@@ -240,21 +242,21 @@ def _fragments(folder: Path, track: Track, playlist: hls.MediaPlaylist) -> None:
             raise VerificationFault(f"{uri}: expected a whole segment, found that {error}") from error
     for before, after in pairwise(fragments):
         gap = after.begin - before.begin - before.duration
-        _expect(track.name, "segments that follow one another", f"a gap of {gap / timescale:.3f} s",
+        expect(track.name, "segments that follow one another", f"a gap of {gap / timescale:.3f} s",
                 holds=abs(gap) <= timescale * track.tolerance)  # fmt: skip
     total = sum(fragment.duration for fragment in fragments) / timescale
-    _length(f"{track.name}, its segments", track.duration, total, track.tolerance)
+    length(f"{track.name}, its segments", track.duration, total, track.tolerance)
     if track.frames is not None:
         frames = sum(fragment.samples for fragment in fragments)
-        _expect(f"{track.name}, its segments", f"{track.frames} frames", frames, holds=frames == track.frames)
+        expect(f"{track.name}, its segments", f"{track.frames} frames", frames, holds=frames == track.frames)
 
 
 def progressive(path: Path, expected: Sequence[Track]) -> None:
     """A progressive MP4 has its index first and the planned tracks in full length."""
     found = movie(path, "the progressive MP4")
-    _expect("the progressive MP4", "its index first", "it last", holds=found.index_first)
+    expect("the progressive MP4", "its index first", "it last", holds=found.index_first)
     kinds = [track.handler for track in found.tracks]
-    _expect("the progressive MP4", [_HANDLERS[track.kind] for track in expected], kinds,
+    expect("the progressive MP4", [_HANDLERS[track.kind] for track in expected], kinds,
             holds=kinds == [_HANDLERS[track.kind] for track in expected])  # fmt: skip
     for track, planned in zip(found.tracks, expected, strict=True):
-        _length(f"the progressive MP4, {planned.name}", planned.duration, track.seconds, planned.tolerance)
+        length(f"the progressive MP4, {planned.name}", planned.duration, track.seconds, planned.tolerance)

@@ -17,7 +17,10 @@ from taskengine.settings.tree import Settings
 
 _SECRETS = Path("/run/secrets")
 _HERE = Path("taskengine.yaml")
-_DEFAULTS = Entry(("storages", "local", "kind"), "local", "default")
+_DEFAULTS = (
+    Entry(("storages", "local", "kind"), "local", "default"),
+    Entry(("key_providers", "local", "kind"), "seed", "default"),
+)
 
 
 def load_settings(
@@ -37,7 +40,7 @@ def load_settings(
     """
     env = os.environ if env is None else env
     tree = _Tree()
-    tree.lay([_DEFAULTS])
+    tree.lay(_DEFAULTS)
     faults = tree.read(_from_config(config, env))
     known = names.shapes()
     faults += tree.read(from_secret_files(env, secrets, known, tree.values))

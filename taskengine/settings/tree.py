@@ -10,9 +10,11 @@ import os
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from string import Formatter
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +23,7 @@ from pydantic import (
     SecretStr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from taskengine.sealing import parse_keys
@@ -125,6 +128,72 @@ class StorageSettings(_Group):
     def folder(self, data_dir: Path) -> Path:
         """The folder of a local storage."""
         return Path(self.url.removeprefix("file://")).expanduser().absolute() if self.url else data_dir / "storage"
+
+
+_TEMPLATE_NAMES = {"key_id", "key_uuid", "content_id", "label"}
+
+
+def _template(value: str) -> str:
+    try:
+        names = {name for _, name, spec, conversion in Formatter().parse(value) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"is no template: {error}") from error
+    if unknown := names - _TEMPLATE_NAMES:
+        raise ValueError(
+            f"knows {{{'}, {'.join(sorted(_TEMPLATE_NAMES))}}} alone, not {{{'}, {'.join(sorted(unknown))}}}"
+        )
+    return value
+
+
+UriTemplate = Annotated[Url, AfterValidator(_template)]
+
+
+class KeyProviderSettings(_Group):
+    """Where content keys come from. URIs are templates over {key_id} (32 hex digits), {key_uuid}, {content_id}, {label}."""
+
+    kind: Literal["static", "seed", "cpix"] = Field(..., description="`static`, `seed` or `cpix`.")
+    keys_per: Literal["asset", "kind", "resolution"] = Field(
+        "resolution",
+        description="Which tracks share a key: all; pictures and sound; each class of resolution (SD, HD, UHD1, UHD2) "
+        "and sound. Of `static`, the labels in its file say it.",
+    )
+    seed: SecretStr | None = Field(None, description="Of `seed`: at least 30 bytes in base64.")
+    seed_file: AbsolutePath | None = Field(
+        None,
+        description="Of `seed`: a file with it. With neither, an engine makes one, `<data_dir>/key-seed`; workers of "
+        "their own need the same seed.",
+    )
+    keys_file: AbsolutePath | None = Field(
+        None,
+        description="Of `static`: a YAML or JSON file, content id (or `*` for all) → list of {key_id, key, label, scheme}.",
+    )
+    url: Url | None = Field(None, description="Of `cpix`: where the key service takes CPIX documents (SPEKE 2.0).")
+    headers: dict[str, SecretStr] = Field({}, description="Of `cpix`: what it wants beside, such as `Authorization`.")
+    private_key_file: AbsolutePath | None = Field(
+        None, description="Of `cpix`: an RSA key in PEM, which opens encrypted documents."
+    )
+    certificate_file: AbsolutePath | None = Field(
+        None, description="Of `cpix`: its certificate in PEM; the service is asked to encrypt keys for it."
+    )
+    fairplay_key_uri: UriTemplate = Field(
+        "skd://{key_id}", description="What FairPlay's players get as the key's URI, unless the service says another."
+    )
+    aes_key_uri: UriTemplate | None = Field(
+        None, description="Where players get the key of `aes`, unless the service says; `aes` needs one."
+    )
+    clear_key_uri: UriTemplate | None = Field(
+        None, description="Where HLS players get the plain key of `cenc` (KEYFORMAT identity), for ClearKey alone."
+    )
+    playready_la_url: Url | None = Field(None, description="The licence server in PlayReady's header.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        needed = {"static": "keys_file", "cpix": "url"}.get(self.kind)
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"a key provider of kind {self.kind} needs {needed}")
+        if self.certificate_file and not self.private_key_file:
+            raise ValueError("certificate_file needs private_key_file, which opens what is encrypted for it")
+        return self
 
 
 class EngineSettings(_Group):
@@ -278,6 +347,14 @@ class Settings(_Group):
         description="Where media lives, by name; `local` is there unless it is set otherwise.",
     )
     default_storage: str = Field("local", description="The storage of a job that names none.")
+    key_providers: dict[Name, KeyProviderSettings] = Field(
+        {"local": KeyProviderSettings(kind="seed")},
+        description="Where the keys of protected assets come from, by name; a client's configuration names its own "
+        "(`key_provider`).",
+    )
+    default_key_provider: str | None = Field(
+        "local", description="The key provider of clients whose configuration names none; null: they have none."
+    )
     workspace: str = _derived(
         lambda data: str(data["data_dir"] / "workspace"),
         "What passes between the tasks of a job: a folder that all workers share, or `s3://…`, `azure://…`.",
@@ -349,6 +426,14 @@ class Settings(_Group):
         storages = info.data.get("storages", {name: None})
         if name not in storages:
             raise ValueError(f"must be one of the storages ({', '.join(sorted(storages))})")
+        return name
+
+    @field_validator("default_key_provider")
+    @classmethod
+    def _provides(cls, name: str | None, info: ValidationInfo) -> str | None:
+        providers = info.data.get("key_providers", {name: None})
+        if name is not None and name not in providers:
+            raise ValueError(f"must be one of the key_providers ({', '.join(sorted(providers))}), or null")
         return name
 
     def slots(self, queue: str) -> int:

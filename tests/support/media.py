@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import subprocess
 import time
 import uuid
@@ -16,13 +17,14 @@ from taskengine.domain.errors import InvalidRequest, TaskFailed
 from taskengine.domain.messages import TaskMessage
 from taskengine.domain.workflow import Step, Workflow
 from taskengine.handlers import load_handlers
+from taskengine.keys import KeyProviders, ProviderConfig
 from taskengine.media import dash, hls
 from taskengine.media.probe import AudioTrack, Probe, VideoTrack
 from taskengine.media.sources import Source
 from taskengine.media.timing import Timing
 from taskengine.media.tools import find_tools
 from taskengine.net import Fetcher, GuardedClients
-from taskengine.ports import Outbound, ProcessResult, Storage, TaskLog, Tools, Workspace
+from taskengine.ports import KeyProvider, Outbound, ProcessResult, Storage, TaskLog, Tools, Workspace
 from taskengine.process import SubprocessRunner
 from taskengine.sandbox import find_sandbox
 from taskengine.storage.local import LocalStorage
@@ -108,8 +110,13 @@ class MediaContext:
     progress: list[float] = field(default_factory=list)
     runs: list[ProcessResult] = field(default_factory=list)
     runner: SubprocessRunner = field(default_factory=lambda: SubprocessRunner(sandbox=find_sandbox()))  # as a worker's
+    keys: KeyProviders = field(default_factory=lambda: KeyProviders({}, "tests"))
     outbound: Outbound = field(default_factory=lambda: Fetcher(GuardedClients()))  # not open: nobody goes out with it
     profile_folders: Sequence[Path] = ()
+
+    def key_provider(self, name: str) -> KeyProvider:
+        """One of the test's."""
+        return self.keys.open(name)
 
     def storage(self, name: str, root: str = "output_root") -> Storage:
         """One of the roots."""
@@ -141,6 +148,14 @@ def message(
     )  # fmt: skip
 
 
+SEED_KEYS = ProviderConfig(
+    "seed",
+    seed=base64.b64encode(bytes(range(40))).decode(),
+    uris={"fairplay": "skd://{key_id}", "aes": "https://keys.example.com/{content_id}/{key_id}"},
+)
+"""A provider for tests: keys of a seed that all know."""
+
+
 @dataclass
 class Studio:
     """Source and output roots in a folder, and runs of `vodstream` over them."""
@@ -153,6 +168,9 @@ class Studio:
     manifest_style: str = "plain"  # of the client
     track_properties: Mapping[str, Any] | None = None  # of the client
     profile_folders: Sequence[Path] = ()
+    key_provider: str | None = "seed"  # of the client
+    providers: dict[str, ProviderConfig] = field(default_factory=lambda: {"seed": SEED_KEYS})
+    outbound: Outbound | None = None
 
     @property
     def roots(self) -> Mapping[str, Path]:
@@ -185,6 +203,8 @@ class Studio:
         )  # fmt: skip
         context = MediaContext(task, inputs, scratch, workspace, self.roots, self.log)
         context.profile_folders = self.profile_folders
+        context.keys = KeyProviders(self.providers, "tests")
+        context.outbound = self.outbound or context.outbound
         self.contexts.append(context)
         return context
 
@@ -238,8 +258,10 @@ class _Run:
 
     def _scope(self) -> dict[str, Any]:
         job = {"id": self.job_id, "client": "acme", "workflow": "vodstream", "priority": 5, "created_at": 0}
-        client = {"default_storage": "local", "manifest_style": self.studio.manifest_style,
-                  "track_properties": self.studio.track_properties}  # fmt: skip
+        client = {
+            "default_storage": "local", "manifest_style": self.studio.manifest_style,
+            "track_properties": self.studio.track_properties, "key_provider": self.studio.key_provider,
+        }  # fmt: skip
         return {"parameters": self.arguments, "steps": self.steps, "job": job, "client": client}
 
     async def _step(self, step: Step) -> None:

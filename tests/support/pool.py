@@ -26,6 +26,7 @@ from taskengine.engine.worker import Worker
 from taskengine.ports import (
     Address,
     Broker,
+    KeyProvider,
     Message,
     Outbound,
     Outgoing,
@@ -67,8 +68,9 @@ def facilities(scratch: Path, runner: ProcessRunner | None = None) -> Facilities
     tools = cast(Callable[[], Tools], nothing)
     storage = cast(Callable[[str, str, Mapping[str, str]], Storage], nothing)
     outbound = cast(Callable[[TaskMessage], Outbound], nothing)
+    keys = cast(Callable[[str], KeyProvider], nothing)
     made = runner or SubprocessRunner()
-    return Facilities(made, tools, lambda name: scratch_dir(scratch, name), workspace, storage, outbound)
+    return Facilities(made, tools, lambda name: scratch_dir(scratch, name), workspace, storage, outbound, keys)
 
 
 class Pool:

@@ -114,8 +114,10 @@ def test_a_progressive_mp4() -> None:
 
 def test_segments_are_decoded_in_one_process() -> None:
     """Each with its init segment."""
-    pairs = [("set/video_1/init.mp4", "set/video_1/00001.m4s"), ("set/audio_1/init.mp4", "set/audio_1/00002.m4s")]
-    assert " ".join(ffmpeg.decode_check("ffmpeg", pairs)) == (
+    inputs = [
+        "concat:set/video_1/init.mp4|set/video_1/00001.m4s", "concat:set/audio_1/init.mp4|set/audio_1/00002.m4s",
+    ]  # fmt: skip
+    assert " ".join(ffmpeg.decode_check("ffmpeg", inputs)) == (
         f"{BASE} -protocol_whitelist concat,file -format_whitelist mov -i concat:set/video_1/init.mp4|set/video_1/00001.m4s "
         "-protocol_whitelist concat,file -format_whitelist mov -i concat:set/audio_1/init.mp4|set/audio_1/00002.m4s "
         "-map 0:0 -map 1:0 -f null -"

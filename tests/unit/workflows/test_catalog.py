@@ -192,19 +192,3 @@ def test_build_thumbnails_takes_its_older_names(built_in: Catalog) -> None:
     assert checked.arguments["filename_prefix"] == "t"
     assert checked.arguments["preview_thumbnails_interval"] == 5
     assert checked.arguments["output_folder"] == "c"
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("drm", ["cenc"]), ("cpix", "true"), ("download_cpix", True), ("encrypt_ismv", True), ("playready_key", "k"),
-    ],
-)  # fmt: skip
-def test_the_groups_refuse_what_is_not_made_yet(name: str, value: object) -> None:
-    """Set to its default it is accepted, set to anything else it is named: never silently ignored."""
-    loaded = Catalog(CelEvaluator(), HANDLERS).get("vodcapture", "demo")
-    assert loaded is not None
-    given = {"content_id": "c", "output_folder": "o", "clips": [{"source": "https://h/x.m3u8"}]}
-    assert not loaded.parameters.check(given, strict=True).faults
-    (fault,) = loaded.parameters.check({**given, name: value}, strict=True).faults
-    assert fault.message == f"not yet supported: {name}"

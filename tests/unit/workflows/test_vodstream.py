@@ -56,7 +56,6 @@ def test_what_has_no_counterpart_is_accepted(vodstream: LoadedWorkflow, more: di
     [
         ({"track_properties": {"video": []}}, "unknown parameter 'track_properties.video'"),
         ({"track_properties": {"audio": [{"language": "eng"}]}}, "track_properties"),
-        ({"drm": ["clear", "cenc"]}, "not yet supported: drm"),
         ({"mp4_filename": "a/b.mp4"}, "mp4_filename is wrong: a file name has no slash"),
         ({"thumbnail_time": "1:75"}, "thumbnail_time is wrong: expected a time"),
         ({"source_folder": "../x"}, "source_folder is wrong: the path must not contain '..'"),
