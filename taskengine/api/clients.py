@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from taskengine.api.answers import Answer
 from taskengine.api.call import Call
+from taskengine.api.client_checks import config_faults
 from taskengine.api.faults import invalid
 from taskengine.api.models import ClientFields, read
 from taskengine.api.views import client_object
 from taskengine.domain.errors import Fault
-from taskengine.domain.tenants import Role
+from taskengine.domain.tenants import Role, parse_client_config
 
 
 async def list_clients(call: Call) -> Answer:
@@ -20,6 +21,10 @@ async def save_client(call: Call) -> Answer:
     """Make a client with its first key, which is shown this once; or change a client's role or configuration."""
     asked = read(ClientFields, call.fields)
     tenants = call.services.tenants
+    if asked.config is not None:
+        config, services = parse_client_config(asked.config), call.services
+        if faults := config_faults(config, asked.name, services.storages(), services.catalog):
+            raise invalid(*faults)
     if asked.name in {view.client.name for view in await tenants.clients()}:
         await tenants.change_client(asked.name, asked.role, asked.config)
         return Answer({"result": "updated", "name": asked.name})

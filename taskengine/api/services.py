@@ -60,7 +60,7 @@ class Services:
     """The use cases, ports and settings that handlers use.
 
     `ready` raises TaskEngineError where the engine should get no requests now; `queues` names every queue that a
-    workflow names; `feed` gives events to followers, where they are kept; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
+    workflow names, `storages` those of the installation; `feed` gives events to followers, where they are kept; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
     those of a component or a queue (`database` and `broker` stand for theirs).
     """
 
@@ -74,6 +74,7 @@ class Services:
     version: str
     ready: Callable[[], Awaitable[None]]
     queues: Callable[[], Sequence[str]]
+    storages: Callable[[], Sequence[str]]
     duties: Duties
     recurring: RecurringJobs
     why: Why

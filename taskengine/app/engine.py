@@ -454,6 +454,7 @@ def _services(parts: _Parts, *, workers: bool) -> Services:
         version=__version__,
         ready=ready,
         queues=parts.queues,
+        storages=lambda: list(settings.storages),
         schedules=parts.schedules,
         duties=parts.duties,
         recurring=parts.recurring,

@@ -69,7 +69,8 @@ def _row(job: Mapping[str, Any]) -> list[object]:
 
 
 def _state(job: Mapping[str, Any]) -> str:
-    return "failed" if job.get("failed") else state_name(job["queue_state"])
+    state = state_name(job["queue_state"])
+    return "failed" if state == "completed" and job.get("failed") else state
 
 
 @jobs.command()
@@ -94,6 +95,21 @@ def _task_row(task: Mapping[str, Any]) -> list[object]:
     progress = f"{task.get('progress') or 0:.0%}"
     name = task_name(task["name"], task.get("index"))
     return [task["id"], name, task["state"], progress, len(attempts), worker, task.get("error")]
+
+
+@jobs.command()
+@click.argument("job_id", metavar="JOB", type=int)
+@engine_client
+async def why(client: Client, output: Output, *, job_id: int) -> None:
+    """Say what a job waits for."""
+    found = await client.why(job_id)
+    if output.json:
+        output.value(found)
+        return
+    for reason in found["reasons"]:
+        output.line(str(reason["message"]))
+    if not found["reasons"]:
+        output.line(f"job {job_id} waits for nothing: it is {state_name(found['queue_state'])}")
 
 
 @jobs.command()

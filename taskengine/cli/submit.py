@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--run-at", metavar="TIME", help="Not before this time (UTC where it names no zone).")
 @click.option("--semaphore-url", metavar="URL", help="Not before this URL answers 2xx or 3xx.")
 @click.option("--after", type=int, multiple=True, metavar="JOB", help="Not before this job has completed.")
+@click.option("--top-of-queue", is_flag=True, help="Before all priorities.")
 @click.option("--persist", is_flag=True, help="Never remove the job when it is old.")
 @click.option("--max-retries", type=click.IntRange(min=0), help="Tries of a task after the first.")
 @click.option("--timeout", metavar="DURATION", help="Fail the job after this time, e.g. 90s, 2h.")

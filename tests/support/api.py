@@ -242,6 +242,7 @@ def _services(
         version="1.2.3",
         ready=ready,
         queues=lambda: ["work", "transcode"],
+        storages=lambda: ["local"],
         schedules=schedules,
     )
     return services, decisions

@@ -197,6 +197,24 @@ def test_jobs_show_has_the_job_and_its_tasks(cli: Cli, engine: FakeEngine) -> No
     assert "w1" in text
 
 
+def test_jobs_why_says_what_a_job_waits_for(cli: Cli, engine: FakeEngine) -> None:
+    """A reason a line; nothing to wait for is said too."""
+    reasons = [{"kind": "time", "message": "the job runs at noon"}, {"kind": "slot", "message": "no slot is free"}]
+    engine.says("GET", "/jobs/7/why", {"id": 7, "queue_state": 5, "waiting": True, "reasons": reasons})
+    engine.says("GET", "/jobs/8/why", {"id": 8, "queue_state": 2, "waiting": False, "reasons": []})
+
+    assert cli("jobs", "why", "7").out.splitlines() == ["the job runs at noon", "no slot is free"]
+    assert cli("jobs", "why", "8").out == "job 8 waits for nothing: it is completed\n"
+    assert cli("jobs", "why", "7", "--json").json["reasons"] == reasons
+
+
+def test_a_broken_job_is_shown_as_broken(cli: Cli, engine: FakeEngine) -> None:
+    """Whoever was told that it failed."""
+    engine.says("GET", "/jobs", [job(7, queue_state=4, failed=True), job(8, queue_state=2, failed=True)])
+
+    assert [line.split()[3] for line in cli("jobs", "list").out.splitlines()[1:]] == ["broken", "failed"]
+
+
 def test_jobs_logs_reads_every_page(cli: Cli, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next page is asked after the last id of the one before."""
     monkeypatch.setattr("taskengine.client.calls._LOG_PAGE", 2)
