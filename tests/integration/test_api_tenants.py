@@ -62,7 +62,7 @@ async def test_a_client_uses_its_own_storages(world: World) -> None:
 async def test_what_a_configuration_names_must_be_there(world: World) -> None:
     """Storages, workflows and parameters, each with the nearest; a change is judged as the first one was."""
     config = {
-        "storages": ["local", "locl"], "default_storage": "S4", "roots": {"lokal": {"output_root": "x"}},
+        "storages": ["local", "locl"], "default_storage": "S4", "roots": {"loca": {"output_root": "x"}},
         "workflows": ["vodstrem"], "defaults": {"*": {"any": 1}, "chain": {"xx": 1}, "chian": {}},
     }  # fmt: skip
     wrong = await world.call("POST", "/clients", {"name": "odd", "config": config})
@@ -70,7 +70,7 @@ async def test_what_a_configuration_names_must_be_there(world: World) -> None:
     assert wrong.faults == {
         "/config/storages/1": "unknown storage 'locl'; did you mean 'local'?",
         "/config/default_storage": "unknown storage 'S4'",
-        "/config/roots/lokal": "unknown storage 'lokal'; did you mean 'local'?",
+        "/config/roots/loca": "unknown storage 'loca'; did you mean 'local'?",
         "/config/workflows/0": "unknown workflow 'vodstrem'; did you mean 'vodstream'?",
         "/config/defaults/chain/xx": "unknown parameter 'xx'; did you mean 'x'?",
         "/config/defaults/chian": "unknown workflow 'chian'; did you mean 'chain'?",

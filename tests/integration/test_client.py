@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,3 +168,16 @@ async def test_watching_goes_by_events_and_not_by_the_clock(
     async with asyncio.timeout(20):
         assert await watching.watch_job(client, Output(json=False), job_id) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"job {job_id} completed"
+
+
+async def test_the_example_of_the_guide_runs(running: Bench) -> None:
+    """As it stands there."""
+    guide = (Path(__file__).parents[2] / "docs/how-to/use-the-python-client.md").read_text(encoding="utf-8")
+    example = guide.partition("```python\n")[2].partition("```")[0]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", example, stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TASKENGINE_URL": str(running.engine.url), "TASKENGINE_API_KEY": "test-key"},
+    )  # fmt: skip
+    printed = (await asyncio.wait_for(process.communicate(), 30))[0].decode().splitlines()
+    assert printed[0] == "/job/priority must be from 1 to 10, not 11"
+    assert printed[-3:] == ["delete start", "delete complete", "completed None"]
