@@ -69,6 +69,15 @@ class Call:
             raise NotFound(f"there is no {what} {text[:40]}")
         return found
 
+    def scope(self) -> str | None:
+        """Whose jobs are looked at; None: everybody's. Who sees all may name a client by `client=`."""
+        named = self.request.query.get("client") or None
+        if self.caller.sees_all:
+            return named
+        if named not in {None, self.caller.client}:
+            raise Forbidden("Only an admin or operator may look at another client's")
+        return self.caller.client
+
     def name(self, part: str = "name") -> str:
         """A name of the path."""
         return self.request.match_info[part]

@@ -31,8 +31,7 @@ _ENDS = frozenset({"completed", "failed", "broken"})
 
 async def stream(call: Call) -> web.StreamResponse:
     """What happens to the caller's jobs (an admin's and an operator's: to all), as server-sent events."""
-    scope = Scope(client=None if call.caller.sees_all else call.caller.client)
-    return await _streamed(call, scope, _since(call))
+    return await _streamed(call, Scope(client=call.scope()), _since(call))
 
 
 async def stream_of_job(call: Call) -> web.StreamResponse:

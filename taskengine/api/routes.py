@@ -41,11 +41,12 @@ JOBS_QUERY = {
     "tag": "with this tag alone",
     "after_id": "the page after this job, in the order asked for",
 }
+OF_CLIENT = {"client": "of this client alone (for admins and operators)"}
 DEAD_QUERY = {
     "since": "of events at or after this time",
     "after_id": "the callbacks after this one",
     "limit": "at most so many (1000)",
-    "client": "of this client alone (for admins and operators)",
+    **OF_CLIENT,
 }
 LOGS_QUERY = {
     "show_all": "1: hidden entries too",
@@ -91,9 +92,9 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/openapi.json", document, Access.PUBLIC),
     Route("GET", "/docs", page, Access.PUBLIC, media="text/html"),
     Route("GET", "/docs/{name}", module, Access.PUBLIC, media="text/javascript", refused={404: "there is no such file"}),
-    Route("GET", "/health", status.health, published=True, gives=shapes.Health),
+    Route("GET", "/health", status.health, published=True, query=OF_CLIENT, gives=shapes.Health),
     Route("GET", "/metrics", status.metrics, Access.METRICS, media="text/plain"),
-    Route("GET", "/dashboard", status.dashboard, published=True, query={"limit": "at most so many of each (1000)"},
+    Route("GET", "/dashboard", status.dashboard, published=True, query={"limit": "at most so many of each (1000)", **OF_CLIENT},
         gives=shapes.Dashboard),
     Route("POST", "/job", jobs.submit, _ACT, _NEEDED, published=True, takes=SubmissionFields,
         gives=shapes.Accepted),
@@ -123,7 +124,7 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/callbacks/test", callbacks.test, _ACT, _NEEDED, names_client=True, takes=TestFields,
         gives=shapes.TestDelivery),
     Route("POST", "/jobs/actions", jobs.act, _ACT, _NEEDED, takes=ActionFields, gives=shapes.ActionResult),
-    Route("GET", "/events", events.stream, media="text/event-stream"),
+    Route("GET", "/events", events.stream, query=OF_CLIENT, media="text/event-stream"),
     Route("GET", "/tasks/{id}", jobs.task, gives=TaskDetail),
     Route("GET", "/logs/{id}", logs.logs, published=True, gives=Sequence[LogObject], query=LOGS_QUERY),
     Route("GET", "/settings", settings.list_settings, query={"client": "of this client (for admins)"},

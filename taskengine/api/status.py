@@ -107,7 +107,7 @@ async def metrics(call: Call) -> web.StreamResponse:
 async def _counts(call: Call, *, everyone: bool = False) -> tuple[Health, Backlog]:
     """(the caller's counters or everyone's, undelivered callbacks)."""
     try:
-        counts = await call.services.store.health(None if everyone or call.caller.sees_all else call.caller.client)
+        counts = await call.services.store.health(None if everyone else call.scope())
         backlog = await call.services.store.callback_backlog()
     except StoreUnavailable:  # it went away in between
         return _NO_COUNTS, (0, None)
@@ -115,7 +115,7 @@ async def _counts(call: Call, *, everyone: bool = False) -> tuple[Health, Backlo
 
 
 async def _slots(call: Call) -> dict[str, Any]:
-    scope = SYSTEM if call.caller.sees_all else call.caller.client
+    scope = call.scope() or SYSTEM
     return {name: await call.services.settings.get(scope, name) for name in ("max_jobs", "priority_slots")}
 
 
@@ -142,9 +142,8 @@ def _add_aliases(body: dict[str, Any], aliases: Mapping[str, str], generic: Mapp
 
 async def dashboard(call: Call) -> Answer:
     """What runs, what waits for a slot and what waits for its time, each in the order in which it will run."""
-    limit = read_page(call.request)
+    limit, client = read_page(call.request), call.scope()
     started = await _in_state(call, JobState.STARTED, "started_at", limit)
-    client = None if call.caller.sees_all else call.caller.client
     queued = await call.services.jobs.queue(client, limit)
     scheduled = await call.services.jobs.scheduled(client, limit)
     counts = await call.services.store.health(client)
@@ -158,8 +157,7 @@ async def dashboard(call: Call) -> Answer:
 
 
 async def _in_state(call: Call, state: JobState, order_by: str, limit: int) -> Sequence[JobView]:
-    client = None if call.caller.sees_all else call.caller.client
-    query = JobFilter(client=client, states=[state], order_by=order_by, ascending=True, limit=limit)
+    query = JobFilter(client=call.scope(), states=[state], order_by=order_by, ascending=True, limit=limit)
     return await call.services.jobs.list(query)
 
 

@@ -116,6 +116,13 @@ async def test_an_admin_sees_all_and_filters_by_client(world: World) -> None:
     assert [job["id"] for job in (await world.call("GET", "/jobs")).body] == [mine, theirs]
     assert [job["id"] for job in (await world.call("GET", "/jobs?client=other")).body] == [theirs]
     assert (await world.call("GET", f"/jobs/{theirs}")).body["client"] == "other"
+    board = (await world.call("GET", "/dashboard?client=other")).body
+    assert [job["id"] for job in board["queued"]] == [theirs]
+    assert (await world.call("GET", "/health?client=other")).body["jobs"]["queued"] == 1
+    assert (await world.call("GET", "/health")).body["jobs"]["queued"] == 2
+    for path in ("/dashboard", "/health"):
+        assert (await world.call("GET", f"{path}?client=demo", by="other")).status == 403
+        assert (await world.call("GET", f"{path}?client=other", by="other")).status == 200
 
 
 async def test_a_viewer_looks_and_changes_nothing(world: World) -> None:

@@ -16,6 +16,7 @@ import pytest
 from yarl import URL
 
 from taskengine.domain.job import LogEntry
+from taskengine.engine.jobs import Submission
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 
@@ -197,11 +198,24 @@ async def test_followers_see_their_own_jobs_alone(world: World) -> None:
     assert {event.data["client"] for event in told if event.kind in {"job", "task"}} == {"one"}
 
 
+async def test_an_admin_follows_one_client(world: World) -> None:
+    """By `client=`, as in lists."""
+    await world.bench.engine.tenants.add_client("one", "submitter")
+    async with world.follow("/events?client=one") as stream:
+        await world.bench.ended(await world.bench.submit("chain"))
+        parameters = {"content_id": "c", "rest_endpoints": [f"{world.bench.receiver.url}/cb"]}
+        answer = await world.bench.engine.jobs.submit(Submission("one", "chain", parameters))
+        told = await stream.until("job", job_id=answer["id"], event="completed")
+    assert {event.data["client"] for event in told if event.kind in {"job", "task"}} == {"one"}
+
+
 async def test_what_is_no_stream_is_refused(world: World) -> None:
     """An id of another kind, a job that is none, nobody."""
     assert await world.status("/events", **{"Last-Event-ID": "abc"}) == 400
     assert await world.status("/jobs/999/events") == 404
     assert await world.status("/events", **{"api-key": "wrong"}) == 401
+    made = await world.bench.engine.tenants.add_client("one", "submitter")
+    assert await world.status("/events?client=demo", **{"client": "one", "api-key": made.api_key}) == 403
 
 
 async def test_an_engine_that_ends_lets_its_followers_go(tmp_path: Path) -> None:
