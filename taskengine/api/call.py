@@ -70,12 +70,15 @@ class Call:
         return found
 
     def scope(self) -> str | None:
-        """Whose jobs are looked at; None: everybody's. Who sees all may name a client by `client=`."""
-        named = self.request.query.get("client") or None
+        """Whose jobs are looked at, as `client=` of the query says; None: everybody's."""
+        return self.whose(self.request.query.get("client") or None)
+
+    def whose(self, named: str | None) -> str | None:
+        """Whose things are meant: the caller's own; any client's, or everybody's (None), where the caller sees all."""
         if self.caller.sees_all:
             return named
         if named not in {None, self.caller.client}:
-            raise Forbidden("Only an admin or operator may look at another client's")
+            raise Forbidden("Only an admin or operator may name another client")
         return self.caller.client
 
     def name(self, part: str = "name") -> str:

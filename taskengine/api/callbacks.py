@@ -9,7 +9,7 @@ from taskengine.api.fields import whole
 from taskengine.api.models import ReplayFields, TestFields, read
 from taskengine.api.queries import MAX_LIMIT, Query, read_limit, read_time
 from taskengine.api.views import callback_object
-from taskengine.domain.errors import Forbidden, NotFound
+from taskengine.domain.errors import NotFound
 
 
 async def list_callbacks(call: Call) -> Answer:
@@ -27,7 +27,7 @@ async def list_dead(call: Call) -> Answer:
     client = query.read("client", str)
     query.check()
     rows = await call.services.store.dead_callbacks(
-        client=_whose(call, client), since=since, after_id=after or 0, limit=limit
+        client=call.whose(client), since=since, after_id=after or 0, limit=limit
     )
     return Answer([callback_object(row, row["job_id"]) for row in rows])
 
@@ -47,24 +47,15 @@ async def replay(call: Call) -> Answer:
 async def replay_dead(call: Call) -> Answer:
     """Make all deliveries due again that were given up, of events since a time."""
     asked = read(ReplayFields, call.fields)
-    count = await call.services.desk.replay(since=asked.since, client=_whose(call, asked.client))
+    count = await call.services.desk.replay(since=asked.since, client=call.whose(asked.client))
     return Answer({"result": "ok", "replayed": count})
 
 
 async def test(call: Call) -> Answer:
     """Send a test delivery to an endpoint, and tell what it answered."""
     asked = read(TestFields, call.fields)
-    tried = await call.services.desk.test(_whose(call, asked.client) or call.caller.client, asked.url)
+    tried = await call.services.desk.test(call.whose(asked.client) or call.caller.client, asked.url)
     return Answer({
         "result": "delivered" if tried.delivered else "failed", "status": tried.status, "error": tried.error,
         "seconds": tried.seconds,
     })  # fmt: skip
-
-
-def _whose(call: Call, client: str | None) -> str | None:
-    """Whose callbacks are meant: the caller's own; None (all clients') or any for those who see all."""
-    if call.caller.sees_all:
-        return client
-    if client not in {None, call.caller.client}:
-        raise Forbidden("Only an admin or operator may name another client")
-    return call.caller.client

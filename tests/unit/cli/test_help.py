@@ -31,7 +31,7 @@ LEAVES = {path: command for path, command in ALL.items() if not isinstance(comma
 def test_every_command_of_the_contract_is_there() -> None:
     """By its words, as `docs/reference/cli.md` lists them."""
     assert {" ".join(path) for path in LEAVES} == {
-        "serve", "worker", "run", "submit", "jobs list", "jobs show", "jobs logs", "jobs watch", "jobs pause",
+        "serve", "worker", "run", "submit", "jobs list", "jobs show", "jobs why", "jobs logs", "jobs watch", "jobs pause",
         "jobs resume", "jobs break", "jobs rerun", "queues", "workers", "callbacks list", "callbacks replay", "callbacks test",
         "workflows list", "workflows show", "workflows validate", "workflows graph", "workflows schema",
         "workflows explain", "clients add", "clients list", "clients keys add", "clients keys revoke", "migrate",
