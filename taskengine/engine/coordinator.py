@@ -129,6 +129,7 @@ class Coordinator:
         """Note what needs no decision; the rest."""
         self._alive[message.worker.id] = message, self._clock.now()
         self._heard.set()
+        self._effects.farewells.note(message)
         told: list[Told] = []
         for report in message.reports:
             if report.event is ReportEvent.PROGRESS:
@@ -177,6 +178,7 @@ class Coordinator:
                 run.report(told.worker_id, told.worker, told.report)
 
         advanced = await self._decisions.advance_each(sorted(by_job), apply, self._dispatcher.plan())
+        self._effects.farewells.decided(told.report.token for some in by_job.values() for told in some)
         for each in advanced:
             self._log_attempts(each.changes)
             await self._effects.follow(each.changes, handed_out=True)

@@ -11,11 +11,14 @@ from taskengine.domain.errors import BrokerUnavailable
 from taskengine.domain.job import Cancel, Changes
 from taskengine.domain.messages import ControlAction, ControlMessage
 from taskengine.domain.status import TASK_HELD, JobState, TaskState
+from taskengine.engine.farewells import Farewells
 from taskengine.engine.signals import Signals
-from taskengine.ports import Address, Broker, Message, Outgoing
+from taskengine.ports import Address, Broker, Clock, Message, Outgoing
 
 log = structlog.get_logger(__name__)
 
+_FAREWELL_S = 3.0  # for workers to end what was called off; processes that will not go are killed meanwhile
+_UNDERWAY_S = 0.2
 _TELL_S = 2.0  # a caller waits for it: a broker that does not answer keeps nobody longer
 
 
@@ -31,6 +34,7 @@ class Effects:
     ) -> None:
         self._broker, self._signals = broker, signals
         self._on_ended, self._wake_callbacks = on_ended, wake_callbacks
+        self.farewells = Farewells()
 
     async def follow(self, written: Iterable[Changes], *, handed_out: bool = False) -> None:
         """Act on changes that are durable now; `handed_out`: what they made ready has been dispatched with them."""
@@ -81,8 +85,23 @@ class Effects:
         for queue in queues:
             self._signals.dispatch_queue(queue)
 
-    async def tell(self, cancels: Sequence[Cancel]) -> None:
-        """Tell workers to end attempts; one that does not hear of it is refused at its next report."""
+    async def call_off(self, cancels: Sequence[Cancel], clock: Clock) -> None:
+        """Tell workers to end attempts, and hear out those that were at their end. A worker that says nothing is not
+        waited for for long: another engine may have heard it, or it is gone."""
+        expected = self.farewells.expect({each.token: each.worker_id or "" for each in cancels})
+        try:
+            if not await self.tell(cancels):
+                return
+            if not all(each.worker_id for each in cancels):  # on their way: nobody knows who has them
+                await expected.over.wait(clock, _UNDERWAY_S)
+                expected.drop_unknown()
+            if expected.workers:
+                await expected.over.wait(clock, _FAREWELL_S)
+        finally:
+            self.farewells.forget(expected)
+
+    async def tell(self, cancels: Sequence[Cancel]) -> bool:
+        """Tell workers to end attempts; one that does not hear of it is refused at its next report. Whether it was sent."""
         messages = [
             Outgoing(
                 Address.CONTROL,
@@ -96,3 +115,5 @@ class Effects:
                 await self._broker.publish(messages)
         except (BrokerUnavailable, TimeoutError) as error:
             log.warning("control_not_sent", error=str(error) or "no answer in time", messages=len(messages))
+            return False
+        return True

@@ -74,7 +74,7 @@ class JobView:
     position: int
 
 
-_LAST_WORDS_S = 0.2  # in which a report that is on its way is taken
+_ROUNDS = 10  # of calling off what a job is at
 
 UrlJudge = Callable[[str, str], str | None]  # (client, url) → why its literal address may not be called
 
@@ -411,15 +411,19 @@ class Jobs:
         their end. So what has published in this moment is told before the decision, which it then wins: no job is broken
         whose output is there. Raises what `apply` does."""
         cancels: dict[int, Sequence[Cancel]] = {}
+        told: set[str] = set()
 
         def note(run: Run) -> None:
             apply(run)
             cancels[run.job.id] = run.changes.cancels
 
-        await self._decisions.rehearse(job_ids, note)
-        if found := [cancel for some in cancels.values() for cancel in some]:
-            await self._effects.tell(found)
-            await self._clock.sleep(_LAST_WORDS_S)
+        for _ in range(_ROUNDS):  # what has completed meanwhile may have begun another task
+            await self._decisions.rehearse(job_ids, note)
+            fresh = [cancel for some in cancels.values() for cancel in some if cancel.token not in told]
+            if not fresh:
+                return
+            told |= {cancel.token for cancel in fresh}
+            await self._effects.call_off(fresh, self._clock)
 
     async def _change(self, job_id: int, apply: Callable[[Run], None]) -> None:
         await self._effects.follow(await self._decisions.decide([job_id], apply))

@@ -46,6 +46,7 @@ class Reporter:
         self._entries: dict[str, tuple[TaskMessage, list[Mapping[str, Any]]]] = {}
         self._signal = Signal()
         self._quiet_until = 0
+        self._beat_now = False
         self._patient_until: int | None = None  # ms; None: for ever
         self.unreported = 0  # reports that were given up
 
@@ -62,6 +63,11 @@ class Reporter:
         """It is not any more."""
         self._running.pop(task.token, None)
         self._beats.pop(task.token, None)
+
+    def beat(self) -> None:
+        """Send a heartbeat at once."""
+        self._beat_now = True
+        self._signal.set()
 
     async def tell(self, task: TaskMessage, event: ReportEvent, details: Mapping[str, Any] | None = None) -> None:
         """Send a report with the next message; return when the broker has confirmed it."""
@@ -99,7 +105,7 @@ class Reporter:
         await self._send([])
         while True:
             await self._signal.wait(self._clock, max(self._due_s(beat), 0.0))
-            if not self._urgent and (self._progress or self._entries):
+            if not (self._urgent or self._beat_now) and (self._progress or self._entries):
                 await self._linger()
             if not (self._urgent or self._progress or self._entries) and self._due_s(beat) > 0:
                 continue
@@ -108,6 +114,8 @@ class Reporter:
 
     def _due_s(self, beat: int) -> float:
         """Seconds until the next heartbeat: the shortest interval that our setting or a running attempt asks for."""
+        if self._beat_now:
+            return 0.0
         interval_s = min(self._heartbeat_s, *self._beats.values()) if self._beats else self._heartbeat_s
         return (beat + interval_s * 1000 - self._clock.now()) / 1000
 
@@ -121,6 +129,7 @@ class Reporter:
 
     async def _send_all(self) -> None:
         """At least one message (the heartbeat), as many as the reports need."""
+        self._beat_now = False
         for token in list(self._entries):
             self._flush_entries(token)
         while True:

@@ -294,7 +294,9 @@ class Worker:
         finally:
             self._reporter.end(task)
             del self._attempts[task.token]
-        if outcome is not None:
+        if outcome is None:
+            self._reporter.beat()  # who called it off waits to hear that it is over
+        else:
             await self._reporter.tell(task, *outcome)
         await delivery.ack()
 
