@@ -181,9 +181,15 @@ def run(arguments: Sequence[str]) -> int:
         from scripts.orchestration import api
 
         return api.main(arguments[1:])
+    if arguments[:1] == ["callbacks"]:
+        from scripts import callbacks_bench
+
+        return callbacks_bench.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
-        "what", choices=["overhead", "idle"], help="or orchestration, backlog, api: with options of their own"
+        "what",
+        choices=["overhead", "idle"],
+        help="or orchestration, backlog, api, callbacks: with options of their own",
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--place", type=Path, default=ROOT / "demo" / "bench", metavar="DIR")

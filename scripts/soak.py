@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.soaks.api import soak_api
+from scripts.soaks.callbacks import soak_callbacks
 from scripts.soaks.crash_points import soak_crash_points
 from scripts.soaks.faults import soak_postgres, soak_rabbitmq
 from scripts.soaks.kills import soak_kills
@@ -28,6 +29,7 @@ from scripts.soaks.servers import Options, Servers, servers
 SOAKS: Mapping[str, Callable[[Servers, Options], Coroutine[Any, Any, Mapping[str, Any]]]] = {
     "admission": soak_admission,
     "api": soak_api,
+    "callbacks": soak_callbacks,
     "crash-points": soak_crash_points,
     "kills": soak_kills,
     "postgres": soak_postgres,

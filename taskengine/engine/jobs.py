@@ -15,6 +15,7 @@ from taskengine.domain.job import Cancel, Changes, Job, LogEntry, Snapshot
 from taskengine.domain.masking import tail
 from taskengine.domain.planning import plan
 from taskengine.domain.rerunning import check_failed
+from taskengine.domain.schema_urls import urls_of
 from taskengine.domain.scope import job_scope
 from taskengine.domain.secrets import hide_secrets
 from taskengine.domain.status import JobState
@@ -172,20 +173,21 @@ class Jobs:
             arguments, warnings = checked.arguments, [*checked.warnings, *submission.warnings]
             faults.extend(judge_names(loaded.workflow, arguments, self._offer.of(submission.client, rules.config)))
         faults.extend(forged(submission.parameters, {"/job/semaphore_url": submission.semaphore_url or ""}))
+        schema = loaded.workflow.schema if loaded else {}
         named = {fault.path for fault in faults}  # one fault per place is enough
-        faults.extend(fault for fault in self._url_faults(submission, arguments) if fault.path not in named)
+        faults.extend(fault for fault in self._url_faults(submission, schema, arguments) if fault.path not in named)
         faults.extend([fault async for fault in self._after_faults(submission)])
         if faults or loaded is None:
             raise InvalidRequest(_sentence(faults), faults)
         return loaded, arguments, warnings
 
-    def _url_faults(self, submission: Submission, arguments: Mapping[str, Any]) -> list[Fault]:
-        endpoints = arguments.get("rest_endpoints")
-        endpoints = endpoints if isinstance(endpoints, list) else []
-        urls = [(f"/parameters/rest_endpoints/{index}", url) for index, url in enumerate(endpoints)]
+    def _url_faults(
+        self, submission: Submission, schema: Mapping[str, Any], arguments: Mapping[str, Any]
+    ) -> list[Fault]:
+        urls = [(f"/parameters{pointer}", url) for pointer, url in urls_of(arguments, schema)]
         if submission.semaphore_url:
             urls.append(("/job/semaphore_url", submission.semaphore_url))
-        judged = ((path, self._judge_url(submission.client, url)) for path, url in urls if isinstance(url, str))
+        judged = ((path, self._judge_url(submission.client, url)) for path, url in urls)
         return [Fault(path, reason) for path, reason in judged if reason]
 
     async def _after_faults(self, submission: Submission) -> Any:

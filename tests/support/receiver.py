@@ -29,8 +29,8 @@ class CallbackReceiver:
     per request, the last one for ever.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
+    def __init__(self, tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._tls, self._host, self._wanted = tls, host, port
         self.received: list[Received] = []
         self.raw: list[bytes] = []  # the bodies of `received` as they came
         self.url = ""
@@ -45,10 +45,10 @@ class CallbackReceiver:
         app.router.add_route("*", "/{tail:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        site = web.TCPSite(self._runner, self._host, self._wanted, ssl_context=self._tls)
         await site.start()
         self.port: int = self._runner.addresses[0][1]
-        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        self.url = f"{'https' if self._tls else 'http'}://{self._host}:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
