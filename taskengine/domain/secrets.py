@@ -20,6 +20,7 @@ HideText = Callable[[str], str]
 _SHORTEST = 4  # a shorter secret is none, and is found everywhere
 _COMBINED = ("allOf", "anyOf", "oneOf")
 _CONDITIONAL = ("if", "then", "else")
+_COMBINING = frozenset((*_COMBINED, *_CONDITIONAL, "$ref", "x-alias-of"))
 _DEEPEST = 64
 
 
@@ -40,7 +41,7 @@ class _Hiding:
     def hidden(self, value: Any, schemas: Sequence[Schema], depth: int) -> Any:
         if value is None or depth > _DEEPEST:
             return value
-        judges = list(self._all(schemas))
+        judges = schemas if all(map(_COMBINING.isdisjoint, schemas)) else list(self._all(schemas))
         if any(schema.get("writeOnly") is True for schema in judges):
             return self._hide(value)
         if isinstance(value, Mapping):

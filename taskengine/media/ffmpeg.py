@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taskengine.media.copying import Output
 from taskengine.media.languages import three_letters
-from taskengine.media.probe import INPUT_LIMITS
+from taskengine.media.probe import FORMATS, INPUT_LIMITS
 from taskengine.media.thumbnails import Grid
 from taskengine.media.tracks import TrackKind
 
@@ -71,7 +71,8 @@ def texts(ffmpeg: str, source: str, outputs: Sequence[tuple[int, str, str]]) -> 
 
 def captions(ffmpeg: str, source: str) -> list[str]:
     """The caption data of all frames of a source's picture, and beside them their times, on the source's clock."""
-    graph = f"movie=filename={source}:format_opts='protocol_whitelist=file'[out0+subcc]"
+    limits = f"protocol_whitelist=file\\:format_whitelist={FORMATS}"
+    graph = f"movie=filename={source}:format_opts='{limits}'[out0+subcc]"
     outputs = (("data", TRIPLETS), ("framecrc", TRIPLET_TIMES))
     written = [word for form, name in outputs for word in ("-map", "0:s", "-c", "copy", "-f", form, name)]
     return [*base_argv(ffmpeg), "-copyts", "-f", "lavfi", "-i", graph, *written]

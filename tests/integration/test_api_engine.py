@@ -15,7 +15,11 @@ from tests.support.api import World, api_world, fail
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """The API with an admin."""
-    async with api_world(tmp_path, health_aliases={"redis": "broker", "windows_work": "work", "x": "nothing"}) as made:
+    async with api_world(
+        tmp_path,
+        health_aliases={"redis": "broker", "windows_work": "work", "x": "nothing"},
+        sandbox={"files": "OK", "network": "network: not closed"},
+    ) as made:
         yield made
 
 
@@ -29,6 +33,7 @@ async def test_the_health_has_every_part_of_the_contract(world: World) -> None:
     body = reply.body
     assert (body["version"], body["databases"]) == ("1.2.3", {"sqlite": "OK"})
     assert body["brokers"] == {"memory": "OK", "redis": "OK"}
+    assert body["sandbox"] == {"files": "OK", "network": "network: not closed"}
     assert {"scheduler", "controller", "callback", "work", "windows_work", "transcode"} <= set(body["queues"])
     assert all(set(queue) == {"workers", "working", "pending"} for queue in body["queues"].values())
     assert body["tasks"] == {"failed": 0, "pending": 0, "processed": 0}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +25,9 @@ from tests.support.pool import pool
 from tests.support.receiver import CallbackReceiver
 from tests.support.vault import VAULT
 
-KEY, SEED, PASSWORD, TOKEN = "0f1e2d3c4b5a69788796a5b4c3d2e1f0", "Zm9vYmFyZm9vYmFy", "pa55word-of-url", "t0ken-of-url"
-HEADER, SECRET = "Bearer h3ader-of-client", "whsec_" + "c2VjcmV0" * 4
+# Of this run alone: other processes of the machine are looked at.
+KEY, SEED, PASSWORD, TOKEN = (secrets.token_hex(16) for _ in range(4))
+HEADER, SECRET = f"Bearer {secrets.token_hex(16)}", "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
 PLAIN = (KEY, SEED, PASSWORD, TOKEN, HEADER, SECRET)
 URL = f"https://me:{PASSWORD}@origin.example/a.m3u8?token={TOKEN}&x=1"
 
@@ -136,6 +141,28 @@ async def test_no_secret_of_a_job_lies_or_passes_in_plain(
     assert SEED[-4:] in scanned["logs"]  # the submission, masked but for its end
 
 
+async def test_no_secret_is_in_a_process_or_file_while_a_job_runs(world: Bench, tmp_path: Path) -> None:
+    """Command lines and environments of all processes, and whatever lies in the data directory, scratch and workspace too."""
+    job_id = await _submit(world, shell="echo begun > begun; sleep 1.5")
+    scratch = tmp_path / "data" / "scratch"
+    async with asyncio.timeout(20):
+        while not [*scratch.glob("*/begun")]:
+            await asyncio.sleep(0.02)
+    running = [pid.name for pid in Path("/proc").iterdir() if pid.name.isdigit()]
+    told = {f"{pid} {name}": data for pid in running for name in ("cmdline", "environ") if (data := _of(pid, name))}
+    assert any(b"sleep" in data for data in told.values())
+    files = {str(path): path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    assert any("scratch" in name for name in files)
+    assert {name: found for name, data in {**told, **files}.items() if (found := _leaks(data))} == {}
+    assert not (await world.ended(job_id)).failed
+
+
+def _of(pid: str, name: str) -> bytes:
+    with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    return b""
+
+
 async def test_the_handlers_get_the_secrets(world: Bench) -> None:
     """Opened just before: a step's error would have told it, and expressions see a URL as a text."""
     job_id = await _submit(world, shell="printf %s x")
@@ -143,7 +170,7 @@ async def test_the_handlers_get_the_secrets(world: Bench) -> None:
     tasks = {one.task.step: one.task for one in await world.engine.jobs.tasks(ADMIN, job_id)}
     assert tasks["first"].outputs["hls"] is True
     assert tasks["bad"].error == "****"  # what it was asked to say, scrubbed
-    command = f"echo {SEED}; test {SEED} = Zm9vYmFyZm9vYmFy"
+    command = f"echo {SEED}; test {SEED} = {SEED}"
     parameters = {"content_id": "c", "licence": command, "rest_endpoints": [f"{world.receiver.url}/cb"]}
     told = int((await world.engine.jobs.submit(Submission("demo", "told", parameters)))["id"])
     await world.ended(told)
@@ -196,13 +223,13 @@ async def test_a_secret_within_a_text_and_in_a_header_stays_sealed_until_it_is_u
           type: object
           properties: {licence: {type: string, writeOnly: true}}
         steps:
-          a: {handler: debug.shell, with: {command: "case 'key=${{ parameters.licence }}' in key=Zm9v*) ;; *) exit 1; esac"}}
+          a: {handler: debug.shell, with: {command: "case 'key=${{ parameters.licence }}' in key=BEGIN*) ;; *) exit 1; esac"}}
           b: {handler: debug.noop, needs: [a], with: {x: "key=${{ parameters.licence }}"}}
         callbacks:
           headers: {Authorization: "Bearer ${{ parameters.licence }}", X-Key: "${{ parameters.licence }}"}
           job_body: {said: "${{ parameters.licence }}", joined: "so: ${{ steps.b.outputs.x }}"}
     """
-    folder = write_workflows(tmp_path / "joined", {"joined": text})
+    folder = write_workflows(tmp_path / "joined", {"joined": text.replace("BEGIN", SEED[:6])})
     async with bench(settings_for(tmp_path, workflows_dirs=[folder], debug_shell=True), receiver) as world:
         parameters = {"content_id": "c", "licence": SEED, "rest_endpoints": [f"{receiver.url}/cb"]}
         await world.engine.jobs.submit(Submission("demo", "joined", parameters))

@@ -67,6 +67,23 @@ def video_source(path: Path, *, size: str = "320x240", rate: str = "25", seconds
 # ------------------------------------------------------------------------------------------------------- the context
 
 
+def check_inputs(argv: Sequence[str]) -> None:
+    """Whatever a program opens is named within its scratch, and ffmpeg is told what it may be."""
+    words = list(argv[1:])
+    assert not [word for word in words if word.startswith("/")], words
+    name = Path(argv[0]).name
+    if not name.startswith(("ffmpeg", "ffprobe")) or {"-version", "-encoders", "-filters"} & set(words):
+        return
+    ends = (
+        [place for place, word in enumerate(words) if word == "-i"] if name.startswith("ffmpeg") else [len(words) - 1]
+    )
+    assert ends, words
+    for begin, end in zip([0, *ends], ends, strict=False):
+        limits = " ".join(words[begin : end + 2])
+        assert "protocol_whitelist" in limits, words
+        assert "format_whitelist" in limits, words
+
+
 @dataclass
 class RecordedLog:
     """What the job's owner would read."""
@@ -126,6 +143,7 @@ class MediaContext:
         self, argv: Sequence[str], *, on_line: Callable[[str], bool | None] | None = None, stall_s: float | None = None
     ) -> ProcessResult:
         """Run in scratch and keep how it ended."""
+        check_inputs(argv)
         result = await self.runner.run(argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s)
         self.runs.append(result)
         return result
