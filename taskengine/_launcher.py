@@ -112,7 +112,15 @@ def _confine_files(libc: ctypes.CDLL, version: int, paths: list[str]) -> None:
 
 def _confine_calls(libc: ctypes.CDLL) -> None:
     """Refuse system calls by a filter that holds for all that follows."""
-    architecture, column = _ARCHITECTURES[os.uname().machine]
+    program = call_filter(os.uname().machine)
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(code)))
+    _prctl(libc, _PR_SET_SECCOMP, 2, ctypes.addressof(header))
+
+
+def call_filter(machine: str) -> list[tuple[int, int, int, int]]:
+    """The filter as a program of BPF: (operation, steps to skip where it is so, and where not, operand)."""
+    architecture, column = _ARCHITECTURES[machine]
     refuse, unknown = _ERRNO | _EPERM, _ERRNO | _ENOSYS
     program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, refuse), (_LOAD, 0, 0, 0)]
     program += [(_AT_LEAST, 0, 1, 0x40000000), (_RETURN, 0, 0, refuse)]  # the other way to call of x86
@@ -124,9 +132,7 @@ def _confine_calls(libc: ctypes.CDLL) -> None:
         program += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, refuse)]
     program += [(_EQUAL, 1, 0, _CLONE[column]), (_RETURN, 0, 0, _ALLOW)]
     program += [(_LOAD, 0, 0, 16), (_ANY_OF, 0, 1, _NAMESPACES), (_RETURN, 0, 0, refuse), (_RETURN, 0, 0, _ALLOW)]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(code)))
-    _prctl(libc, _PR_SET_SECCOMP, 2, ctypes.addressof(header))
+    return program
 
 
 def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:

@@ -44,7 +44,11 @@ class Task(BaseModel):
     workflow: str
     task_name: str
     priority: int
-    with_: Mapping[str, Any] = Field({}, alias="with", description="The handler's inputs, resolved.")
+    with_: Mapping[str, Any] = Field(
+        {},
+        alias="with",
+        description='The handler\'s inputs, resolved. A secret in them is `{"$sealed": …}`: workers with the sealing key open it.',
+    )
     with_ref: FileReference | None = Field(
         None, description="Instead of `with`, where that is too large for a message: a JSON document with the inputs."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from taskengine._launcher import call_filter
 from taskengine.app.workers import worker_sandbox
 from taskengine.domain.errors import InvalidRequest
 from taskengine.media.tools import find_tools
@@ -169,6 +170,45 @@ async def test_ffmpeg_reads_nothing_else_whatever_it_is_told(work: Path, place: 
     result = await SubprocessRunner(sandbox=FOUND).run([find_tools().ffmpeg, "-nostdin", "-i", place], cwd=work)
     assert result.exit_code != 0
     assert "ermission denied" in result.stderr_tail or "not permitted" in result.stderr_tail
+
+
+@pytest.mark.parametrize(
+    ("machine", "architecture", "calls"),
+    [
+        ("x86_64", 0xC000003E, {"read": 0, "openat": 257, "socket": 41, "connect": 42, "clone": 56, "execve": 59}),
+        ("aarch64", 0xC00000B7, {"read": 63, "openat": 56, "socket": 198, "connect": 203, "clone": 220, "execve": 221}),
+    ],
+)
+def test_the_filter_of_each_architecture(machine: str, architecture: int, calls: Mapping[str, int]) -> None:
+    """Judged step by step, as the kernel would: also for the machine that this one is not."""
+    program = call_filter(machine)
+    threads, namespaces = 0x3D0F00, 0x10000011
+
+    def judged(number: int, flags: int = 0, of: int = architecture) -> str:
+        return {0x7FFF0000: "allowed", 0x50001: "refused", 0x50026: "unknown"}[_run(program, number, of, flags)]
+
+    assert {name: judged(calls[name], threads) for name in ("read", "openat", "execve", "clone")} == dict.fromkeys(
+        ("read", "openat", "execve", "clone"), "allowed"
+    )
+    assert {judged(calls["socket"]), judged(calls["connect"]), judged(425), judged(434)} == {"refused"}
+    assert judged(calls["clone"], namespaces) == "refused"
+    assert judged(435) == "unknown"
+    assert judged(calls["read"], of=0x40000003) == judged(calls["read"] | 0x40000000) == "refused"
+
+
+def _run(program: Sequence[tuple[int, int, int, int]], number: int, architecture: int, argument: int) -> int:
+    """What a program of BPF answers."""
+    data, loaded, place = {0: number, 4: architecture, 16: argument}, 0, 0
+    while True:
+        operation, then, otherwise, operand = program[place]
+        if operation == 0x06:
+            return operand
+        if operation == 0x20:
+            loaded, step = data[operand], 0
+        else:
+            tests = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}
+            step = then if tests[operation] else otherwise
+        place += 1 + step
 
 
 def test_a_worker_that_must_be_confined_does_not_start_where_it_cannot(
