@@ -14,6 +14,7 @@ from taskengine.domain.keys import SYSTEM_IDS, ContentKey, KeyFault, KeyRequest,
 from taskengine.handlers.support import ANY, BOOLEAN, STRING, in_thread, tell, together
 from taskengine.media.drm import (
     Encryption,
+    checksum,
     given_key,
     key_flags,
     label_of,
@@ -173,4 +174,10 @@ async def keys_of_set(
     for label, key in keys.keys.items():
         if key.key_id != by_label[label]:
             raise InputFault(f"key_provider: {_name(context)!r} has not the key {by_label[label].hex()} of {name}")
-    return {track.name: keys.keys[label_of(track)] for track in media.tracks if track.name in ids}
+    found = {track.name: keys.keys[label_of(track)] for track in media.tracks if track.name in ids}
+    for known in stored.keys:
+        if known.check and known.track in found and checksum(found[known.track]) != known.check:
+            raise InputFault(
+                f"key_provider: {_name(context)!r} has another key {known.key_id} than the one that {name} is encrypted with"
+            )
+    return found

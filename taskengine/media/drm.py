@@ -52,13 +52,22 @@ class Encryption:
     def track_keys(self) -> Sequence[TrackKey]:
         """Which key each track has, without the keys."""
         return [
-            TrackKey(track.name, self.key_of(track).label, self.key_of(track).key_id.hex())
+            TrackKey(track.name, key.label, key.key_id.hex(), checksum(key))
             for track in protected_tracks(self.media)
+            for key in [self.key_of(track)]
         ]
 
     def uri_of(self, system: str, track: Track) -> str | None:
         """Where HLS players of a system get a track's key."""
         return self.keys.key_uris.get(system, {}).get(self.key_of(track).key_id)
+
+
+def checksum(key: ContentKey) -> str:
+    """PlayReady's checksum of a key: the beginning of its id, as a GUID, encrypted by it."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # takes a while to load
+
+    encryptor = Cipher(algorithms.AES(key.key), modes.ECB()).encryptor()  # noqa: S305 - one block, as PlayReady defines it
+    return encryptor.update(UUID(bytes=key.key_id).bytes_le)[:8].hex()
 
 
 def protected_tracks(media: Media) -> Sequence[Track]:

@@ -110,11 +110,15 @@ class PackagedFile:
 
 @dataclass(frozen=True, slots=True)
 class TrackKey:
-    """Which key a track of a set is encrypted with: its label (SD, HD, AUDIO …) and id (32 hex digits); never the key."""
+    """Which key a track of a set is encrypted with: its label (SD, HD, AUDIO …) and id (32 hex digits); never the key.
+
+    `check`: PlayReady's checksum of the key (16 hex digits), by which another key of the same id is known.
+    """
 
     track: str
     label: str
     key_id: str
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True)

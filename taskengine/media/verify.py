@@ -128,7 +128,7 @@ def package(folder: Path, media: Media) -> Sequence[tuple[str, str]]:
     for track in media.packaged:
         pairs += _packaged_track(folder, track)
     for track in media.of(TrackKind.TEXT):
-        _text_track(folder, track, media.duration)
+        text_track(folder, track, media.duration)
     codecs(folder, media)
     return pairs
 
@@ -213,7 +213,7 @@ def _packaged_track(folder: Path, track: Track) -> Sequence[tuple[str, str]]:
     return [(playlist.init, uri) for uri in dict.fromkeys((uris[0], uris[-1]))]
 
 
-def _text_track(folder: Path, track: Track, duration: float) -> None:
+def text_track(folder: Path, track: Track, duration: float) -> None:
     """Its playlist names a WebVTT file that parses and does not go on after the asset."""
     name = f"{track.name}.m3u8"
     whole_file(folder / name, name)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from taskengine.domain.keys import SYSTEM_IDS
 from taskengine.media import dash, hls, hls_keys, mp4
-from taskengine.media.drm import Encryption, by_track
+from taskengine.media.drm import Encryption, by_track, protected_tracks
 from taskengine.media.packager import INIT, MASTER, MPD, iframe_playlist
 from taskengine.media.protection import AES, CBCS, FAIRPLAY, PLAYREADY, WIDEVINE
 from taskengine.media.pssh import PsshFault, read_pssh
-from taskengine.media.tracks import Track
-from taskengine.media.verify import VerificationFault, expect, length, whole_file
+from taskengine.media.tracks import Track, TrackKind
+from taskengine.media.verify import VerificationFault, expect, length, text_track, whole_file
 
 
 def encrypted(folder: Path, encryption: Encryption) -> None:
@@ -29,7 +29,7 @@ def encrypted(folder: Path, encryption: Encryption) -> None:
                holds=systems <= there)  # fmt: skip
         expect(f"{MPD}, {name}", f"the key {key.uuid}", named.get(f"{name}/{INIT}"),
                holds=named.get(f"{name}/{INIT}") == key.uuid)  # fmt: skip
-    for track in encryption.media.tracks:
+    for track in protected_tracks(encryption.media):
         _lines(folder, track, encryption)
 
 
@@ -49,8 +49,6 @@ def _system(box: bytes, what: str) -> object:
 
 def _lines(folder: Path, track: Track, encryption: Encryption) -> None:
     """The playlist says of every system that HLS knows where its key is."""
-    if track.name not in by_track(encryption):
-        return
     keys = hls_keys.read_keys((folder / f"{track.name}.m3u8").read_text(encoding="utf-8"))
     expected = {hls_keys.FAIRPLAY_FORMAT} if encryption.wanted.name == CBCS else set()
     formats = {_FORMATS[system] for system in encryption.wanted.systems if system in _FORMATS}
@@ -87,13 +85,15 @@ def transport_set(folder: Path, encryption: Encryption) -> Mapping[str, Sequence
     tracks = encryption.media.tracks
     try:
         master = hls.read_master((folder / MASTER).read_text(encoding="utf-8"))
-        found = {track.name: _transport(folder, track, encryption) for track in tracks}
+        found = {track.name: _transport(folder, track, encryption) for track in protected_tracks(encryption.media)}
     except (hls.PlaylistFault, OSError) as error:
         raise VerificationFault(f"{AES}: expected playlists, found that {error}") from error
+    for track in encryption.media.of(TrackKind.TEXT):
+        text_track(folder, track, encryption.media.duration)
     names = {f"{track.name}.m3u8" for track in tracks}
     named = {*master.variants, *master.renditions}
     expect(MASTER, f"the playlists {sorted(names)}", sorted(named), holds=names == named)
-    return {name: uris for name, uris in found.items() if name in by_track(encryption)}
+    return found
 
 
 def _transport(folder: Path, track: Track, encryption: Encryption) -> Sequence[str]:
@@ -105,10 +105,9 @@ def _transport(folder: Path, track: Track, encryption: Encryption) -> Sequence[s
         expect(each, "an end", "none", holds=playlist.ended)
         for uri, _ in playlist.segments:
             whole_file(folder / uri, f"{each}, {uri}")
-        if track.name in by_track(encryption):
-            named = [(key.get("METHOD"), key.get("URI")) for key in hls_keys.read_keys(text)]
-            wanted = [("AES-128", encryption.uri_of(AES, track))]
-            expect(each, wanted, named, holds=named == wanted)
+        named = [(key.get("METHOD"), key.get("URI")) for key in hls_keys.read_keys(text)]
+        wanted = [("AES-128", encryption.uri_of(AES, track))]
+        expect(each, wanted, named, holds=named == wanted)
     playlist = hls.read_media((folder / name).read_text(encoding="utf-8"))
     length(name, track.duration, playlist.duration, track.tolerance + 0.0005 * len(playlist.segments))
     uris = [uri for uri, _ in playlist.segments]

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,7 @@ from taskengine.media.pssh import playready_header, playready_key_ids, read_pssh
 from taskengine.net import Fetcher, GuardedClients, networks
 from tests.support.decrypting import SEED, frames, joined, key_of, opened_segments
 from tests.support.key_service import KeyService, make_recipient
-from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
+from tests.support.media import AAC, H264, SEED_KEYS, Studio, ffmpeg, picture, sound, video_source
 
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 PSSH = "{urn:mpeg:cenc:2013}pssh"
@@ -41,6 +42,7 @@ def studio(tmp_path: Path) -> Studio:
     ffmpeg(made.source, *picture("1024x576", seconds=5), *H264, *keys, "film.mp4")
     ffmpeg(made.source, *picture("320x180", seconds=5), *H264, *keys, "small.mp4")
     ffmpeg(made.source, *sound(5), *AAC, "film_eng.m4a")
+    (made.source / "film_eng.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n")
     return made
 
 
@@ -109,6 +111,7 @@ async def test_every_protection_of_one_job(studio: Studio) -> None:
         shown, complaints = frames(opened_segments(folder / f"{name}.m3u8", key_of("aes", label)))
         assert complaints == ""
         assert name == "audio_1" or shown == clear[name]  # of sound, TS has the encoder's priming too
+    check_texts(studio)
     check_trick_play(studio)
     check_document(studio)
     check_secrets(studio)
@@ -158,6 +161,17 @@ def check_trick_play(studio: Studio) -> None:
     opened = opened_segments(playlist, key_of("aes", "HD"))
     ffmpeg(opened.parent, "-i", opened.name, "-fps_mode", "passthrough", "frame_%d.jpg")
     assert len(list(opened.parent.glob("frame_*.jpg"))) == 3
+
+
+def check_texts(studio: Studio) -> None:
+    """Captions are in every set, in the clear."""
+    for name in ("clear", "cenc", "cbcs", "aes"):
+        folder = set_of(studio, name)
+        assert "TYPE=SUBTITLES" in (folder / "master.m3u8").read_text()
+        [playlist] = folder.glob("text_*.m3u8")
+        [text] = [uri for uri, _ in hls.read_media(playlist.read_text()).segments]
+        assert "Hello" in (folder / text).read_text()
+        assert not hls_keys.read_keys(playlist.read_text())
 
 
 def check_document(studio: Studio) -> None:
@@ -260,6 +274,17 @@ async def test_what_is_made_of_a_protected_asset(tmp_path: Path) -> None:
     assert not (studio.output / "v" / "3-1" / "clear").exists()
     assert metadata(studio)["sets"]["cbcs"]["systems"] == ["fairplay", "widevine"]
 
+    stored = {key["label"]: key["key_id"] for key in metadata(studio)["sets"]["cenc"]["keys"]}
+    studio.providers["seed"] = ProviderConfig("static", keys_file=tmp_path / "keys.yaml")
+    (tmp_path / "keys.yaml").write_text(
+        "film: ["
+        + ", ".join(f"{{key_id: '{key_id}', key: '000102030405060708090a0b0c0d0e0f'}}" for key_id in stored.values())
+        + "]"
+    )
+    with pytest.raises(InputFault, match=r"key_provider: 'seed' has another key [0-9a-f]{32} than the one that cenc"):
+        await studio.run("createmp4", source_folder="film")
+
+    studio.providers["seed"] = SEED_KEYS
     await studio.stream(drm=["aes"])
     assert (hls_set(studio), (studio.output / "film.mpd").exists()) == ({"aes"}, False)
     with pytest.raises(InputFault, match="TS segments alone"):
@@ -284,6 +309,12 @@ async def test_wrong_wishes_say_what_is_wrong(tmp_path: Path) -> None:
     video_source(studio.source / "film.mp4", size="320x180", seconds=1)
     with pytest.raises(InputFault, match="cpix: the client's key provider 'seed' is no key service"):
         await studio.stream(drm=["widevine"], cpix=True)
+    studio.providers["seed"] = replace(SEED_KEYS, uris={})
+    with pytest.raises(
+        InputFault, match=r"drm: aes needs to tell players where the key is: set aes_key_uri of .* 'seed'"
+    ):
+        await studio.stream(drm=["aes"])
+    assert not (studio.folder / "workspace").exists() or not list(studio.folder.rglob("video_1*"))
     studio.key_provider = "sead"
     with pytest.raises(
         InputFault, match=r"key_provider: 'sead' is none of this worker's; known are seed; did you mean"

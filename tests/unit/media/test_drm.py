@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+from uuid import UUID
+
 import pytest
 
 from taskengine.domain.keys import SYSTEM_IDS, ContentKey, KeyFault, KeySet, Label, label_of_picture, parse_key
 from taskengine.media import packager
-from taskengine.media.drm import Encryption, encryption_argv, given_key, key_flags, transport_tracks
+from taskengine.media.drm import Encryption, checksum, encryption_argv, given_key, key_flags, transport_tracks
 from taskengine.media.protection import WantedSet
 from taskengine.media.pssh import Pssh
 from taskengine.media.tracks import Media, Track, TrackKind
@@ -101,6 +104,14 @@ def test_a_key_that_is_none_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(KeyFault) as raised:
         given_key(text, WantedSet("cenc"), "film", MEDIA)
     assert not text or text not in str(raised.value)
+
+
+def test_the_checksum_of_a_key_is_playreadys() -> None:
+    """The one that its test service has for this key."""
+    key = ContentKey(
+        "ALL", UUID("8ba94ade-6eb9-449d-b44f-a5beefaf43b0").bytes, bytes.fromhex("dbfd6922c321c4bb486f4a1c44097ed6")
+    )
+    assert base64.b64encode(bytes.fromhex(checksum(key))) == b"Me48z71nuqY="
 
 
 def test_keys_do_not_show_in_their_representation() -> None:
