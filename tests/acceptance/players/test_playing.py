@@ -9,6 +9,16 @@ import pytest
 from tests.support.media import Studio, video_source
 from tests.support.player import chromium, player_over, shaka_player
 
+CHUNKED = """
+name: CHUNKED
+chunks: {above: 5, duration: 4}
+video:
+  - encoder: libx264
+    preset: ultrafast
+    rungs:
+      - {width: 320, height: 180, crf: 26, max_bitrate: 600000}
+      - {width: 160, height: 90, crf: 26, max_bitrate: 300000}
+"""
 CUE = "1\n00:00:01,000 --> 00:00:08,900\n{0}\n"
 installed = pytest.fixture(scope="module")(shaka_player)
 
@@ -21,23 +31,26 @@ def browser() -> str:
 
 @pytest.fixture
 async def studio(tmp_path: Path) -> Studio:
-    """An asset of nine seconds in two renditions, with subtitles in two languages."""
-    made = Studio(tmp_path)
+    """An asset of nine seconds in two renditions with subtitles in two languages, encoded in chunks."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "CHUNKED.yaml").write_text(CHUNKED)
+    made = Studio(tmp_path, profile_folders=(tmp_path / "profiles",))
     made.source.joinpath("film_eng.srt").write_text(CUE.format("one"))
     made.source.joinpath("film_deu.srt").write_text(CUE.format("spät > früh"))
-    video_source(made.source / "film.mp4", size="854x480", seconds=9)
-    await made.stream(encode_source=True, trickplay=True)
+    video_source(made.source / "film.mp4", seconds=9, size="320x180")
+    await made.stream(encode_source=True, encoding_profile="CHUNKED", trickplay=True)
+    assert "encoded in" in made.log.text
     return made
 
 
 @pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("manifest", ["film.m3u8", "film.mpd"])
 async def test_an_asset_plays(studio: Studio, installed: Path, manifest: str) -> None:
-    """From its start and from within, over borders of segments, in each rendition, with its subtitles."""
+    """From its start and from within, over the seam of two chunks, in each rendition, with its subtitles."""
     async with player_over(studio.output, installed) as player:
         opened = await player.open(manifest)
         assert abs(opened["duration"] - 9) < 0.1
-        assert sorted(set(opened["heights"])) == [360, 480]
+        assert sorted(set(opened["heights"])) == [90, 180]
 
         assert sorted(opened["texts"]) == ["de", "en"]
         assert await player("captions", "en", 1.5) == ["one"]
@@ -45,7 +58,7 @@ async def test_an_asset_plays(studio: Studio, installed: Path, manifest: str) ->
 
         played = await player("play", 0, 1)
         assert played["shown"] >= 20
-        over_a_border = await player("play", 3.5, 1)
-        assert over_a_border["time"] >= 4.5
-        assert over_a_border["stalls"] == 0
-        assert [await player("choose", height) for height in (360, 480)] == [360, 480]
+        over_the_seam = await player("play", 3.5, 1)
+        assert over_the_seam["time"] >= 4.5
+        assert over_the_seam["stalls"] == 0
+        assert [await player("choose", height) for height in (90, 180)] == [90, 180]
