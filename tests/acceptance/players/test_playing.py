@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from taskengine.keys.seed import derive_key_id
+from tests.support.decrypting import SEED, key_of
 from tests.support.media import Studio, video_source
 from tests.support.player import chromium, player_over, shaka_player
 
@@ -62,3 +64,32 @@ async def test_an_asset_plays(studio: Studio, installed: Path, manifest: str) ->
         assert over_the_seam["time"] >= 4.5
         assert over_the_seam["stalls"] == 0
         assert [await player("choose", height) for height in (90, 180)] == [90, 180]
+
+
+def clear_keys(scheme: str, **changed: str) -> dict[str, str]:
+    """Key id → key of a picture of less than HD and its sound; `changed`: other keys by label."""
+    return {
+        derive_key_id(SEED, "film", scheme, label).hex(): changed.get(label, key_of(scheme, label).hex())
+        for label in ("SD", "AUDIO")
+    }
+
+
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize(("manifest", "scheme"), [("film.m3u8", "cbcs"), ("film.mpd", "cenc")])
+async def test_a_protected_asset_plays_by_its_keys_alone(
+    tmp_path: Path, installed: Path, manifest: str, scheme: str
+) -> None:
+    """With the keys of its tracks it plays over borders of segments; with a wrong one, and with none, it does not."""
+    made = Studio(tmp_path)
+    video_source(made.source / "film.mp4", seconds=6, size="160x90")
+    await made.stream(drm=["widevine", "playready", "fairplay"], encode_source=True)
+
+    async with player_over(made.output, installed) as player:
+        assert await player("fails", f"/assets/{manifest}", clear_keys(scheme, SD="0" * 32)) is not None
+    async with player_over(made.output, installed) as player:
+        assert await player("fails", f"/assets/{manifest}", {}) is not None
+    async with player_over(made.output, installed) as player:
+        await player.open(manifest, clear_keys(scheme))
+        played = await player("play", 3.5, 1)
+        assert played["time"] >= 4.5
+        assert played["shown"] >= 20
