@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskengine.domain.errors import ResourceFault
 from taskengine.handlers.support import (
     ANY,
     BOOLEAN,
@@ -13,6 +14,7 @@ from taskengine.handlers.support import (
     STRING,
     in_thread,
     load,
+    run,
     save,
     schema,
     tell,
@@ -26,6 +28,7 @@ from taskengine.media.profile_book import Profiles
 from taskengine.media.profiles import Profile
 from taskengine.media.sources import Source, Sources
 from taskengine.media.thumbnails import seconds_of
+from taskengine.media.tools import parse_names
 from taskengine.ports import TaskContext
 
 _INDICES: Mapping[str, Any] = {"type": "array", "items": {"type": "integer"}}
@@ -57,6 +60,7 @@ class PlanEncoding:
         tell_all(context, encoding.notes)
         plan = _plan(sources, encoding, profile)
         _tell(context, plan, profile, wishes)
+        await _judge_ffmpeg(context, plan)
         chunked = bool(plan.chunks)
         return {
             "plan": await save(context, "plan.json", plan, Plan),
@@ -67,6 +71,16 @@ class PlanEncoding:
             "per_title": plan.per_title is not None,
             "measure_quality": plan.measure_quality,
         }
+
+
+async def _judge_ffmpeg(context: TaskContext, plan: Plan) -> None:
+    """Raise a ResourceFault where this worker's ffmpeg lacks what is asked for, before anything is encoded."""
+    for kind, names in plan.needs.items():
+        if names:
+            listing = await run(context, [context.tools.ffmpeg, "-hide_banner", f"-{kind}"], f"asking for {kind}")
+            lacking = sorted(set(names) - parse_names(listing.stdout.decode(errors="replace")))
+            if lacking:
+                raise ResourceFault(f"encoding_profile: ffmpeg lacks the {kind} {', '.join(lacking)}")
 
 
 def _plan(sources: Sequence[Source], encoding: Encoding, profile: Profile) -> Plan:

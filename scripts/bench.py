@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import re
@@ -24,6 +25,14 @@ from taskengine.cli.watching import JobWatcher, conclusion
 from taskengine.domain.errors import TaskEngineError
 from taskengine.process import SubprocessRunner
 
+OTHERS: Mapping[str, str] = {  # measurements with options of their own, by the module whose `main` they are
+    "orchestration": "scripts.orchestration.measure",
+    "backlog": "scripts.orchestration.backlog",
+    "api": "scripts.orchestration.api",
+    "callbacks": "scripts.callbacks_bench",
+    "encode": "scripts.encoding.encode",
+    "vod": "scripts.encoding.vod",
+}
 SOURCE_S = 60
 OVERHEAD_BAR_S = 1.5
 READY_BAR_S = 1.5
@@ -169,27 +178,13 @@ def _report(result: Mapping[str, Any]) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """The exit status: 1 where a bar was missed."""
-    if arguments[:1] == ["orchestration"]:
-        from scripts.orchestration.measure import main
-
-        return main(arguments[1:])
-    if arguments[:1] == ["backlog"]:
-        from scripts.orchestration import backlog
-
-        return backlog.main(arguments[1:])
-    if arguments[:1] == ["api"]:
-        from scripts.orchestration import api
-
-        return api.main(arguments[1:])
-    if arguments[:1] == ["callbacks"]:
-        from scripts import callbacks_bench
-
-        return callbacks_bench.main(arguments[1:])
+    if arguments and arguments[0] in OTHERS:
+        return int(importlib.import_module(OTHERS[arguments[0]]).main(arguments[1:]))
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
         "what",
         choices=["overhead", "idle"],
-        help="or orchestration, backlog, api, callbacks: with options of their own",
+        help=f"or {', '.join(OTHERS)}: with options of their own",
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--place", type=Path, default=ROOT / "demo" / "bench", metavar="DIR")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,6 +12,7 @@ from taskengine.media.profiles import Chunks, PerTitle
 from taskengine.media.sources import Source
 
 MAX_CHUNKS = 500
+_ALWAYS = {"libx264", "aac"}
 _SEEKABLE = ("mp4", "matroska")  # containers with an index: a seek finds the key frame before
 
 
@@ -24,6 +25,22 @@ class Plan:
     normalise: bool = False  # whether frames can be counted only in a copy that is made first
     per_title: PerTitle | None = None
     measure_quality: bool = False
+
+    @property
+    def needs(self) -> Mapping[str, Sequence[str]]:
+        """What it takes of ffmpeg beyond what every job takes: `encoders` and `filters`."""
+        video, audio = self.encoding.video, self.encoding.audio
+        encoders = {rendition.encoder for rendition in video.encoded} if video else set[str]()
+        mapped = video is not None and video.hdr and any(not rendition.hdr for rendition in video.encoded)
+        wanted = {
+            ("zscale", "tonemap"): mapped,
+            ("libvmaf",): self.measure_quality or self.per_title is not None,
+            ("loudnorm",): self.encoding.loudness is not None and bool(audio),
+        }
+        return {
+            "encoders": sorted((encoders | ({self.encoding.audio_encoder} if audio else set())) - _ALWAYS),
+            "filters": sorted(name for names, wants in wanted.items() if wants for name in names),
+        }
 
     @property
     def of_chunks(self) -> Encoding:

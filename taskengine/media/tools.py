@@ -11,8 +11,10 @@ from pathlib import Path
 from taskengine.domain.errors import ResourceFault, TaskFailed
 from taskengine.ports import ProcessRunner, Tools
 
-NEEDED_ENCODERS = ("libx264", "aac", "mjpeg")
-NEEDED_FILTERS = ("aresample", "bwdif", "fps", "scale", "split", "tile", "tonemap", "zscale")
+NEEDED_ENCODERS = ("libx264", "libx265", "libsvtav1", "aac", "mjpeg")
+NEEDED_FILTERS = (
+    "aresample", "bwdif", "fps", "libvmaf", "loudnorm", "scale", "split", "tile", "tonemap", "zscale",
+)  # fmt: skip
 
 
 def find_tools(ffmpeg: str | None = None, ffprobe: str | None = None, packager: str | None = None) -> Tools:

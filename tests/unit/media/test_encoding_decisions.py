@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskengine.media.chunks import MAX_CHUNKS, cut, joined_list, needs_normalising
+from taskengine.media.chunks import MAX_CHUNKS, Plan, cut, joined_list, needs_normalising
 from taskengine.media.deciding import Wishes, decide
 from taskengine.media.encoding import Encoding, VideoEncoding
 from taskengine.media.fitting import fits
@@ -19,11 +19,11 @@ from taskengine.media.ladder import Rendition
 from taskengine.media.light import Light, parse_light
 from taskengine.media.loudness import Measured, options, parse, reachable
 from taskengine.media.profile_book import Profiles
-from taskengine.media.profiles import Chunks, Loudness, PerTitle
+from taskengine.media.profiles import AudioProfile, Chunks, Loudness, PerTitle
 from taskengine.media.quality import judge, samples
 from taskengine.media.quality import parse as parse_vmaf
 from taskengine.media.timing import PacketScan, Timing
-from tests.support.media import source_of, video_track
+from tests.support.media import audio_track, source_of, video_track
 
 H264 = Profiles().get("H264", "demo")
 KEYS = Timing(250, 250, 0.0, 9.96, Fraction(25), constant=True, key_frames=(0.0, 2.0, 4.0, 6.0, 8.0), all_keys=True)
@@ -151,6 +151,17 @@ def test_frames_that_cannot_be_counted_are_made_countable(changes: dict[str, Any
     video = decide([source], H264, Wishes()).video
     assert video is not None
     assert needs_normalising(source, video) is needed
+
+
+def test_a_plan_says_what_it_takes_of_ffmpeg() -> None:
+    """Nothing special for H.264 and AAC; encoders and filters where a profile asks for more."""
+    plain = Plan(decide([source_of(video_track(), audio_track())], H264, Wishes()))
+    assert plain.needs == {"encoders": [], "filters": []}
+    audio = AudioProfile(encoder="eac3", loudness=Loudness())
+    mix = Profiles().get("H264_H265", "demo").model_copy(update={"audio": audio})
+    encoding = decide([source_of(video_track(transfer="smpte2084"), audio_track())], mix, Wishes())
+    found = Plan(encoding, measure_quality=True).needs
+    assert found == {"encoders": ["eac3", "libx265"], "filters": ["libvmaf", "loudnorm", "tonemap", "zscale"]}
 
 
 def rungs(*crfs: int) -> list[Rendition]:

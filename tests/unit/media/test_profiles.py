@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,10 @@ def test_every_fault_of_a_file_has_its_line(text: str, faults: list[str]) -> Non
     for fault in faults:
         assert fault in str(caught.value)
     assert str(caught.value).count("x.yaml:") == len(faults)
+
+
+def test_the_guides_profile_is_whole() -> None:
+    """What a stranger copies is judged as a file is."""
+    guide = Path(__file__).parents[3] / "docs" / "how-to" / "choose-a-profile.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)
+    assert parse_profile(text, "HOUSE.yaml").audio.downmix == "dialogue"

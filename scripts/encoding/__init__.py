@@ -1,0 +1,1 @@
+"""Measurements of encoding: `scripts/bench encode` and `scripts/bench vod`."""
