@@ -71,15 +71,18 @@ def _commands(context: TaskContext, source: Source, *, poster: bool, previews: G
     if video is None:
         return {}
     commands = {}
+    look = [*ffmpeg.assumed(video.assumed_color), *ffmpeg.TONE_MAP] if video.hdr else []
     if poster:
         wanted = seconds_of(context.inputs.get("thumbnail_time") or 0, "thumbnail_time")
         time = min(wanted, _last_frame(source))
         size = even_size(video.display_size)
-        commands["taking the poster"] = ffmpeg.poster(context.tools.ffmpeg, source.plain, video.index, time, size)
+        commands["taking the poster"] = ffmpeg.poster(
+            context.tools.ffmpeg, source.plain, video.index, time, size, look=look
+        )
     if previews:
         keys_alone = not (video.codec == "h264" and video.timing and video.timing.open_gop)
         commands["taking previews"] = ffmpeg.previews(
-            context.tools.ffmpeg, source.plain, video.index, previews, keys_alone=keys_alone
+            context.tools.ffmpeg, source.plain, video.index, previews, keys_alone=keys_alone, look=look
         )
     return commands
 

@@ -34,7 +34,7 @@ class TrickImages:
         """Outputs: `tiles` (a document). InputFault where there is no video."""
         inputs = context.inputs
         media = await load(context, inputs["media"], "media.json", Media)
-        video = next(iter(media.of(TrackKind.VIDEO)), None)
+        video = next(iter(sorted(media.of(TrackKind.VIDEO), key=lambda track: track.hdr)), None)
         if video is None or not (video.width and video.height):
             raise InputFault("trickplay_thumbnails: there is no video")
         grid = tile_grid(
@@ -43,8 +43,9 @@ class TrickImages:
         )  # fmt: skip
         await context.workspace.fetch(video.file, "video.mp4")
         argv = ffmpeg.previews(
-            context.tools.ffmpeg, "video.mp4", 0, grid, keys_alone=not video.copied, q=jpeg_q(int(inputs["quality"]))
-        )
+            context.tools.ffmpeg, "video.mp4", 0, grid, keys_alone=not video.copied, q=jpeg_q(int(inputs["quality"])),
+            look=ffmpeg.TONE_MAP if video.hdr else (),
+        )  # fmt: skip
         await run_ffmpeg(context, argv, "taking trick-play thumbnails", of_input=True)
         names = [f"sheet_{number}.jpg" for number in range(1, grid.sheets + 1)]
         await in_thread(_verify, context, names)

@@ -18,7 +18,6 @@ from taskengine.media.timing import Timing
 MULTIPASS = "MULTIPASS"
 SURROUND_FROM = 3  # channels
 NOTABLE_S = 0.1  # a difference of lengths that the log tells
-_HDR_COLOR = {"colorspace": "bt2020nc", "color_primaries": "bt2020"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def _video(sources: Sequence[Source], profile: Profile) -> VideoEncoding | None:
                 exact=timing.constant and not track.interlaced,
                 size=track.display_size,
                 renditions=_renditions(source, track, profile),
-                assumed_color=_assumed_color(track) if track.hdr else {},
+                assumed_color=track.assumed_color,
                 ten_bits=track.bit_depth > 8,
                 begin=round(timing.first - source.probe.start, 6),
                 light=source.light,
@@ -92,12 +91,6 @@ def _renditions(source: Source, track: VideoTrack, profile: Profile) -> Sequence
     return [
         replace(rendition, copied=fits(source, track, rendition, profile.segment_duration)) for rendition in planned
     ]
-
-
-def _assumed_color(track: VideoTrack) -> Mapping[str, str]:
-    """HDR is BT.2020 wherever it does not say; without both, no brightness can be mapped."""
-    said = {"colorspace": track.matrix, "color_primaries": track.primaries}
-    return {name: usual for name, usual in _HDR_COLOR.items() if said[name] in {None, "unknown", "reserved"}}
 
 
 def _audio(sources: Sequence[Source], choices: Sequence[AudioChoice], settings: AudioProfile) -> list[AudioEncoding]:

@@ -8,15 +8,21 @@ from fractions import Fraction
 from taskengine.media import encoders
 from taskengine.media.audio_argv import audio_graph, audio_output
 from taskengine.media.encoding import NORMALISED, Chunk, Encoding, VideoEncoding
-from taskengine.media.ffmpeg import PLAIN, POSTER_OUTPUT, base_argv, input_of, number, sheets_output, tile
+from taskengine.media.ffmpeg import (
+    PLAIN,
+    POSTER_OUTPUT,
+    TONE_MAP,
+    assumed,
+    base_argv,
+    input_of,
+    number,
+    sheets_output,
+    tile,
+)
 from taskengine.media.ladder import Rendition
 from taskengine.media.thumbnails import Grid
 
 _GUESSED = 2  # frames at most that the filter of rates and our count may differ by
-_TONE_MAP = (
-    "zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709", "tonemap=tonemap=hable:desat=0",
-    "zscale=t=bt709:m=bt709:r=tv",
-)  # fmt: skip
 
 
 def transcode(ffmpeg: str, encoding: Encoding) -> list[list[str]]:
@@ -199,14 +205,12 @@ def common_filters(video: VideoEncoding, part: Chunk | None = None) -> list[str]
         chain.append(f"trim=end_frame={part.frames}")
     elif not video.exact:  # the last frame's length is anybody's guess: as many frames as the sound is long
         chain += [f"tpad=stop={_GUESSED}:stop_mode=clone", f"trim=end_frame={video.frames}"]
-    if video.assumed_color:
-        chain.append("setparams=" + ":".join(f"{name}={value}" for name, value in video.assumed_color.items()))
-    return chain
+    return [*chain, *assumed(video.assumed_color)]
 
 
 def look_filters(video: VideoEncoding, pixel_format: str, *, hdr: bool = False) -> str:
     """Into the pixel format; HDR is mapped to SDR unless it is kept."""
-    mapped = _TONE_MAP if video.hdr and not hdr else ()
+    mapped = TONE_MAP if video.hdr and not hdr else ()
     return ",".join([*mapped, f"format={pixel_format}"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from taskengine.media.copying import Output
 from taskengine.media.languages import three_letters
@@ -13,6 +13,10 @@ from taskengine.media.tracks import TrackKind
 POSTER = "poster.jpg"
 SHEETS = "sheet_%d.jpg"
 TRIPLETS, TRIPLET_TIMES = "triplets.bin", "triplets.txt"
+TONE_MAP = (
+    "zscale=t=linear:npl=100", "format=gbrpf32le", "zscale=p=bt709", "tonemap=tonemap=hable:desat=0",
+    "zscale=t=bt709:m=bt709:r=tv",
+)  # fmt: skip
 PLAIN = ("-map_metadata", "-1", "-map_chapters", "-1")  # nothing of the source's but its media
 
 
@@ -24,6 +28,11 @@ def base_argv(ffmpeg: str) -> list[str]:
 def input_of(name: str) -> list[str]:
     """A file of a client as input."""
     return [*INPUT_LIMITS, "-i", name]
+
+
+def assumed(colors: Mapping[str, str]) -> list[str]:
+    """The filter that says what a track leaves unsaid of its colours."""
+    return ["setparams=" + ":".join(f"{name}={value}" for name, value in colors.items())] if colors else []
 
 
 POSTER_OUTPUT = ("-frames:v", "1", "-q:v", "3", "-update", "1", "-f", "image2", POSTER)
@@ -78,19 +87,23 @@ def captions(ffmpeg: str, source: str) -> list[str]:
     return [*base_argv(ffmpeg), "-copyts", "-f", "lavfi", "-i", graph, *written]
 
 
-def poster(ffmpeg: str, source: str, stream: int, time: float, size: tuple[int, int]) -> list[str]:
-    """One frame at `time`, by input seek: no decode of what is before its key frame."""
+def poster(
+    ffmpeg: str, source: str, stream: int, time: float, size: tuple[int, int], *, look: Sequence[str] = ()
+) -> list[str]:  # fmt: skip
+    """One frame at `time`, by input seek: no decode of what is before its key frame. `look`: filters of it."""
     seek = ["-ss", number(time)] if time > 0 else []
-    chain = f"scale={size[0]}:{size[1]},setsar=1"
+    chain = ",".join([*look, f"scale={size[0]}:{size[1]}", "setsar=1"])
     return [*base_argv(ffmpeg), *seek, *input_of(source), "-map", f"0:{stream}", "-vf", chain, *POSTER_OUTPUT]
 
 
 def previews(
-    ffmpeg: str, source: str, stream: int, wanted: Grid, *, keys_alone: bool = True, q: int = PREVIEW_Q
-) -> list[str]:
+    ffmpeg: str, source: str, stream: int, wanted: Grid, *, keys_alone: bool = True, q: int = PREVIEW_Q,
+    look: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """Sprite sheets from key frames alone: the last one at or before each mark, repeated where there is no other.
 
-    Without `keys_alone` all is decoded: key frames of open groups do not decode alone in their right order.
+    Without `keys_alone` all is decoded: key frames of open groups do not decode alone in their right order. `look`: filters
+    of the frames that are left.
     """
     step = number(wanted.interval)
     chain = ",".join([
@@ -98,6 +111,7 @@ def previews(
         f"fps=fps=1/{step}:round=up:start_time=0",
         "tpad=stop=-1:stop_mode=clone",
         f"trim=end_frame={wanted.count}",
+        *look,
         tile(wanted),
     ])  # fmt: skip
     limited = [*(["-skip_frame", "nokey"] if keys_alone else []), *input_of(source)]

@@ -18,6 +18,7 @@ MAX_TRACKS = 128  # of one source
 MAX_PIXELS = 8192 * 4320  # of one picture
 INPUT_LIMITS = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
 _INTERLACED = {"tt", "bb", "tb", "bt"}
+_HDR_COLOR = {"colorspace": "bt2020nc", "color_primaries": "bt2020"}
 _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 _LOOKED_AT = 48  # pictures: encoders of captions fill up where nothing is said
 _TRUNCATED = ("moov atom not found", "partial file", "File ended prematurely", "Truncated")
@@ -54,6 +55,13 @@ class VideoTrack:
     def hdr(self) -> bool:
         """Whether its brightness is coded for HDR displays."""
         return self.transfer in _HDR_TRANSFERS
+
+    @property
+    def assumed_color(self) -> Mapping[str, str]:
+        """HDR is BT.2020 wherever it does not say; without both, no brightness can be mapped."""
+        said = {"colorspace": self.matrix, "color_primaries": self.primaries}
+        unsaid = [name for name in _HDR_COLOR if said[name] in {None, "unknown", "reserved"}]
+        return {name: _HDR_COLOR[name] for name in unsaid} if self.hdr else {}
 
     @property
     def display_size(self) -> tuple[int, int]:

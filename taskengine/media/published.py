@@ -70,7 +70,7 @@ def _track(facts: Mapping[str, Any]) -> Track:
         height=facts.get("height"), frame_rate=Fraction(rate) if rate else None, frames=facts.get("frames"),
         language=str(facts.get("language") or "und"), role=facts.get("role"), channels=facts.get("channels"),
         sample_rate=facts.get("sample_rate"), label=facts.get("label"), description=facts.get("description"),
-        source=facts.get("source"),
+        source=facts.get("source"), hdr=bool(facts.get("hdr")), vmaf=facts.get("vmaf"),
     )  # fmt: skip
 
 

@@ -110,6 +110,8 @@ async def test_hdr_is_kept_in_hevc_and_av1_and_mapped_for_h264(tmp_path: Path) -
         assert len(packets(asset.joined(f"{CLEAR}/video_{number}.m3u8"))) == 75
         assert asset.decoded(f"{CLEAR}/video_{number}.m3u8") == ""
     assert "it is HDR: kept, and mapped to SDR beside it" in studio.log.text
+    await studio.run("trickplay", source_folder="film")
+    assert [track.get("hdr", False) for track in tracks(studio).values()] == [False, True, True]
 
 
 async def test_two_passes_meet_an_average_and_what_fits_is_copied(tmp_path: Path) -> None:

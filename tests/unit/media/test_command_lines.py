@@ -89,6 +89,19 @@ def test_poster_and_previews_of_a_source_that_is_not_encoded() -> None:
     )
 
 
+def test_images_of_hdr_are_mapped_to_sdr() -> None:
+    """Only of the frames that are left."""
+    look = [*ffmpeg.assumed({"colorspace": "bt2020nc"}), *ffmpeg.TONE_MAP]
+    mapped = (
+        "setparams=colorspace=bt2020nc,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,"
+        "tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,scale="
+    )
+    poster = ffmpeg.poster("ffmpeg", "source_1.mkv", 0, 0, (320, 240), look=look)
+    assert poster[poster.index("-vf") + 1].startswith(mapped)
+    previews = ffmpeg.previews("ffmpeg", "source_1.mkv", 0, grid((1920, 1080), 25.0, 24.96, 10), look=look)
+    assert f"trim=end_frame=3,{mapped}160:90" in previews[previews.index("-vf") + 1]
+
+
 def test_copying_tracks_out_of_a_container() -> None:
     """HEVC gets the tag that Apple's players want."""
     assert " ".join(
