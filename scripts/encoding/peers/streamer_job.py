@@ -34,10 +34,10 @@ def main(configs: str, output: str, preset: str) -> int:
     controller = controller_node.ControllerNode()
     options = {"check_deps": False, "use_hermetic": False}
     with controller.start(output, given["input"], given["pipeline"], given["bitrates"], **options):
-        while (status := controller.check_status()) == ProcessStatus.Running:
+        while (status := controller.check_status()) == ProcessStatus.RUNNING:
             time.sleep(0.05)
     print(time.monotonic() - begun)
-    return 0 if status == ProcessStatus.Finished else 1
+    return 0 if status == ProcessStatus.FINISHED else 1
 
 
 if __name__ == "__main__":
