@@ -10,6 +10,7 @@ from typing import Any
 
 from taskengine.domain.errors import InputFault
 from taskengine.media.asset import VERSIONS, sets_of
+from taskengine.media.languages import UNDETERMINED, tag_of
 from taskengine.media.protection import Active
 from taskengine.media.tracks import Media, Track, TrackKey, TrackKind
 
@@ -68,7 +69,7 @@ def _track(facts: Mapping[str, Any]) -> Track:
         str(facts["name"]), TrackKind(facts["kind"]), str(facts["codec"]), float(facts["duration"]),
         copied=bool(facts.get("copied")), bitrate=facts.get("bitrate"), width=facts.get("width"),
         height=facts.get("height"), frame_rate=Fraction(rate) if rate else None, frames=facts.get("frames"),
-        language=str(facts.get("language") or "und"), role=facts.get("role"), channels=facts.get("channels"),
+        language=tag_of(str(facts.get("language"))) or UNDETERMINED, role=facts.get("role"), channels=facts.get("channels"),
         sample_rate=facts.get("sample_rate"), label=facts.get("label"), description=facts.get("description"),
         source=facts.get("source"), hdr=bool(facts.get("hdr")), vmaf=facts.get("vmaf"),
     )  # fmt: skip

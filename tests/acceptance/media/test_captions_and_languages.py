@@ -97,7 +97,7 @@ async def test_one_asset_has_every_track_under_its_name(studio: Studio) -> None:
     """Languages in the picture, in tracks and in files; kinds; names that the client gives; right in HLS and DASH."""
     fill(studio)
     kinds = {"described_deu.m4a": {"kind": "descriptions"}, "film_pol.srt": {"kind": "captions"}}
-    answer = await studio.stream(file_properties=kinds, apply_track_properties=True, track_properties=PROPERTIES)
+    answer = await studio.stream(file_parameters=kinds, apply_track_properties=True, track_properties=PROPERTIES)
     assert answer["metadata"]["audio_tracks"] == 4
     assert answer["metadata"]["text_tracks"] == 6, studio.log.text
 
@@ -159,6 +159,27 @@ async def test_texts_stay_when_an_asset_is_packaged_again(studio: Studio) -> Non
     assert read_text(studio, text["URI"]).cues == before.cues
     raw = (studio.output / text["URI"]).parent / "text_1" / "text.vtt"
     assert raw.read_text().count("X-TIMESTAMP-MAP") == 1
+
+
+async def test_the_same_subtitles_in_each_rendition_are_one_track(studio: Studio) -> None:
+    """On the clock that begins with the first frame, which is not at zero in a transport stream."""
+    pairs: list[tuple[int, int, int] | None] = [None] * 50
+    for number, pair in enumerate(pop_on("Hi")):
+        pairs[20 + number] = (0, *pair)
+    captioned_video(studio.source / "a.ts", pairs)
+    (studio.source / "x.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nhallo\n")
+    subtitled = ["-i", "x.srt", "-i", "x.srt", "-map", "0", "-map", "1", "-map", "2", *H264, "-g", "25",
+                 "-metadata:s:s:0", "language=ger", "-disposition:s:0", "0", "-c:s:0", "srt", "-c:s:1", "ass"]  # fmt: skip
+    for size in ("320x180", "240x136"):
+        ffmpeg(studio.source, *picture(size, seconds=2), *subtitled, f"b_{size}.mkv")
+    (studio.source / "x.srt").unlink()
+    await studio.stream(create_thumbnail=False)
+    found = {text["NAME"]: read_text(studio, text["URI"]).cues[0] for text in renditions(studio, "SUBTITLES")}
+    assert {name: cue.text for name, cue in found.items()} == {
+        "Deutsch": "hallo", "Subtitles": "hallo", "Subtitles (captions)": "Hi",
+    }  # fmt: skip
+    assert found["Subtitles (captions)"].start == pytest.approx((20 + len(pop_on("Hi")) - 1) * 40, abs=41)
+    assert studio.log.text.count("is there already: left out") == 2
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from taskengine.media.captions import vtt
 from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
 
 CLEAR = "v/1-1/clear"
@@ -133,8 +134,11 @@ async def test_a_source_that_is_cut_between_key_frames_is_copied_from_the_one_be
     ffmpeg(studio.source, *inputs, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "50", "-bf", "2", *AAC, "whole.mp4")
     ffmpeg(studio.source, "-ss", "1.1", "-i", "whole.mp4", "-c", "copy", "film.mp4")
     (studio.source / "whole.mp4").unlink()
+    (studio.source / "film_eng.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nlater by what is before\n")
     await studio.stream()
     assert studio.asset().frames(f"{CLEAR}/video_1.m3u8") == 150
+    (cue,) = vtt.read((studio.output / CLEAR / "text_1" / "text.vtt").read_text()).cues
+    assert cue.start == pytest.approx(2100, abs=41)
     assert studio.asset().decoded(f"{CLEAR}/video_1.m3u8") == ""
     assert "cut between key frames" in studio.log.text
 
