@@ -25,9 +25,13 @@ from taskengine.handlers.normalise import Normalise
 from taskengine.handlers.package import PackageTracks
 from taskengine.handlers.per_title import AdaptLadder
 from taskengine.handlers.place import Place
+from taskengine.handlers.place_images import PlaceImages
 from taskengine.handlers.plan import PlanEncoding
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
+from taskengine.handlers.stream_frame import StreamFrame
+from taskengine.handlers.stream_gif import StreamGif
+from taskengine.handlers.stream_thumbnails import StreamThumbnails
 from taskengine.handlers.switch_protection import SwitchProtection
 from taskengine.handlers.thumbnails import Thumbnails
 from taskengine.handlers.tracks import Tracks
@@ -40,6 +44,7 @@ _MEDIA: tuple[Handler, ...] = (
     Discard(), DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(), PlanEncoding(),
     AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(), JudgeProtection(),
     InspectProtection(), SwitchProtection(),
+    StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,14 @@ class ObjectStorage:
     async def _delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             batch = list(keys[start : start + _DELETED_AT_ONCE])
-            with translated(self._place.full_path("")):
-                await obstore.delete_async(self._store, batch)
+            if self.kind == "azure":  # one call each, of which one that finds nothing would end the others
+                await asyncio.gather(*(self._delete_batch([key]) for key in batch))
+            else:
+                await self._delete_batch(batch)
+
+    async def _delete_batch(self, keys: Sequence[str]) -> None:
+        with suppress(NotFound), translated(self._place.full_path("")):
+            await obstore.delete_async(self._store, keys)
 
 
 def _stored(meta: Mapping[str, Any]) -> StoredFile:
