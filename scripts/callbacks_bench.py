@@ -29,6 +29,7 @@ from taskengine.domain.status import JobState
 from taskengine.engine.callback_policy import CallbackPolicy
 from taskengine.engine.callbacks import CallbackDelivery
 from taskengine.engine.meter import NoMeter
+from taskengine.log import configure
 from taskengine.net import GuardedClients
 from taskengine.ports import NewJob, Store
 from taskengine.stores import open_store
@@ -218,6 +219,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
+    configure("info")  # as an engine has it
     found = asyncio.run(measure(max(given.events, _EVENTS_OF_JOB), max(given.rounds, 1)))
     missed = found["idle_p50_ms"] > IDLE_BAR_MS
     if given.json:

@@ -16,6 +16,7 @@ from taskengine.clock import SystemClock
 from taskengine.domain.job import Callback, Changes
 from taskengine.engine.callback_policy import CallbackPolicy
 from taskengine.engine.callbacks import CallbackDelivery
+from taskengine.log import configure
 from taskengine.net import GuardedClients
 from taskengine.ports import NewJob
 from taskengine.stores import open_store
@@ -31,6 +32,7 @@ _ROUND_S = 0.5
 
 async def soak_callbacks(servers: Servers, options: Options) -> Mapping[str, float]:
     """200 events per job through failing endpoints, two deliverers killed at random; then 50 dead endpoints of 100."""
+    configure("error")  # each failure is a warning
     url = await servers.postgres.new_database(await servers.postgres.migrated())
     events = options.jobs * EVENTS_OF_JOB
     numbers = await storm(url, servers.root, events=events, seed=options.seed, engines=2, every_s=options.every_s)

@@ -326,7 +326,8 @@ def client_object(view: TenantView) -> ClientObject:
     """A client; the values of its callback headers are secrets whatever their names."""
     client = view.client
     config = mask(client.config)
-    for holder in (config, *config.get("callback_endpoints", {}).values()):
+    rules = config.get("callback_endpoints") or {}
+    for holder in (config, *(rule for rule in rules.values() if isinstance(rule, dict))):  # a sealed one is no secret
         for name in {"callback_headers", "headers"} & holder.keys():
             holder[name] = dict.fromkeys(holder[name], MASK) if isinstance(holder[name], dict) else MASK
     return {

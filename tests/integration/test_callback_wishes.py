@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from taskengine.engine.jobs import Submission
+from tests.support.api import api_world
 from tests.support.engine import Bench, bench, settings_for, write_workflows
 from tests.support.receiver import CallbackReceiver, Received
 
@@ -153,3 +154,20 @@ async def test_the_job_callback_waits_as_long_as_the_settings_say(tmp_path: Path
             job_id = await world.submit("chain", 1)
             await world.heard(job_id, ("job", "completed"))
             assert world.told(job_id) == [("a", "start"), ("job", "completed")]
+
+
+async def test_headers_and_secrets_of_rules_are_not_shown(tmp_path: Path) -> None:
+    """Whatever their names; neither what is stored nor what the API answers holds them."""
+    rule = {"headers": {"x-plain": "zzz-header"}, "secrets": ["enp6LXNlY3JldA=="], "events": ["job"]}
+    config = {"callback_headers": {"x-all": "zzz-all"}, "callback_endpoints": {"http://a.example": rule}}
+    async with api_world(tmp_path) as world:
+        assert (await world.call("POST", "/clients", {"name": "one", "config": config})).status == 200
+        answer = await world.call("GET", "/clients")
+        [shown] = [one["config"] for one in answer.body if one["name"] == "one"]
+        assert shown["callback_endpoints"]["http://a.example"]["events"] == ["job"]
+        stored = await world.services.store.client("one")
+        for text in (str(shown), str(stored)):
+            assert "zzz" not in text
+            assert "enp6" not in text
+        [found] = (await world.services.tenants.config("one")).callback_endpoints
+        assert (found.headers, found.secrets) == ({"x-plain": "zzz-header"}, ("enp6LXNlY3JldA==",))

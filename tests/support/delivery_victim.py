@@ -10,6 +10,7 @@ from taskengine.callbacks.sender import HttpCallbackSender
 from taskengine.clock import SystemClock
 from taskengine.engine.callback_policy import CallbackPolicy
 from taskengine.engine.callbacks import CallbackDelivery
+from taskengine.log import configure
 from taskengine.net import GuardedClients, Timeouts, networks
 from taskengine.stores import open_store
 
@@ -49,4 +50,5 @@ async def deliver(url: str, *, alone: bool) -> None:
 
 
 if __name__ == "__main__":
+    configure("error")  # each failure is a warning
     asyncio.run(deliver(sys.argv[1], alone=sys.argv[2] == "1"))
