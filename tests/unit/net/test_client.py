@@ -280,7 +280,7 @@ async def test_an_answer_that_is_no_http_is_a_fault() -> None:
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
     async with server, GuardedClient(LOOPBACK) as client:
         with pytest.raises(OutboundFault, match="no valid answer"):
-            await client.request("GET", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeouts=QUICK)
+            await client.request("GET", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
 
 async def test_a_header_with_a_line_break_is_a_fault() -> None:
