@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from taskengine.stores.tally import BLOCK
 
 _ORDERS = frozenset({"id", "created_at", "updated_at", "run_at", "priority", "started_at", "completed_at"})
 _WORKER_LATELY_MS = 60_000  # whose slots `health` counts
+_MOST_HITS = 1_000  # of a search, to be looked at one by one
 
 
 class ReadingUnits(Units):
@@ -172,6 +174,10 @@ async def page_of(db: Session, query: JobFilter) -> list[Job]:
     conditions, values = _conditions(db, query)
     order, way = db.part(f"order_{query.order_by}"), "ASC" if query.ascending else "DESC"
     where = [db.part(f"where_{name}") for name in conditions]
+    search = None if query.search is None else await _search(db, query.search)
+    if search is not None:
+        where.append(search.condition)
+        values |= search.values
     if query.after_id is not None:
         than = ">" if query.ascending else "<"
         if query.order_by == "id":
@@ -182,11 +188,11 @@ async def page_of(db: Session, query: JobFilter) -> list[Job]:
     page = f"ORDER BY {by} LIMIT :limit"
     if where:
         page = f"WHERE {' AND '.join(where)} {page}"
-    if query.search is None:  # the parameters are read of the page's jobs alone, however many were to be sorted
+    if search is None or not search.reads_texts:  # parameters are read of the page's jobs alone, whatever was sorted
         page = f"{db.part('page_from')} {page}"
         statement = f"{db.part('jobs_columns')} FROM ({page}) AS jobs {db.part('with_body')} ORDER BY {by}"
     else:
-        statement = f"{db.part('jobs_columns')} FROM jobs {db.part('with_body')} {page}"
+        statement = f"{db.part('jobs_columns')} {db.part('searched_from')} {page}"
     return [rows.job_from(row) for row in await db.select(statement, values)]
 
 
@@ -194,7 +200,7 @@ def _conditions(db: Session, query: JobFilter) -> tuple[list[str], dict[str, Any
     """The named conditions that a query has, and the values of all its parameters."""
     given: dict[str, Any] = {
         "client": query.client, "failed": query.failed, "created_from": query.created_from,
-        "created_to": query.created_to, **_search(query.search), "persist": query.persist,
+        "created_to": query.created_to, "persist": query.persist,
         "workflow": query.workflow, "priority": query.priority, "tag": query.tag,
         "job_ids": None if query.job_ids is None else db.array(query.job_ids),
     }  # fmt: skip
@@ -205,11 +211,27 @@ def _conditions(db: Session, query: JobFilter) -> tuple[list[str], dict[str, Any
     return list(given), given | {"after_id": query.after_id, "limit": query.limit}
 
 
-def _search(search: str | None) -> dict[str, str]:
-    """Texts that are plain letters are compared as such, which is faster by far."""
-    if search is None:
-        return {}
-    return {"search": _pattern(search.lower())} if search.isascii() else {"search_letters": _pattern(search)}
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A search as a condition of a page; `reads_texts`: it looks through the texts of the jobs itself."""
+
+    condition: str
+    values: Mapping[str, Any]
+    reads_texts: bool
+
+
+async def _search(db: Session, text: str) -> _Search:
+    """What has the text comes first, and where that is little the page is of it. Where many jobs have it, a page is full
+    soon, whatever its order."""
+    hits = await db.all("search_hits", {"text": text, "search": _pattern(text), "most": _MOST_HITS + 1})
+    named = [name for (name,) in await db.all("workflows_of_jobs") if text.lower() in name.lower()]
+    common = len(hits) > _MOST_HITS
+    values = {"search": _pattern(text)} if common else {"found": db.array(job_id for (job_id,) in hits)}
+    condition = db.part("where_search" if common else "where_found")
+    if named:
+        condition = f"({condition} OR {db.part('where_named')})"
+        values["named"] = db.array(named)
+    return _Search(condition, values, common)
 
 
 def _pattern(search: str) -> str:

@@ -308,3 +308,17 @@ async def test_a_job_may_come_back_under_a_cleaned_ones_client(store: Store) -> 
     [next_event], [next_entry] = await store.events_after(event["id"], limit=9), await store.logs(2)
     assert next_event["id"] > event["id"]
     assert next_entry["id"] > entry["id"]
+
+
+async def test_a_search_that_many_jobs_fulfil_keeps_every_condition_and_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks through the texts on its way; the answers are those of one that looked for its hits first."""
+    monkeypatch.setattr("taskengine.stores.reading._MOST_HITS", 1)
+    await a_few(store)
+    assert await ids(store, search="film") == [5, 4, 3, 1]
+    assert await ids(store, search="film", order_by="priority", ascending=True) == await ids(
+        store, job_ids=[5, 4, 3, 1], order_by="priority", ascending=True
+    )
+    assert await ids(store, search="film", after_id=4, limit=1) == [3]
+    assert await ids(store, search="film", client="demo", persist=True) == [4]

@@ -111,12 +111,29 @@ created_at >= :created_from
 -- name: where_created_to --
 created_at <= :created_to
 
--- name: where_search --
-(lower(content_id COLLATE "C") LIKE :search ESCAPE '\' OR lower(workflow COLLATE "C") LIKE :search ESCAPE '\'
-    OR lower(parameters COLLATE "C") LIKE :search ESCAPE '\')
+-- name: searched_from --
+FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id JOIN job_texts ON job_texts.job_id = jobs.id
 
--- name: where_search_letters --
-(content_id ILIKE :search_letters ESCAPE '\' OR workflow ILIKE :search_letters ESCAPE '\' OR parameters ILIKE :search_letters ESCAPE '\')
+-- name: search_hits --
+-- `strpos` takes two thirds of the time of LIKE, which the planner can judge: it is for searches that many jobs fulfil.
+SELECT job_id FROM job_texts WHERE strpos(content, lower(:text::text)) > 0 ORDER BY job_id DESC LIMIT :most
+
+-- name: where_search --
+content LIKE lower(:search::text) ESCAPE '\'
+
+-- name: where_found --
+jobs.id = ANY(:found::bigint[])
+
+-- name: where_named --
+workflow = ANY(:named::text[])
+
+-- name: workflows_of_jobs --
+-- From one to the next by the index, however many jobs each has.
+WITH RECURSIVE one AS (
+    SELECT min(workflow) AS workflow FROM jobs
+    UNION ALL SELECT (SELECT min(workflow) FROM jobs WHERE workflow > one.workflow) FROM one WHERE one.workflow IS NOT NULL
+)
+SELECT workflow FROM one WHERE workflow IS NOT NULL
 
 -- name: where_job_ids --
 jobs.id = ANY(:job_ids::bigint[])

@@ -110,11 +110,29 @@ created_at >= :created_from
 -- name: where_created_to --
 created_at <= :created_to
 
--- name: where_search --
-(content_id LIKE :search ESCAPE '\' OR workflow LIKE :search ESCAPE '\' OR parameters LIKE :search ESCAPE '\')
+-- name: searched_from --
+FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
 
--- name: where_search_letters --
-(content_id LIKE :search_letters ESCAPE '\' OR workflow LIKE :search_letters ESCAPE '\' OR parameters LIKE :search_letters ESCAPE '\')
+-- name: search_hits --
+SELECT id FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
+WHERE content_id LIKE :search ESCAPE '\' OR parameters LIKE :search ESCAPE '\' ORDER BY id DESC LIMIT :most
+
+-- name: where_search --
+(content_id LIKE :search ESCAPE '\' OR parameters LIKE :search ESCAPE '\')
+
+-- name: where_found --
+jobs.id IN (SELECT value FROM json_each(:found))
+
+-- name: where_named --
+workflow IN (SELECT value FROM json_each(:named))
+
+-- name: workflows_of_jobs --
+-- From one to the next by the index, however many jobs each has.
+WITH RECURSIVE one AS (
+    SELECT min(workflow) AS workflow FROM jobs
+    UNION ALL SELECT (SELECT min(workflow) FROM jobs WHERE workflow > one.workflow) FROM one WHERE one.workflow IS NOT NULL
+)
+SELECT workflow FROM one WHERE workflow IS NOT NULL
 
 -- name: where_job_ids --
 jobs.id IN (SELECT value FROM json_each(:job_ids))
