@@ -6,7 +6,7 @@ Times are UTC milliseconds since the epoch (`Clock.now`), durations are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -343,9 +343,10 @@ class JobStore(Protocol):
         """As `decide` for one job, and store a new job in the same transaction: both or neither."""
         ...
 
-    async def advance(self, job_ids: Sequence[int], decide: Decide, plan: DispatchPlan) -> Advanced:
-        """As `decide`, and in the same transaction as `dispatch` in every queue in which the decisions freed a task or
-        made room: in the order of dispatch over all that is ready, never beyond a window."""
+    async def advance(self, tasks: Mapping[int, Collection[int]], decide: Decide, plan: DispatchPlan) -> Advanced:
+        """As `decide` about these tasks, by job. Of a job of many tasks, `decide` may be given these and the blocked ones
+        alone (`Snapshot.rest`); where it raises WholeNeeded it is asked again with all of them. In the same
+        transaction as `dispatch` in every queue in which the decisions freed a task or made room: in the order of dispatch over all that is ready, never beyond a window."""
         ...
 
     async def admit(self, now: int, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:

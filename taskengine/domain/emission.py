@@ -109,7 +109,7 @@ def _call_back(run: Run, event: str, body: Mapping[str, Any], task: Task | None)
 
 def _scope(run: Run, task: Task | None) -> Mapping[str, Any]:
     """What templates of callbacks see."""
-    scope = scope_of(run.job, run.rules.workflow, run.tasks, run.rules.client)
+    scope = scope_of(run.job, run.rules.workflow, run.all_tasks, run.rules.client)
     if task is None:
         return scope
     return {**scope, "task": {"id": task.id, "name": task.name, "step": task.step, "handler": task.handler}}

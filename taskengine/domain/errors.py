@@ -79,6 +79,10 @@ class ExpressionError(TaskEngineError):
     """An expression does not parse, or its evaluation failed; the message says which and why."""
 
 
+class WholeNeeded(TaskEngineError):
+    """A decision needs tasks of its job that were not read: it is to be made again on all of them."""
+
+
 class MessageError(TaskEngineError):
     """A message of the wire contract does not parse or has a version that is not known."""
 

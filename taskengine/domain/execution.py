@@ -13,7 +13,7 @@ from typing import Any
 
 from taskengine.domain import emission
 from taskengine.domain.composing import CallbackRules
-from taskengine.domain.errors import ErrorKind, ExpressionError
+from taskengine.domain.errors import ErrorKind, ExpressionError, WholeNeeded
 from taskengine.domain.job import Attempt, Cancel, Changes, Job, Snapshot, Task
 from taskengine.domain.masking import MASK
 from taskengine.domain.messages import MAX_INPUT_BYTES, Report, ReportEvent, encode
@@ -21,7 +21,7 @@ from taskengine.domain.planning import Evaluate, items_of, new_task
 from taskengine.domain.retry import RetryDefaults, retry_delay
 from taskengine.domain.scope import scope_of
 from taskengine.domain.sealed import veiled
-from taskengine.domain.status import TASK_HELD, JobState, TaskState
+from taskengine.domain.status import TASK_ENDED, TASK_HELD, JobState, TaskState
 from taskengine.domain.workflow import Step, Workflow
 
 _SATISFIED = frozenset({TaskState.COMPLETED, TaskState.SKIPPED})
@@ -48,10 +48,18 @@ class Run:
     def __init__(self, snapshot: Snapshot, rules: Rules, now: int) -> None:
         self.job: Job = snapshot.job
         self.tasks: list[Task] = list(snapshot.tasks)
+        self._rest = snapshot.rest
         self.rules = rules
         self.now = now
         self.changes = Changes(self.job, self.job.state, job_changed=False)
         self._by_id = {task.id: task for task in self.tasks if task.id is not None}
+
+    @property
+    def all_tasks(self) -> list[Task]:
+        """Every task of the job; WholeNeeded where some were not read."""
+        if self._rest:
+            raise WholeNeeded(f"some tasks of job {self.job.id} were not read")
+        return self.tasks
 
     # ------------------------------------------------------------------------------------------- what happens to a job
 
@@ -151,7 +159,7 @@ class Run:
             return
         if job.deadline_at is not None and job.deadline_at <= self.now:
             self._give_up(f"the job's time limit of {job.timeout_s:g} s is over")
-        for task in self.tasks:
+        for task in self.all_tasks:
             if task.state is TaskState.RETRY_WAIT and (task.ready_at or 0) <= self.now:
                 task.ready_at = None
                 self._move(task, TaskState.READY)
@@ -203,7 +211,7 @@ class Run:
 
     def void(self) -> None:
         """The process that ran the attempts is gone with them: dispatch them again, at no try's cost."""
-        for task in self.tasks:
+        for task in self.all_tasks:
             if task.state in TASK_HELD:
                 self._withdraw(task, TaskState.READY, "interrupted", tell=False)
         if self.job.state is JobState.STARTED:
@@ -291,7 +299,7 @@ class Run:
             self._leave(self.rules.unusable)
         while self._unblock():
             pass
-        if any(not task.ended and task.state is not TaskState.BLOCKED for task in self.tasks):
+        if self._rest_is_open() or any(not task.ended and task.state is not TaskState.BLOCKED for task in self.tasks):
             return
         if not self.job.failing and any(not task.ended for task in self.tasks):
             self._give_up("no task of the job can start")
@@ -315,16 +323,17 @@ class Run:
         for task in [task for task in self.tasks if task.state is TaskState.BLOCKED]:
             if task.state is not TaskState.BLOCKED or not satisfied.issuperset(self._step(task).needs):
                 continue
-            scope = scope or scope_of(self.job, self.rules.workflow, self.tasks, self.rules.client)
+            scope = scope or scope_of(self.job, self.rules.workflow, self.all_tasks, self.rules.client)
             self._judge(task, self._step(task), scope)
             ended = ended or task.ended
         return ended
 
     def _satisfied_steps(self) -> set[str]:
-        satisfied = {task.step for task in self.tasks}
-        for task in self.tasks:
-            if task.state not in _SATISFIED and not (task.state is TaskState.FAILED and self._step(task).optional):
-                satisfied.discard(task.step)
+        standing = [*((task.step, task.state) for task in self.tasks), *self._rest]
+        satisfied = {step for step, _ in standing}
+        for step, state in standing:
+            if state not in _SATISFIED and not (state is TaskState.FAILED and self.rules.workflow.step(step).optional):
+                satisfied.discard(step)
         return satisfied
 
     def _judge(self, task: Task, step: Step, scope: Mapping[str, Any]) -> None:
@@ -397,7 +406,7 @@ class Run:
         job.failed = job.failing or job.failed
         if not job.failed:
             try:
-                scope = scope_of(job, self.rules.workflow, self.tasks, self.rules.client)
+                scope = scope_of(job, self.rules.workflow, self.all_tasks, self.rules.client)
                 job.result = veiled(self.rules.evaluate(self.rules.workflow.job_callback, scope), MASK)
             except ExpressionError as error:
                 job.failed, job.error = True, f"job_callback: {error}"
@@ -415,7 +424,11 @@ class Run:
         return self.rules.workflow.step(task.step)
 
     def _open_tasks(self) -> Iterable[Task]:
-        return [task for task in self.tasks if not task.ended]
+        tasks = self.all_tasks if self._rest_is_open() else self.tasks
+        return [task for task in tasks if not task.ended]
+
+    def _rest_is_open(self) -> bool:
+        return any(state not in TASK_ENDED for _, state in self._rest)
 
     def _cancel_open(self, reason: str) -> None:
         for task in self._open_tasks():

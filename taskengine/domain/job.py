@@ -220,7 +220,9 @@ class Changes:
 
 @dataclass(slots=True)
 class Snapshot:
-    """A job and all its tasks (in id order), read under the job's lock."""
+    """A job and its tasks (in id order), read under the job's lock. Of a job of many tasks some may be read alone: `rest`
+    counts the others by step and state; none of them is blocked."""
 
     job: Job
     tasks: list[Task]
+    rest: Mapping[tuple[str, TaskState], int] = field(default_factory=dict)

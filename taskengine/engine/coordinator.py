@@ -177,7 +177,8 @@ class Coordinator:
             for told in by_job[run.job.id]:
                 run.report(told.worker_id, told.worker, told.report)
 
-        advanced = await self._decisions.advance_each(sorted(by_job), apply, self._dispatcher.plan())
+        tasks = {job_id: {one.report.task_id for one in told} for job_id, told in by_job.items()}
+        advanced = await self._decisions.advance_each(tasks, apply, self._dispatcher.plan())
         self._effects.farewells.decided(told.report.token for some in by_job.values() for told in some)
         for each in advanced:
             self._log_attempts(each.changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +12,14 @@ import structlog
 
 from taskengine.domain.callback_config import KINDS, rule_of
 from taskengine.domain.composing import CallbackRules
-from taskengine.domain.errors import ExpressionError, NotFound, StoreUnavailable, TaskEngineError, WorkflowError
+from taskengine.domain.errors import (
+    ExpressionError,
+    NotFound,
+    StoreUnavailable,
+    TaskEngineError,
+    WholeNeeded,
+    WorkflowError,
+)
 from taskengine.domain.execution import Rules, Run
 from taskengine.domain.job import PATIENCE_MS, Changes, Job, Snapshot
 from taskengine.domain.retry import RetryDefaults
@@ -129,7 +136,9 @@ class Decisions:
         return self._left(snapshot, reason) if reason else Run(snapshot, self.rules(snapshot.job), self._clock.now())
 
     def _left(self, snapshot: Snapshot, reason: str) -> Run:
-        """A decision about a job that has no definition to go by."""
+        """A decision about a job that has no definition to go by: what its tasks tell is all of it."""
+        if snapshot.rest:
+            raise WholeNeeded("of a job without a definition all tasks are needed")
         client = self._clients.rules_of(snapshot.job.client)
         return Run(snapshot, self._rules(client, _remains(snapshot), reason), self._clock.now())
 
@@ -139,17 +148,18 @@ class Decisions:
         return [changes for some in decided for changes in some]
 
     async def advance_each(
-        self, job_ids: Sequence[int], apply: Callable[[Run], None], plan: DispatchPlan
+        self, tasks: Mapping[int, Collection[int]], apply: Callable[[Run], None], plan: DispatchPlan
     ) -> list[Advanced]:
-        """As `decide_each`, handing out what becomes ready (`JobStore.advance`)."""
+        """As `decide_each` about these tasks, by job, handing out what becomes ready (`JobStore.advance`)."""
 
         def told(snapshot: Snapshot) -> Changes:
             return self._told(snapshot, apply)
 
         async def advance(ids: Sequence[int]) -> Advanced:
-            return await self.with_definitions(lambda: self._store.advance(ids, told, plan))
+            about = {job_id: tasks[job_id] for job_id in ids}
+            return await self.with_definitions(lambda: self._store.advance(about, told, plan))
 
-        return await self._each(job_ids, advance, lambda changes: Advanced(changes, ()))
+        return await self._each(sorted(tasks), advance, lambda changes: Advanced(changes, ()))
 
     async def _each(
         self,

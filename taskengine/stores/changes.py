@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 
-from taskengine.domain.errors import UnknownState
+from taskengine.domain.errors import UnknownState, WholeNeeded
 from taskengine.domain.job import Changes, Job, Snapshot
 from taskengine.domain.status import JobState
 from taskengine.ports import Advanced, Decide, DispatchPlan
@@ -14,12 +17,46 @@ from taskengine.stores.dispatching import Handed, Moved, hand_out
 from taskengine.stores.session import Session
 from taskengine.stores.tally import Standing, Tally
 
+_MANY_TASKS = 100  # of a job: reading them all would cost more than the decision
+_MOST_LARGE_JOBS = 10_000  # that are kept in mind
 
-async def snapshots(session: Session, job_ids: Sequence[int]) -> dict[int, Snapshot]:
-    """The jobs that exist, with their tasks, in the order of the ids."""
-    ids = session.array(job_ids)
-    found = {row[0]: Snapshot(rows.job_from(row), []) for row in await session.all("snapshot_jobs", (ids,))}
-    for row in await session.all("snapshot_tasks", (ids,)):
+
+class LargeJobs:
+    """Jobs that were seen to have many tasks: of these a decision is first given what it is about."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[int, None] = OrderedDict()
+
+    def __contains__(self, job_id: int) -> bool:
+        return job_id in self._seen
+
+    def see(self, job_id: int, tasks: int) -> None:
+        """A job was read whole."""
+        if tasks >= _MANY_TASKS:
+            self._seen[job_id] = None
+            if len(self._seen) > _MOST_LARGE_JOBS:
+                self._seen.popitem(last=False)
+
+
+async def snapshots(
+    session: Session, job_ids: Sequence[int], about: Mapping[int, Collection[int]] | None = None
+) -> dict[int, Snapshot]:
+    """The jobs that exist, with their tasks, in the order of the ids. Of those in `about` these tasks are read, and the
+    blocked ones."""
+    found = {
+        row[0]: Snapshot(rows.job_from(row), [])
+        for row in await session.all("snapshot_jobs", (session.array(job_ids),))
+    }
+    about = about or {}
+    read = []
+    if whole := [job_id for job_id in job_ids if job_id not in about]:
+        read += await session.all("snapshot_tasks", (session.array(whole),))
+    if about:
+        parameters = session.array(sorted(about)), session.array(sorted({*chain(*about.values())}))
+        read += await session.all("snapshot_some_tasks", parameters)
+        for job_id, rest in groupby(await session.all("snapshot_rest", parameters), itemgetter(0)):
+            found[job_id].rest = {(step, rows.task_state(state)): count for _, step, state, count in rest}
+    for row in read:
         found[row[1]].tasks.append(rows.task_from(row))
     return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
@@ -34,9 +71,12 @@ async def decide(
     return decided
 
 
-async def advance(session: Session, job_ids: Sequence[int], decision: Decide, plan: DispatchPlan) -> Advanced:
-    """As `decide`, and hand out what is next in the queues that the decisions touch."""
-    decided, before = await _judge(session, job_ids, decision)
+async def advance(
+    session: Session, tasks: Mapping[int, Collection[int]], decision: Decide, plan: DispatchPlan, large: LargeJobs
+) -> Advanced:
+    """As `decide` about these tasks, and hand out what is next in the queues that the decisions touch."""
+    about = {job_id: some for job_id, some in tasks.items() if job_id in large}
+    decided, before = await _judge(session, sorted(tasks), decision, about, large)
     handed = await write(session, decided, before, plan)
     return Advanced(decided, handed.sent, frozenset(handed.passed_over))
 
@@ -50,14 +90,23 @@ async def dispatch(session: Session, queue: str, plan: DispatchPlan) -> Handed:
 
 
 async def _judge(
-    session: Session, job_ids: Sequence[int], decision: Decide
+    session: Session,
+    job_ids: Sequence[int],
+    decision: Decide,
+    about: Mapping[int, Collection[int]] | None = None,
+    large: LargeJobs | None = None,
 ) -> tuple[list[Changes], Mapping[int, Standing]]:
     """What is decided of each job, and how each stood before."""
     before: dict[int, Standing] = {}
     decided: list[Changes] = []
-    for job_id, snapshot in (await snapshots(session, job_ids)).items():
+    for job_id, snapshot in (await snapshots(session, job_ids, about)).items():
         before[job_id] = Standing.of(snapshot.job)  # the decision may change the record itself
-        changes = decision(snapshot)
+        if large is not None and not snapshot.rest:
+            large.see(job_id, len(snapshot.tasks))
+        try:
+            changes = decision(snapshot)
+        except WholeNeeded:
+            changes = decision((await snapshots(session, [job_id]))[job_id])
         if changes is not None and not changes.empty:
             decided.append(changes)
     return decided, before

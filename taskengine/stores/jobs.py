@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from taskengine.domain.job import Changes, LogEntry, Snapshot
 from taskengine.domain.messages import Running, WorkerInfo
 from taskengine.domain.status import JobState, TaskState
-from taskengine.ports import Advanced, Candidates, Decide, Dispatched, DispatchPlan, Known, NewJob
+from taskengine.ports import Advanced, Candidates, Clock, Decide, Dispatched, DispatchPlan, Known, NewJob
 from taskengine.stores import changes, rows
 from taskengine.stores.base import Units
 from taskengine.stores.reading import candidates
@@ -25,6 +25,10 @@ _WORKERS_KEPT_MS = _HOUR_MS
 
 class JobUnits(Units):
     """Writes jobs and tasks."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._large = changes.LargeJobs()
 
     async def allocate(self, *, jobs: int = 0, tasks: int = 0) -> tuple[Sequence[int], Sequence[int]]:
         """See `ports.JobStore.allocate`."""
@@ -50,9 +54,9 @@ class JobUnits(Units):
         """See `ports.JobStore.replace`."""
         return await self._write(lambda db: changes.decide(db, [job_id], decide, [new]))
 
-    async def advance(self, job_ids: Sequence[int], decide: Decide, plan: DispatchPlan) -> Advanced:
+    async def advance(self, tasks: Mapping[int, Collection[int]], decide: Decide, plan: DispatchPlan) -> Advanced:
         """See `ports.JobStore.advance`."""
-        return await self._write(lambda db: changes.advance(db, job_ids, decide, plan))
+        return await self._write(lambda db: changes.advance(db, tasks, decide, plan, self._large))
 
     async def admit(self, now: int, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:
         """See `ports.JobStore.admit`."""

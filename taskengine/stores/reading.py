@@ -84,7 +84,8 @@ class ReadingUnits(Units):
         """See `ports.JobStore.jobs`."""
         if query.order_by not in _ORDERS:
             raise InvalidRequest(f"order_by: {query.order_by!r} is not one of {', '.join(sorted(_ORDERS))}")
-        return await self._read(partial(page_of, query=query))
+        read = self._read if query.search is None else self._read_whole  # a search is several statements
+        return await read(partial(page_of, query=query))
 
     async def workspace_user(self, workspace: int) -> Job | None:
         """See `ports.JobStore.workspace_user`."""

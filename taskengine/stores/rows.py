@@ -63,6 +63,11 @@ def _encodes(text: str) -> bool:
     return True
 
 
+def task_state(value: str) -> TaskState:
+    """A state as it is stored."""
+    return _TASK_STATES[value]
+
+
 def lane_of(event: str) -> int:
     """Which of the two lines of an endpoint an event's callback stands in."""
     return LANE_JOB if event == "job" else LANE_TASKS

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import pytest
+
+from taskengine.domain.errors import WholeNeeded
 from taskengine.domain.job import Changes, Snapshot
 from taskengine.domain.status import JobState, TaskState
 from taskengine.ports import Candidates, DispatchPlan, Store
@@ -178,7 +181,7 @@ async def add_chains(store: Store, priorities: Sequence[int]) -> list[int]:
 async def test_a_decision_hands_out_what_it_frees(store: Store) -> None:
     """With its attempt and token, in the same transaction; counters say so."""
     [job_id] = await add_chains(store, [5])
-    advanced = await store.advance([job_id], free_second, plan(window=1, token=lambda: "fresh"))
+    advanced = await store.advance({job_id: ()}, free_second, plan(window=1, token=lambda: "fresh"))
     [sent] = advanced.dispatched
     assert (sent.task.state, sent.task.attempt, sent.task.token) == (TaskState.DISPATCHED, 1, "fresh")
     assert (sent.task.dispatched_at, sent.client, sent.workflow) == (START + 5, "demo", "test")
@@ -193,7 +196,7 @@ async def test_what_a_decision_frees_waits_behind_what_is_before_it(store: Store
     [urgent] = await add_ready(store, priority=1)
     ids = await add_chains(store, [5, 5, 5])
     [late] = await add_ready(store, priority=5)
-    advanced = await store.advance(ids, free_second, plan(window=3))
+    advanced = await store.advance(dict.fromkeys(ids, ()), free_second, plan(window=3))
     assert {one.task.job_id for one in advanced.dispatched} == {urgent, *ids[:2]}
     again = await store.dispatch("work", window=5, now=START, tokens=token_maker())
     assert [one.task.job_id for one in again] == [ids[2], late]
@@ -208,7 +211,7 @@ async def test_room_that_a_decision_makes_is_filled(store: Store) -> None:
     def run(snapshot: Snapshot) -> Changes:
         return move_task(snapshot, 0, TaskState.RUNNING, worker_id="w", worker="box")
 
-    advanced = await store.advance([chain], run, plan(window=1))
+    advanced = await store.advance({chain: ()}, run, plan(window=1))
     assert [one.task.job_id for one in advanced.dispatched] == [waiting]
 
 
@@ -222,7 +225,7 @@ async def test_new_tasks_of_a_decision_are_handed_out_with_their_ids(store: Stor
             new_tasks=[a_task(job_id, "each", state=TaskState.READY, index=index) for index in range(3)],
         )  # fmt: skip
 
-    advanced = await store.advance([job_id], fan_out, plan(window=2))
+    advanced = await store.advance({job_id: ()}, fan_out, plan(window=2))
     stored = {one.task.id: one.task.state for one in await store.tasks(job_id)}
     assert [stored[one.task.id] for one in advanced.dispatched] == [TaskState.DISPATCHED] * 2
     assert sorted(stored.values()) == [TaskState.DISPATCHED, TaskState.DISPATCHED, TaskState.READY]
@@ -234,7 +237,10 @@ async def test_concurrent_decisions_keep_one_window(store: Store) -> None:
     tokens = token_maker()
     advanced, dispatched = await asyncio.gather(
         asyncio.gather(
-            *(store.advance(ids[n : n + 3], free_second, plan(window=7, token=tokens)) for n in range(0, 30, 3))
+            *(
+                store.advance(dict.fromkeys(ids[n : n + 3], ()), free_second, plan(window=7, token=tokens))
+                for n in range(0, 30, 3)
+            )
         ),
         asyncio.gather(*(store.dispatch("work", window=7, now=START, tokens=tokens) for _ in range(5))),
     )
@@ -242,3 +248,33 @@ async def test_concurrent_decisions_keep_one_window(store: Store) -> None:
     assert sorted(one[1] for one in await store.held()) == sorted(task_id for task_id in sent if task_id is not None)
     assert len(sent) == len(set(sent)) <= 7
     assert len(await store.dispatch("work", window=30, now=START, tokens=tokens)) == 30 - len(sent)
+
+
+async def test_of_a_job_of_many_tasks_a_decision_is_given_what_it_is_about(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those tasks, the blocked ones and how many others there are; all of them where it asks for them."""
+    monkeypatch.setattr("taskengine.stores.changes._MANY_TASKS", 4)
+    states = [TaskState.COMPLETED, TaskState.DISPATCHED, TaskState.DISPATCHED, TaskState.READY, TaskState.BLOCKED]
+    tasks = [a_task(1, "each", state=state, token=f"t{n}") for n, state in enumerate(states)]
+    await submit(store, Changes(a_job(1, state=JobState.STARTED), new_tasks=tasks))
+    ids = [one.task.id or 0 for one in await store.tasks(1)]
+    seen: list[tuple[list[int | None], dict[tuple[str, TaskState], int]]] = []
+
+    def look(snapshot: Snapshot) -> None:
+        seen.append(([task.id for task in snapshot.tasks], dict(snapshot.rest)))
+
+    def insist(snapshot: Snapshot) -> Changes:
+        look(snapshot)
+        if snapshot.rest:
+            raise WholeNeeded("all of them")
+        return move_task(snapshot, 1, TaskState.RUNNING, worker_id="w", worker="box")
+
+    await store.advance({1: [ids[2]]}, look, plan(window=0))
+    await store.advance({1: [ids[2]]}, look, plan(window=0))
+    advanced = await store.advance({1: [ids[1]]}, insist, plan(window=0))
+    await store.decide([1], look)
+    rest = {("each", TaskState.COMPLETED): 1, ("each", TaskState.DISPATCHED): 1, ("each", TaskState.READY): 1}
+    assert seen == [(ids, {}), ([ids[2], ids[4]], rest), ([ids[1], ids[4]], rest), (ids, {}), (ids, {})]
+    assert [task.state for task, _ in advanced.changes[0].tasks.values()] == [TaskState.RUNNING]
+    assert (await store.tasks(1))[1].task.state is TaskState.RUNNING

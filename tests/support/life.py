@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from taskengine.domain.errors import WholeNeeded
 from taskengine.domain.execution import Rules, Run
 from taskengine.domain.job import Changes, Job, Snapshot, Task
 from taskengine.domain.messages import Report, ReportEvent
@@ -103,7 +106,22 @@ class Life:
     def report(self, task: Task, event: str, worker: str = "w1", token: str | None = None, **details: Any) -> Changes:
         """A worker's report of the task's attempt."""
         report = Report(task.id or 0, task.attempt, token or task.token or "", ReportEvent(event), self.now, details)
-        return self.take(lambda run: run.report(worker, worker, report))
+        in_part = self._in_part(task, lambda run: run.report(worker, worker, report))
+        changes = self.take(lambda run: run.report(worker, worker, report))
+        assert in_part in (None, _told(changes))
+        return changes
+
+    def _in_part(self, about: Task, apply: Any) -> Any:
+        """What would be decided by one who read this task and the blocked ones alone; None where all are needed."""
+        job, tasks = copy.deepcopy((self.job, self.tasks))
+        read = [task for task in tasks if task.id == about.id or task.state is TaskState.BLOCKED]
+        rest = Counter((task.step, task.state) for task in tasks if task not in read)
+        run = Run(Snapshot(job, read, rest), self.rules, self.now)
+        try:
+            apply(run)
+        except WholeNeeded:
+            return None
+        return _told(run.changes)
 
     def complete(self, step: str, index: int | None = None, **outputs: Any) -> None:
         """Run a ready task to its good end."""
@@ -117,6 +135,24 @@ class Life:
         self.dispatch(task)
         self.report(task, "started")
         self.report(task, "failed", error={"kind": kind, "message": message})
+
+
+def _told(changes: Changes) -> Any:
+    """A decision as it can be compared with another about the same: without what is drawn anew."""
+    job = changes.job
+    return (
+        (job.state, job.failing, job.failed, job.error, job.result, changes.job_changed),
+        {
+            task_id: (task.state, before, task.inputs, task.ready_at)
+            for task_id, (task, before) in changes.tasks.items()
+        },
+        [(task.step, task.index, task.state, task.inputs) for task in changes.new_tasks],
+        [(entry.message, entry.severity) for entry in changes.logs],
+        [(callback.endpoint, callback.event) for callback in changes.callbacks],
+        [(event.kind, event.name, event.seq) for event in changes.events],
+        changes.attempts,
+        changes.cancels,
+    )
 
 
 def step(name: str, **fields: Any) -> Step:

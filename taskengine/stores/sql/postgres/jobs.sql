@@ -165,6 +165,15 @@ WHERE jobs.id = ANY($1::bigint[]) ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
 -- Locked too: heartbeats, progress and confirmations come past the job's lock.
 SELECT {task_columns} FROM tasks WHERE job_id = ANY($1::bigint[]) ORDER BY job_id, id FOR NO KEY UPDATE
 
+-- name: snapshot_some_tasks --
+SELECT {task_columns} FROM tasks WHERE job_id = ANY($1::bigint[]) AND (state = 'blocked' OR id = ANY($2::bigint[]))
+ORDER BY job_id, id FOR NO KEY UPDATE
+
+-- name: snapshot_rest --
+SELECT job_id, step, state, count(*) FROM tasks
+WHERE job_id = ANY($1::bigint[]) AND state <> 'blocked' AND NOT id = ANY($2::bigint[])
+GROUP BY job_id, step, state ORDER BY job_id
+
 -- name: jobs_in_slots --
 SELECT client, priority, top_of_queue FROM jobs WHERE state = 'started'
 

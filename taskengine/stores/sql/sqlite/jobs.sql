@@ -90,6 +90,16 @@ WHERE jobs.id IN (SELECT value FROM json_each(?))
 -- name: snapshot_tasks --
 SELECT {task_columns} FROM tasks WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY job_id, id
 
+-- name: snapshot_some_tasks --
+SELECT {task_columns} FROM tasks WHERE job_id IN (SELECT value FROM json_each(?1))
+    AND (state = 'blocked' OR id IN (SELECT value FROM json_each(?2)))
+ORDER BY job_id, id
+
+-- name: snapshot_rest --
+SELECT job_id, step, state, count(*) FROM tasks WHERE job_id IN (SELECT value FROM json_each(?1))
+    AND state <> 'blocked' AND id NOT IN (SELECT value FROM json_each(?2))
+GROUP BY job_id, step, state ORDER BY job_id
+
 -- name: jobs_in_slots --
 SELECT client, priority, top_of_queue FROM jobs WHERE state = 'started'
 
