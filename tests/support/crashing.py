@@ -19,9 +19,11 @@ from typing import Any
 
 import taskengine
 from taskengine.brokers.rabbitmq import RabbitBroker
+from taskengine.engine import janitor
 
 _CODE = Path(taskengine.__file__).parent
 _WHEN = ("before", "after")
+_ROUND_S = 2.0  # so that clean-up comes round while somebody waits for it
 
 
 def points() -> list[str]:
@@ -90,6 +92,7 @@ class _Trap:
 def set_trap(point: str, on: int) -> None:
     """Patch the units of the store and the broker's `publish`."""
     trap = _Trap(point, on)
+    janitor.ROUND_S = _ROUND_S
     for module, kind, method in writes():
         _wrap(getattr(importlib.import_module(module), kind), method, _named(method), trap)
     _wrap(RabbitBroker, "publish", lambda frame: f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}", trap)

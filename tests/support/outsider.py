@@ -71,14 +71,14 @@ class Outsider:
         key = f"{self.prefix}.v1.{queue}"
         await self.channel.basic_publish(data, exchange=exchange, routing_key=key, properties=given, mandatory=True)
 
-    async def ask(self, body: Any, message_id: str | None = None, **how: Any) -> dict[str, Any]:
+    async def ask(self, body: Any, message_id: str | None = None, patience_s: float = 30, **how: Any) -> dict[str, Any]:
         """Submit and wait for the answer; a second one with the same id is another question."""
         correlation_id = uuid.uuid4().hex
         answer = self._answers[correlation_id] = asyncio.get_running_loop().create_future()
         await self.send(
             body, message_id=message_id or correlation_id, correlation_id=correlation_id, reply_to=DIRECT_REPLY, **how
         )
-        given: dict[str, Any] = await asyncio.wait_for(answer, 30)
+        given: dict[str, Any] = await asyncio.wait_for(answer, patience_s)
         assert not faults("job-reply", given)
         return given
 
