@@ -171,7 +171,7 @@ class Run:
         """What a worker says of an attempt. A token that is not out any more is refused: the worker is told so."""
         task = self._by_id.get(report.task_id)
         if task is None or task.state not in TASK_HELD or (task.token, task.attempt) != (report.token, report.attempt):
-            if report.event is not ReportEvent.RELEASED:
+            if report.event is not ReportEvent.RELEASED and not _is_late_start(task, report):
                 self._fence(report, worker_id)
             return
         if task.state is TaskState.RUNNING and task.worker_id != worker_id:
@@ -487,3 +487,8 @@ class Run:
         self.changes.job_changed = True
         if tell:
             emission.job_event(self)
+
+
+def _is_late_start(task: Task | None, report: Report) -> bool:
+    """Whether a report says of an attempt that it began, and its end is known already: its messages changed places."""
+    return report.event is ReportEvent.STARTED and task is not None and task.ended and task.attempt == report.attempt

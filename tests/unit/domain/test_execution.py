@@ -7,6 +7,7 @@ import pytest
 from taskengine.domain.changing import change_job
 from taskengine.domain.errors import Conflict
 from taskengine.domain.execution import Run
+from taskengine.domain.messages import Report, ReportEvent
 from taskengine.domain.retry import RetryDefaults
 from taskengine.domain.status import JobState, TaskState
 from taskengine.domain.workflow import RetryPolicy
@@ -39,6 +40,19 @@ def test_an_input_error_is_not_tried_again_and_fails_the_job() -> None:
     assert (life.job.state, life.job.failed, life.job.error) == (JobState.COMPLETED, True, "a: no such file")
     assert life.states() == {"a": "failed", "b": "cancelled", "c": "cancelled"}
     assert life.callbacks[-2:] == [("a", "fail", "no such file"), ("job", "job", "a: no such file")]
+
+
+def test_a_start_that_is_told_after_the_end_is_ignored() -> None:
+    """Nobody is fenced for it; an attempt that is not the last one is."""
+    life = Life(CHAIN).start()
+    life.complete("a")
+    task = life.task("a")
+    token = f"t{task.id}-1"
+    assert life.report(task, "started", token=token).empty
+    assert [cancel.action for cancel in life.report(task, "progress", token=token, progress=0.5).cancels] == ["fenced"]
+    task.attempt = 2
+    late = Report(task.id or 0, 1, token, ReportEvent.STARTED, life.now)
+    assert [cancel.action for cancel in life.take(lambda run: run.report("w1", "w1", late)).cancels] == ["fenced"]
 
 
 def test_a_dispatch_that_cannot_be_made_is_a_failed_try() -> None:
