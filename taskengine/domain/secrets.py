@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ _COMBINED = ("allOf", "anyOf", "oneOf")
 _CONDITIONAL = ("if", "then", "else")
 _COMBINING = frozenset((*_COMBINED, *_CONDITIONAL, "$ref", "x-alias-of"))
 _DEEPEST = 64
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{21,}={0,2}")  # of 16 bytes and more
 
 
 def hide_secrets(
@@ -108,7 +110,8 @@ def _tells(value: Any) -> bool:
 
 
 class Scrubber:
-    """Hides known secrets in texts, however they are written: in either case, quoted for a URL, hexadecimal as base64."""
+    """Hides known secrets in texts, however they are written: in either case, quoted for a URL, hexadecimal as base64
+    and the other way round, without the id before it."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
@@ -151,7 +154,12 @@ def texts_of(value: Any) -> Iterator[str]:
 def _forms(secret: str) -> Iterator[str]:
     yield secret
     yield quote(secret, safe="")
-    digits = secret.replace("-", "")
+    key = secret.rpartition(":")[2]  # `<key id>:<key>`
+    digits = key.replace("-", "")
     if re.fullmatch(r"(?:[0-9A-Fa-f]{2}){8,}", digits):
         yield digits
         yield base64.b64encode(bytes.fromhex(digits)).decode()
+    elif _BASE64.fullmatch(key):
+        with suppress(ValueError):
+            yield key
+            yield base64.b64decode(key).hex()

@@ -15,15 +15,15 @@ import pytest
 
 from taskengine.api.views import client_object, job_object, task_detail
 from taskengine.domain.errors import InvalidRequest
-from taskengine.domain.messages import TaskMessage
 from taskengine.engine.jobs import Submission
 from taskengine.engine.recurring import RecurringJobs, Submitted
-from taskengine.ports import Address, Recurring
+from taskengine.ports import Recurring
 from tests.support.clock import MovedClock
 from tests.support.engine import ADMIN, Bench, bench, settings_for, write_workflows
 from tests.support.pool import pool
 from tests.support.receiver import CallbackReceiver
 from tests.support.vault import VAULT
+from tests.support.wire import Wire
 
 # Of this run alone: other processes of the machine are looked at.
 KEY, SEED, PASSWORD, TOKEN = (secrets.token_hex(16) for _ in range(4))
@@ -60,24 +60,6 @@ WORKFLOWS = {
           say: {handler: debug.shell, with: {command: "${{ parameters.licence }}"}}
     """,
 }  # fmt: skip
-
-
-class Wire:
-    """The bodies that a broker is given."""
-
-    def __init__(self, broker: Any) -> None:
-        self.bodies: list[bytes] = []
-        self.tasks: list[TaskMessage] = []
-        publish = broker.publish
-
-        async def noted(messages: Any) -> None:
-            for one in messages:
-                self.bodies.append(one.message.body)
-                if one.address is Address.TASKS:
-                    self.tasks.append(TaskMessage.from_json(one.message.body))
-            await publish(messages)
-
-        broker.publish = noted
 
 
 @pytest.fixture

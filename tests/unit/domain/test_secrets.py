@@ -118,6 +118,15 @@ def test_a_scrubber_knows_a_key_in_its_usual_spellings(shown: str) -> None:
     assert scrubber.text(f"--keys key={shown}:x") == f"--keys key={MASK}:x"
 
 
+@pytest.mark.parametrize(
+    "secret", ["0011:001122AABBCCDDEEFF00112233445566", "0011:ABEiqrvM3e7/ABEiM0RVZg==", "ABEiqrvM3e7/ABEiM0RVZg=="]
+)
+def test_a_scrubber_knows_a_key_that_has_its_id_before_it_or_was_written_otherwise(secret: str) -> None:
+    """As keys of jobs may be given; programs get the key alone, and in digits."""
+    shown = "key 001122aabbccddeeff00112233445566 or ABEiqrvM3e7/ABEiM0RVZg=="
+    assert Scrubber([secret]).text(shown) == f"key {MASK} or {MASK}"
+
+
 def test_a_scrubber_leaves_alone_what_is_too_short_to_be_a_secret() -> None:
     """A seed of `1` is in every number."""
     scrubber = Scrubber(["1", ""])
