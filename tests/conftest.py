@@ -11,12 +11,13 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.support.azure import azure
 from tests.support.postgres import postgres
 from tests.support.rabbitmq import rabbitmq
 from tests.support.seaweedfs import s3
 from tests.support.services import MISSING
 
-__all__ = ["postgres", "rabbitmq", "s3"]
+__all__ = ["azure", "postgres", "rabbitmq", "s3"]
 
 settings.register_profile("project", deadline=None)  # how long an example takes is the machine's, not the code's
 settings.load_profile("project")

@@ -55,6 +55,7 @@ class BucketServer(Protocol):
 
 ADAPTERS = (
     StorageAdapter("local", "local", _local, frozenset(Ability), "/"),
+    StorageAdapter("azure", "azure", _bucket, frozenset(), "azure://media/", "azure"),
     StorageAdapter("s3", "s3", _bucket, frozenset(), "s3://media/", "s3"),
 )
 
