@@ -55,7 +55,7 @@ _NO_EFFECT = {
     "encoder_version": "the workers' one encoder is used",
     "extract_audio": "it is about encoding; sources that are packaged as they are keep their audio",
 }
-_USUAL = {"create_dref": False, "encoder_version": "STABLE", "encoding_region": None}
+_USUAL = {"create_dref": False, "encoder_version": "STABLE", "encoding_region": None, "extract_audio": False}
 
 
 class Ingest:
