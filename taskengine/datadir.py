@@ -37,12 +37,16 @@ def owned(data_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_key(data_dir: Path, key: str) -> Path:
-    """Keep a generated key where client commands on this machine find it, readable by its owner alone."""
-    path = data_dir / API_KEY
-    partial = _partial(path, key)
-    partial.replace(path)
+def write_secret(data_dir: Path, name: str, secret: str) -> Path:
+    """Keep a secret in the directory, readable by its owner alone, in the place of what was there."""
+    path = data_dir / name
+    _partial(path, secret).replace(path)
     return path
+
+
+def write_key(data_dir: Path, key: str) -> Path:
+    """Keep a generated key where client commands on this machine find it."""
+    return write_secret(data_dir, API_KEY, key)
 
 
 def read_secret(data_dir: Path, name: str) -> str | None:

@@ -18,7 +18,7 @@ from taskengine.api.services import Schedule
 from taskengine.app.duties import schedules
 from taskengine.app.folders import make_folders
 from taskengine.app.http import listening
-from taskengine.app.sealing import engine_sealer, keep_to_key
+from taskengine.app.sealing import engine_sealer
 from taskengine.app.starting import enter
 from taskengine.app.storages import build_storages, build_uploads, build_workspace
 from taskengine.app.traces import tracing
@@ -349,8 +349,7 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         allow = networks([str(network) for network in settings.outbound_allow])
         clients = await stack.enter_async_context(GuardedClients(allow))
         tracer = await stack.enter_async_context(tracing())
-        sealer = engine_sealer(settings)
-        await keep_to_key(store, sealer)
+        sealer = await engine_sealer(settings, store)
         parts = _Parts(settings, store, broker, clients, _catalog(settings), clock, tracer, sealer)
         await _bootstrap(parts)
         services = _services(parts, workers=workers)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from taskengine.datadir import read_or_make, read_secret
+import structlog
+
+from taskengine.datadir import read_or_make, read_secret, write_secret
 from taskengine.domain.errors import Fault, InvalidRequest
 from taskengine.ports import JobStore
 from taskengine.sealing import KeySealer, new_key, parse_keys
@@ -10,12 +12,41 @@ from taskengine.settings import Settings
 
 FILE = "sealing-key"
 _META = "sealing_key"  # the id of the key that seals the database's secrets
+_KEPT = "sealing_key_kept"  # the key itself, where engines share a database and none was configured
+
+log = structlog.get_logger("taskengine.app")
 
 
-def engine_sealer(settings: Settings) -> KeySealer:
-    """The keys of an engine: the configured ones, else that of the data directory, which is made where there is none."""
+async def engine_sealer(settings: Settings, store: JobStore) -> KeySealer:
+    """The keys of an engine, which are those of its database from now on: the configured ones, else that of the data
+    directory, which is made where there is none. Engines that share a database and were given no key agree on one that
+    the database keeps: see docs/decisions/0024. InvalidRequest where the database's secrets need a key that is not there.
+    """
     given = settings.sealing_key
-    return _sealer(given.get_secret_value() if given else read_or_make(settings.data_dir, FILE, new_key))
+    if given is not None:
+        sealer = _sealer(given.get_secret_value())
+    else:
+        own = read_or_make(settings.data_dir, FILE, new_key)
+        sealer = _sealer(own if settings.database_url.startswith("sqlite:") else await _agreed(settings, store, own))
+    await keep_to_key(store, sealer)
+    if given is not None and await store.meta(_KEPT):
+        await store.set_meta(_KEPT, "")
+    return sealer
+
+
+async def _agreed(settings: Settings, store: JobStore, own: str) -> str:
+    """The key that the database keeps, which the first engine's becomes, then our own; workers beside us find both."""
+    kept = await store.meta(_KEPT)
+    if kept is None and await store.meta(_META) is None:
+        await store.swap_meta(_KEPT, None, own.split(",", maxsplit=1)[0])
+        kept = await store.meta(_KEPT)
+    if not kept:  # somebody configured a key
+        return own
+    log.warning("sealing_key_in_database", advice="whoever has the database has its secrets: configure sealing_key")
+    keys = ",".join(dict.fromkeys([kept, *own.split(",")]))
+    if keys != own:
+        write_secret(settings.data_dir, FILE, keys)
+    return keys
 
 
 def worker_sealer(settings: Settings) -> KeySealer:

@@ -128,7 +128,7 @@ def _do(flags: dict[str, Any], config: Path | None, change: Change) -> Any:
 @asynccontextmanager
 async def _tenants(settings: Settings) -> AsyncIterator[Tenants]:
     """The use cases on the store; a new store gets its first admin, as an engine would make it."""
-    from taskengine.app.sealing import engine_sealer, keep_to_key
+    from taskengine.app.sealing import engine_sealer
     from taskengine.clock import SystemClock
     from taskengine.datadir import write_key
     from taskengine.engine.directory import Directory
@@ -138,8 +138,7 @@ async def _tenants(settings: Settings) -> AsyncIterator[Tenants]:
 
     clock = SystemClock()
     async with open_store(settings.database_url, clock) as store:
-        sealer = engine_sealer(settings)
-        await keep_to_key(store, sealer)
+        sealer = await engine_sealer(settings, store)
         tenants = Tenants(store, clock, Directory(store, clock, Vault(sealer)))
         given = settings.bootstrap_api_key
         made = await tenants.bootstrap(settings.bootstrap_client, given.get_secret_value() if given else None)

@@ -205,9 +205,9 @@ async def test_what_is_not_supported_is_refused_by_name(world: Bench) -> None:
         with pytest.raises(InvalidRequest, match=text):
             await world.engine.jobs.submit(Submission("demo", "vodstream", {**vodstream, **given}))
     with pytest.raises(InvalidRequest) as caught:
-        await world.engine.jobs.submit(Submission("demo", "vodstream", {"drm": ["widevine"], "cpix": True}))
+        await world.engine.jobs.submit(Submission("demo", "vodstream", {"drm": ["wide"], "cpix": "so"}))
     assert {fault.path for fault in caught.value.faults} >= {
-        "/parameters/drm", "/parameters/cpix", "/parameters/content_id", "/parameters/source_folder",
+        "/parameters/drm/0", "/parameters/cpix", "/parameters/content_id", "/parameters/source_folder",
     }  # fmt: skip
 
 

@@ -86,20 +86,23 @@ def test_hexadecimal_and_base64_name_the_same_key() -> None:
     assert len({one.id for spelling in spellings for one in parse_keys(spelling)}) == 1
 
 
-def test_an_engine_makes_its_key_once_and_a_worker_beside_it_reads_it(tmp_path: Path) -> None:
+async def test_an_engine_makes_its_key_once_and_a_worker_beside_it_reads_it(tmp_path: Path) -> None:
     """Readable by its owner alone; a worker elsewhere has none."""
     settings = _settings(tmp_path / "data")
     assert worker_sealer(settings).ids == []
-    first = engine_sealer(settings)
-    assert stat.S_IMODE((tmp_path / "data" / FILE).stat().st_mode) == 0o600
-    assert engine_sealer(settings).ids == first.ids == worker_sealer(settings).ids
+    async with open_store(f"sqlite:///{tmp_path}/test.db", SystemClock()) as store:
+        first = await engine_sealer(settings, store)
+        assert stat.S_IMODE((tmp_path / "data" / FILE).stat().st_mode) == 0o600
+        assert (await engine_sealer(settings, store)).ids == first.ids == worker_sealer(settings).ids
+        assert await store.meta("sealing_key_kept") is None
     assert [path.name for path in (tmp_path / "data").iterdir()] == [FILE]
 
 
-def test_a_configured_key_counts_before_the_file(tmp_path: Path) -> None:
+async def test_a_configured_key_counts_before_the_file(tmp_path: Path) -> None:
     """And no file is made for it."""
     settings = _settings(tmp_path / "data", OLD)
-    assert engine_sealer(settings).ids == worker_sealer(settings).ids == [parse_keys(OLD)[0].id]
+    async with open_store(f"sqlite:///{tmp_path}/test.db", SystemClock()) as store:
+        assert (await engine_sealer(settings, store)).ids == worker_sealer(settings).ids == [parse_keys(OLD)[0].id]
     assert not (tmp_path / "data").exists()
 
 
