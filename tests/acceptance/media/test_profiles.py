@@ -209,7 +209,7 @@ async def test_rungs_follow_the_source(tmp_path: Path) -> None:
         "measure_quality: true", "per_title: {target: 88, min_gain: 4, samples: 1}"
     )
     studio = studio_with(tmp_path, ADAPTED=adapted, PLAIN=LADDER.replace("ABOVE", "600"))
-    soft = ["-f", "lavfi", "-i", "gradients=s=320x180:r=25:d=4:speed=0.02:c0=red:c1=blue"]
+    soft = ["-f", "lavfi", "-i", "gradients=s=320x180:r=25:d=4:speed=0.02:c0=red:c1=blue:seed=8"]
     ffmpeg(studio.source, *soft, *H264, "film.mp4")
     await studio.stream(encode_source=True, encoding_profile="ADAPTED")
     assert "no better than the next smaller rung: dropped" in studio.log.text
