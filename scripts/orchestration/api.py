@@ -136,7 +136,7 @@ async def _fill(url: str, jobs: int) -> int:
     """Write them, behind the ids that there are; the last one's."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute("TRUNCATE jobs, job_bodies, tasks, logs, counters, queued_blocks")
+        await connection.execute("TRUNCATE jobs, job_texts, job_bodies, tasks, logs, counters, queued_blocks")
         values = {"jobs": jobs, "clients": _CLIENTS, "began": round(time.time() * 1000) - 2 * jobs}
         for statement in _FILL:
             filled = re.sub(r"(?<!:):(jobs|clients|began)\b", lambda name: f"{values[name[1]]}::bigint", statement)
