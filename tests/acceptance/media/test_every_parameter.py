@@ -79,27 +79,32 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
     "drmswitch": {"folder": SWITCHED, "drm": SWITCHED, "cpix": KEY_SERVICE, "download_cpix": KEY_SERVICE},
     "createmp4": {"source_folder": MP4, "output_folder": MP4, "mp4_filename": MP4, "mezzanine": MP4},
     "trickplay": {
-        "source_folder": ADDED, "output_folder": ADDED, "trickplay_thumbnails": ADDED,
+        "source_folder": ADDED, "trickplay_thumbnails": ADDED,
         "trickplay_thumbnail_size": ADDED, "trickplay_thumbnail_interval": ADDED,
         "trickplay_thumbnail_quality": f"{TRICK_PLAY}::test_quality_makes_larger_images",
     },
     "build_thumbnails": dict.fromkeys(
-        ("source", "output_folder", "filename_prefix", "target_filename", "target_file_name", "video_fps",
-         "preview_thumbnails_interval", "seconds_between"), PREVIEWS,
+        ("source", "output_folder", "target_filename", "preview_thumbnails_interval", "seconds_between"), PREVIEWS
     ),
     "voddelete": {"folder": f"{OF_AN_ASSET}::test_voddelete_removes_the_folder_and_no_other"},
     "asset_delete": {"files": f"{OF_AN_ASSET}::test_asset_delete_removes_single_files"},
 }  # fmt: skip
 
 
+NOT_SHOWN: Mapping[str, frozenset[str]] = {  # gaps: no test reads the effect yet
+    "trickplay": frozenset({"output_folder"}),
+    "build_thumbnails": frozenset({"filename_prefix", "target_file_name", "video_fps"}),
+}
+
+
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_parameter_is_shown_by_a_test_that_is_there(name: str) -> None:
-    """None is left out, and each test named exists and uses the parameter, or the other way of saying it."""
+    """None is left out, and each test named exists. Whether it shows the parameter is for its reader to judge."""
     loaded = CATALOG.get(name, "")
     assert loaded is not None
-    shown = {**{each: test for each, test in EVERYWHERE.items() if each in loaded.workflow.schema["properties"]}}
+    shown = {each: test for each, test in EVERYWHERE.items() if each in loaded.workflow.schema["properties"]}
     shown |= SHOWN[name]
-    assert set(shown) == set(loaded.workflow.schema["properties"])
+    assert set(shown) | NOT_SHOWN.get(name, frozenset()) == set(loaded.workflow.schema["properties"])
     for test in shown.values():
         file, _, function = test.partition("::")
         assert re.search(rf"def {function}\(", (TESTS / file).read_text(encoding="utf-8")), test
