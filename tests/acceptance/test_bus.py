@@ -103,6 +103,9 @@ async def test_no_answer_goes_to_the_engines_own_queues(
     settings = settings_for(tmp_path, broker_url=rabbitmq.url(prefix))
     async with bench(settings, receiver, workers=False) as world, outsider(rabbitmq, prefix) as other:
         await other.send(JOB, message_id="m", headers=HEADERS, reply_to=f"{prefix}.v1.dead")
+        async with asyncio.timeout(WAIT_S):
+            while not await world.engine.store.jobs(JobFilter()):  # noqa: ASYNC110 - the store gives no sign
+                await asyncio.sleep(0.02)
         assert (await other.ask(JOB, headers=HEADERS))["status"] == 200
         dead = await other.channel.queue_declare(f"{prefix}.v1.dead", passive=True)
         assert dead.message_count == 0

@@ -20,6 +20,7 @@ from taskengine.engine.recurring import RecurringJobs, Submitted
 from taskengine.ports import Recurring
 from tests.support.clock import MovedClock
 from tests.support.engine import ADMIN, Bench, bench, settings_for, write_workflows
+from tests.support.files import contents_below
 from tests.support.pool import pool
 from tests.support.receiver import CallbackReceiver
 from tests.support.vault import VAULT
@@ -133,7 +134,7 @@ async def test_no_secret_is_in_a_process_or_file_while_a_job_runs(world: Bench, 
     running = [pid.name for pid in Path("/proc").iterdir() if pid.name.isdigit()]
     told = {f"{pid} {name}": data for pid in running for name in ("cmdline", "environ") if (data := _of(pid, name))}
     assert any(b"sleep" in data for data in told.values())
-    files = {str(path): path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    files = contents_below(tmp_path / "data")
     assert any("scratch" in name for name in files)
     assert {name: found for name, data in {**told, **files}.items() if (found := _leaks(data))} == {}
     assert not (await world.ended(job_id)).failed

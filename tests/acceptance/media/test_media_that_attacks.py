@@ -12,6 +12,7 @@ import pytest
 from taskengine.domain.job import Job
 from taskengine.engine.jobs import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
+from tests.support.files import contents_below
 from tests.support.hostile import attacks, external_reference
 from tests.support.media import H264, ffmpeg, picture
 from tests.support.receiver import CallbackReceiver
@@ -62,8 +63,7 @@ async def _kind(world: Bench, job: Job) -> str | None:
 
 def _leaks(tmp_path: Path) -> list[str]:
     """The files that the mark has come into."""
-    found = (path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.stat().st_size < 1 << 28)
-    return [str(path) for path in found if MARK.encode() in path.read_bytes()]
+    return [path for path, data in contents_below(tmp_path / "data").items() if MARK.encode() in data]
 
 
 async def test_no_file_of_the_worker_leaks_and_every_job_ends_clearly(

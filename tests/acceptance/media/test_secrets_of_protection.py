@@ -18,6 +18,7 @@ import pytest
 from taskengine.api.views import job_object, task_detail
 from taskengine.engine.jobs import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
+from tests.support.files import contents_below
 from tests.support.media import AAC, H264, ffmpeg, picture, sound
 from tests.support.receiver import CallbackReceiver
 from tests.support.wire import Wire
@@ -91,12 +92,6 @@ def _source(tmp_path: Path) -> Path:
     return folder
 
 
-def _read(path: Path) -> bytes:
-    with contextlib.suppress(OSError):  # a folder, or removed by now
-        return path.read_bytes()
-    return b""
-
-
 async def _done(world: Bench, name: str, **parameters: Any) -> int:
     given = {
         "content_id": name,
@@ -124,7 +119,7 @@ async def test_a_protected_job_leaves_no_key_behind(
         )
     assert any(name.startswith("packager") for name in watch.seen)
     assert watch.leaks == set()
-    files = {str(path): _read(path) for path in (tmp_path / "data").rglob("*")}
+    files = contents_below(tmp_path / "data")
     assert any(name.endswith("brought.mpd") for name in files)
     assert [name for name, data in files.items() if any(form in data for form in FORMS)] == []
     told = json.dumps([

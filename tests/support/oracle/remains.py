@@ -7,6 +7,8 @@ from pathlib import Path
 
 import asyncpg
 
+from tests.support.files import paths_below
+
 PARTIAL = ".partial-"
 
 
@@ -33,7 +35,7 @@ def left_behind(*, mark: str | None, empty: Sequence[Path] = (), storages: Seque
         if folder.exists():
             yield from (f"left behind: {path}" for path in folder.iterdir())
     for folder in storages:
-        yield from (f"a half upload was left: {path}" for path in folder.rglob(f"*{PARTIAL}*"))
+        yield from (f"a half upload was left: {path}" for path in paths_below(folder) if PARTIAL in path.name)
 
 
 async def connections(database_url: str) -> list[str]:
