@@ -55,8 +55,8 @@ async def after_workers(running: Cluster, *, rounds: int, chance: random.Random,
         for _ in range(rounds):
             jobs = [await running.submit("sleeps", nap_s) for _ in range(len(running.workers) * 2)]
             await _until_started(connection, jobs)
-            await asyncio.sleep(chance.uniform(0, 5))
-            victim = chance.choice(running.workers)
+            await asyncio.sleep(chance.uniform(0, nap_s / 6))
+            victim = await _busy(connection, running.workers, chance)
             waits += await _killed(connection, victim)
             await victim.start()
     finally:
@@ -69,6 +69,14 @@ async def _until_started(connection: asyncpg.Connection, jobs: Sequence[int]) ->
     async with asyncio.timeout(_WAIT_S):
         while await connection.fetchval(query, jobs) < len(jobs):  # noqa: ASYNC110 - only asking tells
             await asyncio.sleep(0.1)
+
+
+async def _busy(connection: asyncpg.Connection, workers: Sequence[Process], chance: random.Random) -> Process:
+    """One that is at a task: they take them as they come, so that another may have none."""
+    for worker in chance.sample(workers, len(workers)):
+        if await connection.fetch(_RUNNING, str(worker.pid)):
+            return worker
+    raise AssertionError("no worker is at a task")
 
 
 async def _killed(connection: asyncpg.Connection, victim: Process) -> list[float]:

@@ -48,7 +48,7 @@ class Served:
             sys.executable, "-m", "taskengine", "serve", env=self._environment, stdout=asyncio.subprocess.PIPE
         )
         assert self._process.stdout is not None
-        line = (await asyncio.wait_for(self._process.stdout.readline(), 20)).decode()
+        line = (await asyncio.wait_for(self._process.stdout.readline(), 60)).decode()
         assert "http://" in line, line
         self.url = "http://" + line.split("http://")[1].split()[0]
 

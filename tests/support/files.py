@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def paths_below(folder: Path) -> Iterator[Path]:
-    """All that is not a folder. Unlike `Path.rglob`, it goes on where a folder vanishes under it."""
-    for parent, _, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names)
+    """Files and folders. Unlike `Path.rglob`, it goes on where a folder vanishes under it."""
+    for parent, folders, names in os.walk(folder):
+        yield from (Path(parent, name) for name in (*folders, *names))
 
 
 def contents_below(folder: Path, limit: int = 1 << 28) -> dict[str, bytes]:
