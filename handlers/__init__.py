@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
+from taskengine.handlers.ask_keys import AskKeys
 from taskengine.handlers.captions import ReadCaptions
 from taskengine.handlers.debug import debug_handlers
 from taskengine.handlers.delete import DeleteFiles, DeleteFolder
@@ -43,8 +44,7 @@ _MEDIA: tuple[Handler, ...] = (
     Ingest(), ReadCaptions(), Tracks(), Transcode(), Remux(), Thumbnails(), PackageTracks(), ProgressiveMp4(), Publish(),
     Discard(), DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(), PlanEncoding(),
     AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(), JudgeProtection(),
-    InspectProtection(), SwitchProtection(),
-    StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
+    AskKeys(), InspectProtection(), SwitchProtection(), StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(

@@ -117,9 +117,8 @@ def given_boxes(keys: KeySet, systems: Iterable[str]) -> Sequence[bytes]:
 
 
 def key_flags(keys: Iterable[ContentKey]) -> str:
-    """The content of the file of flags: the keys, each once."""
-    unique = {key.key_id: key for key in keys}
-    entries = [f"label={key.label}:key_id={key.key_id.hex()}:key={key.key.hex()}" for key in unique.values()]
+    """The content of the file of flags: the keys, each once for each of its labels."""
+    entries = dict.fromkeys(f"label={key.label}:key_id={key.key_id.hex()}:key={key.key.hex()}" for key in keys)
     return f"--keys={','.join(entries)}\n"
 
 

@@ -327,6 +327,26 @@ async def test_wrong_wishes_say_what_is_wrong(tmp_path: Path) -> None:
         await studio.stream(drm=["marlin"])
 
 
+@pytest.mark.parametrize("encode", [True, False])
+async def test_a_key_that_the_provider_lacks_is_missed_before_the_work_is_done(tmp_path: Path, *, encode: bool) -> None:
+    """By the tracks that are to be: what is in the file for other classes of pictures is no help."""
+    studio = Studio(tmp_path)
+    video_source(studio.source / "film.mp4", size="320x180", seconds=1)
+    key = "key_id: '10112233-4455-6677-8899-aabbccddeeff', key: '000102030405060708090a0b0c0d0e0f'"
+    (tmp_path / "keys.yaml").write_text(f"film: [{{label: HD, {key}}}, {{label: AUDIO, {key}}}]")
+    studio.providers["seed"] = ProviderConfig("static", keys_file=tmp_path / "keys.yaml")
+    with pytest.raises(InputFault, match=r"key_providers\.seed: there is no key for SD by cenc of the content 'film'"):
+        await studio.stream(drm=["widevine"], encode_source=encode)
+    done = [context.task.handler for context in studio.contexts]
+    assert done[-2:] == ["ask_keys", "discard"]
+    assert not {"transcode", "package"} & set(done)
+
+    (tmp_path / "keys.yaml").write_text(f"film: [{{label: SD, {key}}}, {{label: AUDIO, {key}}}]")
+    await studio.stream(drm=["widevine"], encode_source=encode)  # one key under two labels
+    for name in ("video_1", "audio_1"):
+        assert frames(joined(set_of(studio, "cenc") / f"{name}.m3u8"), bytes(range(16)))[1] == ""
+
+
 async def test_a_key_service_gives_keys_and_what_players_are_told(tmp_path: Path) -> None:
     """Encrypted on the way; each track has its own key's box in MPD and playlists, and what is switched later opens."""
     studio = Studio(tmp_path, key_provider="service")
