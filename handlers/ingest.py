@@ -151,8 +151,8 @@ async def _listed(storage: Storage, folder: str) -> Mapping[str, StoredFile]:
     files = {file.path.rpartition("/")[2]: file for file in await storage.list(folder, recursive=False)}
     if asset.METADATA not in files:
         return files
-    published = asset.published_names(await storage.read(files[asset.METADATA].path))
-    return {name: file for name, file in files.items() if name not in published}
+    owned = asset.owned_names(await storage.read(files[asset.METADATA].path))
+    return {name: file for name, file in files.items() if name not in owned}
 
 
 async def _source(context: TaskContext, storage: Storage, number: int, file: StoredFile) -> Source:

@@ -7,6 +7,7 @@ from typing import Any
 
 from taskengine.domain.errors import NotFound
 from taskengine.handlers.packaging import digest
+from taskengine.handlers.publication import UploadProgress
 from taskengine.handlers.support import ANY, FILE, STRING, in_thread, schema, storage_faults
 from taskengine.media.asset import METADATA, with_file
 from taskengine.media.names import file_name
@@ -30,11 +31,11 @@ class Place:
         folder = str(inputs["folder"])
         path = f"{folder}/{name}".lstrip("/")
         local = await context.workspace.fetch(inputs["file"], "file")
-        entry = {
+        entry: dict[str, Any] = {
             "path": name, "size": await in_thread(lambda: local.stat().st_size), "sha256": await in_thread(digest, local),
         }  # fmt: skip
         with storage_faults("output_folder"):
-            await storage.store(local, path)
+            await storage.store(local, path, UploadProgress(context, entry["size"]))
             await _list(storage, folder, entry)
         return {"name": name, "files": [storage.full_path(path)]}
 

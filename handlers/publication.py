@@ -18,9 +18,10 @@ from taskengine.media import asset
 from taskengine.media.packager import MASTER, MPD
 from taskengine.media.protection import Active
 from taskengine.media.tracks import Package, PackagedFile, PackagedSet
-from taskengine.ports import Storage, TaskContext
+from taskengine.ports import Storage, TaskContext, Told
 
 FILES_LIMIT = 40 * 1024  # of the 64 KiB that outputs may have
+UPLOADED = 0.9  # of a publication is done when its files are there
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Target:
     storage: Storage
     folder: str
     version: str
+    told: Told | None = None  # of the bytes that are sent
     put: list[dict[str, Any]] = field(default_factory=list)  # path, size, sha256; relative to the folder
 
     @property
@@ -49,7 +51,7 @@ class Target:
         """Put a local file."""
         checksum = sha256 or await in_thread(digest, source)
         size = await in_thread(lambda: source.stat().st_size)
-        await self.storage.store(source, self.path(relative))
+        await self.storage.store(source, self.path(relative), self.told)
         self.put.append({"path": relative, "size": size, "sha256": checksum})
 
     async def put_bytes(self, data: bytes, relative: str) -> None:
@@ -68,6 +70,23 @@ class Target:
 def entry(data: bytes, relative: str) -> dict[str, Any]:
     """A small file as `metadata.json` lists it."""
     return {"path": relative, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+class UploadProgress:
+    """The task's progress by the bytes that are sent of `total`."""
+
+    def __init__(self, context: TaskContext, total: int, *, share: float = UPLOADED) -> None:
+        self._context, self._total, self._share, self._sent = context, max(1, total), share, 0
+
+    def __call__(self, sent: int) -> None:
+        """So many more are there."""
+        self._sent += sent
+        self._context.report_progress(self._share * min(1.0, self._sent / self._total))
+
+
+def package_size(package: Package | None) -> int:
+    """Bytes of all files of its sets."""
+    return sum(file.size for made in (package.sets if package else ()) for file in made.files)
 
 
 @asynccontextmanager
@@ -138,19 +157,19 @@ async def _text(target: Target, relative: str) -> str:
 async def switch(
     context: TaskContext, target: Target, made: Mapping[str, bytes], *, superseded: Iterable[str], gone: Iterable[str]
 ) -> None:
-    """Replace the active manifests, then remove the versions that nothing points into any more (`superseded`, and what
-    earlier tries of this job left), and the `gone` files and folders of manifests beside them."""
+    """Replace the active manifests, then remove the `gone` files and folders of manifests beside the versions, then the
+    versions that nothing points into any more (`superseded`, and what earlier tries of this job left)."""
     for name, data in made.items():
         await target.put_bytes(data, name)
-    own = f"{context.task.job_id}-"
-    tried = [f"{own}{attempt}" for attempt in range(1, context.task.attempt)]
-    for version in sorted({*superseded, *tried} - {target.version}):
-        await target.storage.delete_folder(target.path(f"{asset.VERSIONS}/{version}"))
     for name in sorted(gone):
         if name.endswith(".ism"):
             await target.storage.delete_folder(target.path(name))
         else:
             await target.storage.delete([target.path(name)])
+    own = f"{context.task.job_id}-"
+    tried = [f"{own}{attempt}" for attempt in range(1, context.task.attempt)]
+    for version in sorted({*superseded, *tried} - {target.version}):
+        await target.storage.delete_folder(target.path(f"{asset.VERSIONS}/{version}"))
 
 
 async def former_versions(target: Target, stem: str) -> frozenset[str]:
@@ -158,6 +177,19 @@ async def former_versions(target: Target, stem: str) -> frozenset[str]:
     texts = [await target.text(f"{stem}.{kind}") for kind in ("m3u8", "mpd")]
     known = asset.versions_of((await target.text(asset.METADATA)).encode())
     return known.union(*[asset.versions_in(text) for text in texts])
+
+
+async def former_files(target: Target, names: Iterable[str], *, kept: bool) -> Sequence[Mapping[str, Any]]:
+    """The files beside the versions that belong to what is published now and not to the version that is made (`names`, and
+    what was put); all but those of superseded versions where the asset is `kept`. One that is no longer of the size that
+    it had is somebody else's by now."""
+    listed = asset.outdated((await target.text(asset.METADATA)).encode(), kept=kept)
+    if not listed:
+        return []
+    own = {*names, asset.METADATA, *(file["path"] for file in target.put)}
+    found = {file.path: file.size for file in await target.storage.list(target.folder, recursive=False)}
+    there = {file["path"]: file for file in listed if found.get(target.path(file["path"])) == file.get("size")}
+    return [file for path, file in there.items() if path not in own]
 
 
 def published_outputs(

@@ -7,9 +7,12 @@ from typing import Any
 
 from taskengine.handlers.publication import (
     Target,
+    UploadProgress,
     entry,
+    former_files,
     former_versions,
     manifests,
+    package_size,
     published_outputs,
     removed_if_called_off,
     switch,
@@ -38,7 +41,8 @@ from taskengine.ports import TaskContext
 
 
 class Publish:
-    """Uploads a version of the asset beside the active one, then switches the manifests, then removes the old version."""
+    """Uploads a version of the asset beside the active one, then switches the manifests, then removes the old version with
+    the files of it that the new one has not."""
 
     name = "publish"
     inputs: Mapping[str, Any] = schema(
@@ -61,23 +65,25 @@ class Publish:
         version = asset.version_name(context.task.job_id, context.task.attempt)
         target = Target(storage, str(inputs["output_folder"]), version)
         package = await load(context, inputs["package"], "package.json", Package)
+        target.told = UploadProgress(context, package_size(package) + int((inputs.get("mp4") or {}).get("size") or 0))
         active = _active(context, package)
         stem = file_stem(str(inputs["content_id"]))
         with storage_faults("output_folder"):
             async with removed_if_called_off(target):
                 for made in package.sets:
                     await upload_set(context, target, made)
-                await upload_document(context, target, package)
-                context.report_progress(0.8)
-                images = await _upload_images(context, target, stem)
                 await _upload_mp4(context, target)
+                await upload_document(context, target, package)
+                images = await _upload_images(context, target, stem)
                 former = asset.ism_folders((await target.text(asset.METADATA)).encode())
                 isms = _isms(context, target, active, stem, former)
                 names = await manifests(target, active, {each.name: version for each in package.sets}, stem, isms)
                 superseded = await former_versions(target, stem)
-                await _write_metadata(context, target, package, images, stem, active, names, superseded)
-                context.report_progress(0.9)
+                outdated = await former_files(target, names, kept=bool(inputs.get("keep")))
+                await _write_metadata(context, target, package, images, stem, active, names, superseded, outdated)
+                context.report_progress(0.95)
             gone = (former - isms) | ({f"{stem}.mpd"} if active.dash is None else set())
+            gone |= {str(file["path"]) for file in outdated}
             await through(switch(context, target, names, superseded=superseded, gone=gone))
         outputs = published_outputs(target, active, stem, isms, [str(file["path"]) for file in target.put])
         return {**outputs, "metadata": asset.callback_metadata(package.media), "storage": str(inputs["storage"])}
@@ -116,7 +122,7 @@ async def _upload_mp4(context: TaskContext, target: Target) -> None:
 
 async def _write_metadata(
     context: TaskContext, target: Target, package: Package, images: Images | None, stem: str, active: Active,
-    names: Mapping[str, bytes], superseded: frozenset[str],
+    names: Mapping[str, bytes], superseded: frozenset[str], outdated: Sequence[Mapping[str, Any]],
 ) -> None:  # fmt: skip
     sources: Sequence[Mapping[str, Any]] = ()
     versions = {**package.media.versions, **package.versions}
@@ -142,6 +148,7 @@ async def _write_metadata(
             active=asset.active_facts(active, stem, target.version),
             sets={made.name: asset.set_facts(made, target.version) for made in package.sets},
             superseded=superseded - {target.version},
+            superseded_files=outdated,
             files=[*former.files, *target.put, *(entry(data, name) for name, data in names.items())],
             sources=sources,
             commands=commands,

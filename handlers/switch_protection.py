@@ -9,8 +9,10 @@ from taskengine.domain.errors import InputFault
 from taskengine.handlers.load_asset import read_asset
 from taskengine.handlers.publication import (
     Target,
+    UploadProgress,
     entry,
     manifests,
+    package_size,
     published_outputs,
     removed_if_called_off,
     switch,
@@ -48,6 +50,7 @@ class SwitchProtection:
         published = await read_asset(storage, target.folder, "folder")
         active = Active(str(inputs["active"]["hls"]), inputs["active"]["dash"])
         package = await _package(context)
+        target.told = UploadProgress(context, package_size(package))
         stem = file_stem(published.content_id)
         with storage_faults("folder"):
             async with removed_if_called_off(target):
@@ -55,7 +58,6 @@ class SwitchProtection:
                     await upload_set(context, target, made)
                 if package:
                     await upload_document(context, target, package)
-                context.report_progress(0.8)
                 known = (await target.text(asset.METADATA)).encode()
                 former = asset.ism_folders(known)
                 isms = _isms(context, target, active, stem, former)

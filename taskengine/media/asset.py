@@ -57,6 +57,21 @@ def versions_of(metadata: bytes) -> frozenset[str]:
     return frozenset([*sets, *map(str, body.get("superseded", ()))])
 
 
+def owned_names(metadata: bytes) -> frozenset[str]:
+    """As `published_names`, with those of former versions that were to be removed when this was written."""
+    return published_names(metadata) | {str(file["path"]) for file in outdated(metadata, kept=True)}
+
+
+def outdated(metadata: bytes, *, kept: bool) -> Sequence[Mapping[str, Any]]:
+    """The files beside the versions that go with the asset that this describes, unless it is `kept`, and those that were to
+    be removed when this was written; as they are listed (path, size, sha256). None where the file is somebody else's."""
+    if not published_names(metadata):
+        return ()
+    body = json.loads(metadata)
+    listed = [] if kept else [file for file in body["files"] if "/" not in str(file["path"])]
+    return [*listed, *body.get("superseded_files", ())]
+
+
 @dataclass(frozen=True, slots=True)
 class Former:
     """What a `metadata.json` tells that stays true when a new version of the same tracks is published."""
@@ -148,10 +163,11 @@ def track_facts(track: Track) -> Mapping[str, Any]:
 
 def metadata(
     media: Media, *, content_id: str, job_id: int, active: Mapping[str, Any], sets: Mapping[str, Any],
-    superseded: Iterable[str], files: Iterable[Mapping[str, Any]], sources: Iterable[Mapping[str, Any]],
-    commands: Sequence[Sequence[str]], versions: Mapping[str, str],
+    superseded: Iterable[str], superseded_files: Iterable[Mapping[str, Any]], files: Iterable[Mapping[str, Any]],
+    sources: Iterable[Mapping[str, Any]], commands: Sequence[Sequence[str]], versions: Mapping[str, str],
 ) -> bytes:  # fmt: skip
-    """The content of `metadata.json`. `superseded`: versions that go once this one is in place."""
+    """The content of `metadata.json`. `superseded`, `superseded_files`: versions, and files beside them, that go once this
+    one is in place."""
     body = {
         "content_id": content_id,
         "job_id": job_id,
@@ -160,6 +176,7 @@ def metadata(
         "active": dict(active),
         "sets": dict(sets),
         "superseded": sorted(superseded),
+        "superseded_files": list(superseded_files),
         "tracks": [track_facts(track) for track in media.tracks],
         "sources": list(sources),
         "files": list(files),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskengine.domain.errors import InternalFault
+from taskengine.domain.errors import InternalFault, ResourceFault, StorageError
 from taskengine.handlers.publication import Target
 from taskengine.handlers.publish import Publish
 from taskengine.media.verify import VerificationFault
 from taskengine.ports import TaskContext
+from taskengine.storage.local import LocalStorage
 from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
 
 
@@ -37,6 +41,65 @@ async def test_a_second_job_replaces_the_first(studio: Studio) -> None:
     assert versions(studio) == ["2-1"]
     assert "v/2-1/clear/video_1.m3u8" in (studio.output / "film.m3u8").read_text()
     assert "<BaseURL>v/2-1/clear/</BaseURL>" in (studio.output / "film.mpd").read_text()
+
+
+def beside(studio: Studio) -> set[str]:
+    """What lies in the asset's folder."""
+    return {path.name for path in studio.output.iterdir()}
+
+
+def check_listed(studio: Studio) -> None:
+    """The description lists what is there but for these files, which are not the asset's."""
+    listed = {file["path"] for file in json.loads((studio.output / "metadata.json").read_text())["files"]}
+    there = {str(path.relative_to(studio.output)) for path in studio.output.rglob("*") if path.is_file()}
+    assert there - listed == {"metadata.json", "notes.txt"} & there
+
+
+async def test_a_second_job_takes_along_what_the_first_has_and_it_has_not(studio: Studio) -> None:
+    """Poster, previews and MP4 of the older asset go; what is not the asset's stays, also under a name that was its."""
+    await studio.stream(generate_mp4=True, preview_thumbnails=True)
+    assert {"film.mp4", "film.vtt", "film_sprite.jpg", "thumbnail.jpg"} <= beside(studio)
+    (studio.output / "notes.txt").write_text("not of the asset")
+    await studio.stream(preview_thumbnails=True, create_thumbnail=False)
+    assert beside(studio) == {"film.m3u8", "film.mpd", "film.vtt", "film_sprite.jpg", "metadata.json", "notes.txt", "v"}
+    check_listed(studio)
+
+    (studio.output / "film.vtt").write_text("of somebody who wrote his own")
+    await studio.stream(content_id="other", create_thumbnail=False)
+    assert beside(studio) == {"other.m3u8", "other.mpd", "film.vtt", "metadata.json", "notes.txt", "v"}
+    assert (studio.output / "film.vtt").read_text() == "of somebody who wrote his own"
+
+
+async def test_what_could_not_be_removed_is_by_the_next_job(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new asset is there, with an MP4 of the older one; that is no source of the next job, which removes it."""
+    studio.shared = True
+    await studio.stream(generate_mp4=True, mp4_filename="download.mp4")
+    delete = LocalStorage.delete
+
+    async def refused(self: LocalStorage, paths: Sequence[str]) -> None:
+        raise StorageError(f"{paths}: the storage went away")
+
+    monkeypatch.setattr(LocalStorage, "delete", refused)
+    with pytest.raises(ResourceFault, match="the storage went away"):
+        await studio.stream(create_thumbnail=False)
+    assert "v/2-1/" in (studio.output / "film.m3u8").read_text()
+    assert {"download.mp4", "thumbnail.jpg"} <= beside(studio)
+
+    monkeypatch.setattr(LocalStorage, "delete", delete)
+    answer = await studio.stream(create_thumbnail=False)
+    assert answer["metadata"]["renditions"] == 1
+    assert beside(studio) == {"film.m3u8", "film.mp4", "film.mpd", "metadata.json", "v"}  # film.mp4 is the source
+
+
+async def test_progress_is_that_of_the_upload(studio: Studio) -> None:
+    """It grows with each file, up to the switch of the manifests; a file that is put beside an asset tells its own."""
+    await studio.stream(generate_mp4=True)
+    told = next(context.progress for context in studio.contexts if context.task.handler == "publish")
+    assert len([fraction for fraction in told if 0 < fraction < 0.9]) >= 5
+    assert all(before <= after for before, after in pairwise(told))
+    assert told[-2:] == [0.9, 0.95]
+    await studio.run("createmp4", source_folder="film", mp4_filename="again.mp4")
+    assert studio.contexts[-1].progress == [0.9]
 
 
 async def test_a_failed_job_leaves_the_old_asset_untouched(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
