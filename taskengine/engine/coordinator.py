@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -215,13 +216,15 @@ class Coordinator:
         end of meanwhile."""
         alive, self._alive = self._alive, {}
         over, self._over = self._over, set()
-        for message, at in alive.values():
-            running = [run for run in message.running if (run.task_id, run.token) not in over]
-            unknown = await self._store.heartbeat(message.worker, running, at)
-            fenced = [run for run in unknown if (run.task_id, run.token) not in self._over]
-            if fenced:
-                worker = message.worker.id
-                await self._effects.tell([Cancel(run.task_id, run.token, worker, "fenced") for run in fenced])
+        await asyncio.gather(*(self._write_heartbeat(message, at, over) for message, at in alive.values()))
+
+    async def _write_heartbeat(self, message: WorkerMessage, at: int, over: AbstractSet[Ended]) -> None:
+        running = [run for run in message.running if (run.task_id, run.token) not in over]
+        unknown = await self._store.heartbeat(message.worker, running, at)
+        fenced = [run for run in unknown if (run.task_id, run.token) not in self._over]
+        if fenced:
+            worker = message.worker.id
+            await self._effects.tell([Cancel(run.task_id, run.token, worker, "fenced") for run in fenced])
 
 
 def _log_attempt(job: Job, task: Task | None, attempt: Attempt, seconds: float) -> None:

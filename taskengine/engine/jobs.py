@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,15 @@ from typing import Any
 from taskengine.domain import emission
 from taskengine.domain.capture import begin_of
 from taskengine.domain.changing import change_job
-from taskengine.domain.errors import Conflict, ExpressionError, Fault, InvalidRequest, NotFound, SecretUnavailable
+from taskengine.domain.errors import (
+    Conflict,
+    ExpressionError,
+    Fault,
+    InvalidRequest,
+    NotFound,
+    SecretUnavailable,
+    StoreUnavailable,
+)
 from taskengine.domain.execution import Rules, Run
 from taskengine.domain.job import Cancel, Changes, Job, LogEntry, Snapshot
 from taskengine.domain.masking import tail
@@ -75,6 +84,7 @@ class JobView:
     position: int
 
 
+_PATIENCE_S = 10.0  # with the store, of a submission
 _ROUNDS = 10  # of calling off what a job is at
 
 UrlJudge = Callable[[str, str], str | None]  # (client, url) → why its literal address may not be called
@@ -113,18 +123,30 @@ class Jobs:
 
         `faults` are those of the envelope, found before: InvalidRequest names them and those of the parameters
         together. Conflict for an idempotency key that stands for another body, whatever that one's faults are.
+        StoreUnavailable where the store is too slow: nobody waits longer than clients do.
         """
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                answer, written = await self._submit(submission, faults)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"the store did not keep the job within {_PATIENCE_S:g} s; whether it does yet, the same idempotency key tells"
+            ) from None
+        await self._effects.follow(written)
+        return answer
+
+    async def _submit(
+        self, submission: Submission, faults: Sequence[Fault]
+    ) -> tuple[Mapping[str, Any], Sequence[Changes]]:
+        """The answer, and what was written."""
         key = submission.idempotency_key
         known = await self._store.known(submission.client, key) if key else None
         if known is not None:
-            return _known_answer(known, submission)
+            return _known_answer(known, submission), ()
         changes, answer = await self._prepare(submission, faults)
         new = NewJob(changes, submission.idempotency_key, submission.fingerprint, answer)
         [known] = await self._store.submit([new], self._clock.now())
-        if known is not None:
-            return _known_answer(known, submission)
-        await self._effects.follow([changes])
-        return answer
+        return (answer, [changes]) if known is None else (_known_answer(known, submission), ())
 
     async def _prepare(self, submission: Submission, faults: Sequence[Fault] = ()) -> tuple[Changes, Mapping[str, Any]]:
         """The job, judged and planned, to be stored; and the answer."""

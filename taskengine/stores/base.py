@@ -24,6 +24,11 @@ class Units(ABC):
         """Do it whole or not at all; return when it is durable."""
 
     @abstractmethod
+    async def _write_apart(self, work: Work[T]) -> T:
+        """Do what does no harm when it is done twice, each of its statements in a transaction of its own: it takes no more
+        round trips than it has statements."""
+
+    @abstractmethod
     async def _read(self, work: Work[T]) -> T:
         """Do what only reads, by one statement."""
 

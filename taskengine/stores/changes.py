@@ -128,10 +128,8 @@ async def write(
     if plan is not None:  # from here on others may wait for this transaction: little is left
         handed = await hand_out(session, decided, (), plan)
     parts = [*_jobs(decided, before, tally), *_tasks(decided, handed.moved, tally), *_history(decided)]
-    await _write(session, [*parts, _Part("insert_callback", called)], tally)
-    if called:
-        await open_lines(session, _lines(decided))
-    await _events(session, decided)  # last: whoever writes events may have to wait for others that do
+    parts += [_Part("insert_callback", called), _Part("open_line", first_lines(_lines(decided)))]
+    await _write(session, parts, tally, _Part("insert_event", _events(decided)))
     return handed
 
 
@@ -144,11 +142,12 @@ class _Part:
     names: Sequence[str] | None = None
 
 
-async def _write(session: Session, parts: Iterable[_Part], tally: Tally) -> None:
-    """Write it all in one piece, the counters with it."""
-    written = [part for part in parts if part.rows]
-    if counted := tally.counted():
-        written.append(_Part("count", counted))
+async def _write(session: Session, parts: Iterable[_Part], tally: Tally, *last: _Part) -> None:
+    """Write it all in one piece, the counters with it, so that others wait for them no longer than the commit takes;
+    `last` what they wait for too: whoever writes events takes turns with others that do."""
+    written = [*parts]  # only now the tally knows it all
+    counted = [_Part(statement, some) for statement, some in tally.parts()]
+    written = [part for part in (*written, *counted, *last) if part.rows]
     changed = await session.many_apart([(part.statement, part.rows) for part in written])
     for part, count in zip(written, changed, strict=True):
         if part.names is not None and count != len(part.names):
@@ -156,7 +155,6 @@ async def _write(session: Session, parts: Iterable[_Part], tally: Tally) -> None
                 f"{len(part.names) - count} of {len(part.names)} rows were not as the decision had them: "
                 f"{'; '.join(part.names[:10])}"
             )
-    await tally.write_blocks(session)
 
 
 def _jobs(decided: Sequence[Changes], before: Mapping[int, Standing], tally: Tally) -> Iterator[_Part]:
@@ -192,7 +190,7 @@ async def _name(session: Session, decided: Sequence[Changes]) -> None:
     """Give the new tasks their ids: their log entries have them too."""
     unnamed = [task for changes in decided for task in changes.new_tasks if task.id is None]
     if unnamed:
-        for task, task_id in zip(unnamed, await session.take("tasks", len(unnamed)), strict=True):
+        for task, task_id in zip(unnamed, (await session.take({"tasks": len(unnamed)}))["tasks"], strict=True):
             task.id = task_id
 
 
@@ -223,9 +221,8 @@ def _history(decided: Sequence[Changes]) -> Iterator[_Part]:
     )
 
 
-async def _events(session: Session, decided: Sequence[Changes]) -> None:
-    if events := [rows.event_values(changes.job, event) for changes in decided for event in changes.events]:
-        await session.many("insert_event", events)
+def _events(decided: Sequence[Changes]) -> list[rows.Row]:
+    return [rows.event_values(changes.job, event) for changes in decided for event in changes.events]
 
 
 Line = tuple[int, str, int, int, int]  # job, endpoint, lane, since when, and the patience of a job event
@@ -238,9 +235,9 @@ def _lines(decided: Sequence[Changes]) -> Iterator[Line]:
             yield changes.job.id, callback.endpoint, lane, callback.created_at, callback.patience_ms
 
 
-async def open_lines(session: Session, wanted: Iterable[Line]) -> None:
-    """See that each (job, endpoint, lane) has its line; those of task events come first."""
+def first_lines(wanted: Iterable[Line]) -> list[Line]:
+    """The rows of `open_line`: each (job, endpoint, lane) once; those of task events come first."""
     earliest: dict[tuple[int, str, int], Line] = {}
     for line in wanted:
         earliest.setdefault(line[:3], line)
-    await session.many("open_line", sorted(earliest.values(), key=lambda line: line[2]))
+    return sorted(earliest.values(), key=lambda line: line[2])

@@ -36,7 +36,6 @@ async def hand_out(session: Session, decided: Sequence[Changes], queues: Iterabl
     freed, left = _of_decisions(decided)
     handed = Handed()
     for queue in sorted({*queues, *freed, *left}):  # in one order, whoever locks several
-        await session.lock(f"queue:{queue}")  # what is out is counted by one at a time
         await _fill(session, queue, freed.get(queue, []), left[queue], plan, handed)
     return handed
 
@@ -65,6 +64,7 @@ async def _fill(
     handed: Handed,
 ) -> None:
     most = plan.window(queue) + left  # the counters have not heard of those that left
+    # From here on the queue is locked: what is out is counted by one at a time.
     heads = await session.all("waiting_heads", {"queue": queue, "counter": f"queue:{queue}", "most": most})
     room = most - (heads[0][0] or 0)
     ours = {_place(task): (task, changes) for task, changes in freed}

@@ -12,15 +12,20 @@ from taskengine.domain.status import JobState, TaskState
 from taskengine.ports import Advanced, Candidates, Clock, Decide, Dispatched, DispatchPlan, Known, NewJob
 from taskengine.stores import changes, rows
 from taskengine.stores.base import Units
+from taskengine.stores.gathering import Gathered
 from taskengine.stores.reading import candidates
 from taskengine.stores.session import Session
 from taskengine.stores.tally import Tally
 
 _DISPATCH_TRIES, _DISPATCH_PAUSE_S = 25, 0.02  # while tasks that are next are being decided on
 _HEADS = 100  # of each client's queue, shown to admission
+_MOST_SUBMISSIONS, _MOST_HEARTBEATS = 100, 100  # that share one transaction
 _HOUR_MS = 60 * 60 * 1000
 _KEYS_KEPT_MS = 48 * _HOUR_MS
 _WORKERS_KEPT_MS = _HOUR_MS
+
+_Submission = tuple[Sequence[NewJob], int]  # and when it came
+_Heartbeat = tuple[WorkerInfo, Sequence[Running], int]  # of whom, what it is at, and when it came
 
 
 class JobUnits(Units):
@@ -29,14 +34,17 @@ class JobUnits(Units):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._large = changes.LargeJobs()
+        self._submissions = Gathered(self._submit, most=_MOST_SUBMISSIONS)
+        self._heartbeats = Gathered(self._beat, most=_MOST_HEARTBEATS)
 
     async def allocate(self, *, jobs: int = 0, tasks: int = 0) -> tuple[Sequence[int], Sequence[int]]:
         """See `ports.JobStore.allocate`."""
-        return await self._write(partial(_allocate, jobs=jobs, tasks=tasks))
+        taken = await self._write_apart(lambda db: db.take({"jobs": jobs, "tasks": tasks}))
+        return taken["jobs"], taken["tasks"]
 
     async def save_definition(self, digest: str, name: str, source: str) -> None:
         """See `ports.JobStore.save_definition`."""
-        await self._write(lambda db: db.run("save_definition", (digest, name, source)))
+        await self._write_apart(lambda db: db.run("save_definition", (digest, name, source)))
 
     async def known(self, client: str, key: str) -> Known | None:
         """See `ports.JobStore.known`."""
@@ -44,7 +52,10 @@ class JobUnits(Units):
 
     async def submit(self, jobs: Sequence[NewJob], now: int) -> list[Known | None]:
         """See `ports.JobStore.submit`."""
-        return await self._write(partial(_submit, jobs=jobs, now=now))
+        return await self._submissions((jobs, now))
+
+    async def _submit(self, submissions: Sequence[_Submission]) -> list[list[Known | None]]:
+        return await self._write(partial(_submit, submissions=submissions))
 
     async def decide(self, job_ids: Sequence[int], decide: Decide) -> list[Changes]:
         """See `ports.JobStore.decide`."""
@@ -78,17 +89,20 @@ class JobUnits(Units):
     async def confirm_published(self, tokens: Sequence[str]) -> None:
         """See `ports.JobStore.confirm_published`."""
         if tokens:
-            await self._write(lambda db: db.run("confirm_published", (db.array(tokens),)))
+            await self._write_apart(lambda db: db.run("confirm_published", (db.array(tokens),)))
 
     async def heartbeat(self, worker: WorkerInfo, running: Sequence[Running], now: int) -> Sequence[Running]:
         """See `ports.JobStore.heartbeat`. Workers that were silent for an hour are forgotten."""
-        return await self._write(partial(_heartbeat, worker=worker, running=running, now=now))
+        return await self._heartbeats((worker, running, now))
+
+    async def _beat(self, heartbeats: Sequence[_Heartbeat]) -> list[list[Running]]:
+        return await self._write_apart(partial(_beat, heartbeats=heartbeats))
 
     async def save_progress(self, progress: Sequence[tuple[int, str, float]], now: int) -> None:
         """See `ports.JobStore.save_progress`."""
         del now  # a progress has no time of its own
         values = [(fraction, task_id, token) for task_id, token, fraction in progress]
-        await self._write(lambda db: db.many("save_progress", values))
+        await self._write_apart(lambda db: db.many("save_progress", values))
 
     async def add_logs(self, job_id: int, entries: Sequence[tuple[int | None, LogEntry]]) -> None:
         """See `ports.JobStore.add_logs`. Of a job that is gone, nothing is kept."""
@@ -107,7 +121,7 @@ class JobUnits(Units):
 
     async def set_meta(self, name: str, value: str) -> None:
         """See `ports.JobStore.set_meta`."""
-        await self._write(lambda db: db.run("set_meta", (name, value)))
+        await self._write_apart(lambda db: db.run("set_meta", (name, value)))
 
     async def swap_meta(self, name: str, before: str | None, value: str) -> bool:
         """See `ports.JobStore.swap_meta`."""
@@ -120,24 +134,25 @@ class JobUnits(Units):
         return await self._write(lambda db: db.run("clean_events", (before, up_to, limit)))
 
 
-async def _allocate(db: Session, *, jobs: int, tasks: int) -> tuple[Sequence[int], Sequence[int]]:
-    return await db.take("jobs", jobs), await db.take("tasks", tasks)
+async def _submit(db: Session, *, submissions: Sequence[_Submission]) -> list[list[Known | None]]:
+    known = await _noted(db, submissions)
+    new = [new.changes for jobs, _ in submissions for new in jobs if new.changes.job.id not in known]
+    await changes.write(db, new, {})
+    return [[known.get(new.changes.job.id) for new in jobs] for jobs, _ in submissions]
 
 
-async def _submit(db: Session, *, jobs: Sequence[NewJob], now: int) -> list[Known | None]:
-    known = [await _known_or_noted(db, new, now) for new in jobs]
-    await changes.write(db, [new.changes for new, there in zip(jobs, known, strict=True) if there is None], {})
-    return known
-
-
-async def _known_or_noted(db: Session, new: NewJob, now: int) -> Known | None:
-    if new.idempotency_key is None:
-        return None
-    job = new.changes.job
-    values = (job.client, new.idempotency_key, job.id, new.fingerprint, rows.dump(new.answer), now)
-    if await db.run("insert_key", values):
-        return None
-    return await _known(db, client=job.client, key=new.idempotency_key)
+async def _noted(db: Session, submissions: Sequence[_Submission]) -> dict[int, Known]:
+    """Note the idempotency keys; by job id, what those stand for that were there before."""
+    keys = sorted(  # in one order, whoever else is about to write some of them
+        (new.changes.job.client, new.idempotency_key, new.changes.job.id, new.fingerprint, rows.dump(new.answer), now)
+        for jobs, now in submissions
+        for new in jobs
+        if new.idempotency_key is not None
+    )
+    if await db.many("insert_key", keys) == len(keys):
+        return {}
+    found = {job_id: await _known(db, client=client, key=key) for client, key, job_id, *_ in keys}
+    return {job_id: known for job_id, known in found.items() if known is not None and known.job_id != job_id}
 
 
 async def _known(db: Session, *, client: str, key: str) -> Known | None:
@@ -157,20 +172,33 @@ def _start_queued(snapshot: Snapshot, *, start: Decide) -> Changes | None:
     return start(snapshot) if snapshot.job.state is JobState.QUEUED else None
 
 
-async def _heartbeat(db: Session, *, worker: WorkerInfo, running: Sequence[Running], now: int) -> list[Running]:
-    name = rows.plain(worker.name)
-    await db.run("note_worker", (worker.id, name, worker.language, rows.dump(dict(worker.queues)), now))
-    await db.run("forget_workers", (now - _WORKERS_KEPT_MS,))
-    if not running:
-        return []
-    ids, tokens = db.array(one.task_id for one in running), db.array(one.token for one in running)
-    held = set(await db.all("renew_leases", (now, worker.id, name, ids, tokens)))
-    return [one for one in running if (one.task_id, one.token) not in held]
+async def _beat(db: Session, *, heartbeats: Sequence[_Heartbeat]) -> list[list[Running]]:
+    last = {worker.id: (worker, now) for worker, _, now in heartbeats}
+    workers = [
+        (id_, rows.plain(worker.name), worker.language, rows.dump(dict(worker.queues)), now)
+        for id_, (worker, now) in sorted(last.items())  # in one order, whoever writes
+    ]
+    silent = max(now for *_, now in workers) - _WORKERS_KEPT_MS
+    leases = [
+        (now, worker.id, rows.plain(worker.name), one.task_id, one.token)
+        for worker, running, now in heartbeats
+        for one in running
+    ]
+    parts: list[tuple[str, Sequence[rows.Row]]] = [
+        ("note_worker", workers),
+        ("forget_worker", [(silent,)]),
+        ("renew_lease", leases),
+    ]
+    await db.many_apart([(name, some) for name, some in parts if some])
+    named = {(one.task_id, one.token) for _, running, _ in heartbeats for one in running}
+    ids, tokens = db.array(task_id for task_id, _ in named), db.array(token for _, token in named)
+    held = set(await db.all("held_of", (ids, tokens))) if named else set()
+    return [[one for one in running if (one.task_id, one.token) not in held] for _, running, _ in heartbeats]
 
 
 async def _clean(db: Session, *, ended_before: int, limit: int, now: int) -> list[int]:
     await db.run("forget_keys", (now - _KEYS_KEPT_MS,))
-    await db.run("forget_workers", (now - _WORKERS_KEPT_MS,))
+    await db.many("forget_worker", [(now - _WORKERS_KEPT_MS,)])
     gone = [row[0] for row in await db.all("cleanable", (ended_before, limit))]
     if gone:
         ids = db.array(gone)
@@ -181,4 +209,5 @@ async def _clean(db: Session, *, ended_before: int, limit: int, now: int) -> lis
             tally.open_tasks_gone(queue, TaskState(state), count)
         await db.run("delete_jobs", (ids,))
         await tally.write(db)
+    await db.run("forget_empty_blocks")
     return gone

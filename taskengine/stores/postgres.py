@@ -39,8 +39,11 @@ class PostgresStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, Recurrin
     async def _write(self, work: Work[T]) -> T:
         return await self._transactions.write(work)
 
+    async def _write_apart(self, work: Work[T]) -> T:
+        return await self._transactions.run(work)
+
     async def _read(self, work: Work[T]) -> T:
-        return await self._transactions.read(work)
+        return await self._transactions.run(work)
 
     async def _read_whole(self, work: Work[T]) -> T:
         return await self._transactions.read_whole(work)

@@ -93,8 +93,15 @@ class PostgresSession:
 
     async def many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
         """Execute a statement once for all of the rows, a column an array; how many rows were changed."""
-        columns = [self.array(column) for column in zip(*rows, strict=True)]
+        columns = self._columns(rows)
         return await self.run(name, columns) if columns else 0
+
+    def _columns(self, rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+        return [self.array(column) for column in zip(*rows, strict=True)]
+
+    async def returned(self, name: str, rows: Sequence[Row]) -> list[Row]:
+        """Execute a statement once for all of the rows, a column an array; every row that it returns."""
+        return await self.all(name, self._columns(rows)) if rows else []
 
     async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
         """Execute the statements as one, each for its rows; how many rows each changed."""
@@ -102,7 +109,7 @@ class PostgresSession:
             return []
         if len(parts) == 1:
             return [await self.many(*parts[0])]
-        columns = [[self.array(column) for column in zip(*rows, strict=True)] for _, rows in parts]
+        columns = [self._columns(rows) for _, rows in parts]
         together = in_one(
             tuple((self._statements[name], len(some)) for (name, _), some in zip(parts, columns, strict=True))
         )
@@ -126,9 +133,13 @@ class PostgresSession:
         """Hold this lock, whoever else has a session on this database, to the end of the transaction."""
         await self.all("lock", (name,))
 
-    async def take(self, sequence: str, count: int) -> Sequence[int]:
-        """Ids of a sequence: it does not go back, whatever becomes of the transaction."""
-        return [row[0] for row in await self.all("take_ids", (sequence, count))] if count else []
+    async def take(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[int]]:
+        """Ids of sequences: they do not go back, whatever becomes of the transaction."""
+        taken: dict[str, list[int]] = {sequence: [] for sequence in counts}
+        if any(counts.values()):
+            for sequence, id_ in await self.all("take_ids", (self.array(counts), self.array(counts.values()))):
+                taken[sequence].append(id_)
+        return taken
 
 
 def _bound(statement: str, parameters: Parameters) -> tuple[str, Sequence[Any]]:
@@ -163,9 +174,9 @@ class Transactions:
         """Run a unit of work in a transaction; return when it is durable."""
         return await self._run(partial(self._write, work))
 
-    async def read(self, work: Work[T]) -> T:
-        """Run a unit of work of one statement that only reads."""
-        return await self._run(partial(self._read, work))
+    async def run(self, work: Work[T]) -> T:
+        """Run a unit of work, each of its statements for itself: what is tried again may have been done before."""
+        return await self._run(partial(self._apart, work))
 
     async def read_whole(self, work: Work[T]) -> T:
         """Run a unit of work that only reads, in one snapshot."""
@@ -217,7 +228,7 @@ class Transactions:
         )  # fmt: skip
         return await retrying(once)
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _apart(self, work: Work[T]) -> T:
         async with self._acquired() as connection:
             return await work(PostgresSession(connection, self.statements))
 

@@ -38,6 +38,10 @@ class Session(Protocol):
         """Execute a statement for each of the rows; how many rows were changed."""
         ...
 
+    async def returned(self, name: str, rows: Sequence[Row]) -> list[Row]:
+        """Execute a statement for each of the rows; every row that it returns."""
+        ...
+
     async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
         """Several statements, each for its own rows, none of which reads what another writes: they may go in one piece.
         How many rows each changed."""
@@ -59,8 +63,8 @@ class Session(Protocol):
         """Hold this lock, whoever else has a session on this database, to the end of the transaction."""
         ...
 
-    async def take(self, sequence: str, count: int) -> Sequence[int]:
-        """Ids that were never given before, also where this transaction does not come to be."""
+    async def take(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[int]]:
+        """So many of each sequence: ids that were never given before, also where this transaction does not come to be."""
         ...
 
 

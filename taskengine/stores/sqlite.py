@@ -37,6 +37,9 @@ class SqliteStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, RecurringU
     async def _write(self, work: Work[T]) -> T:
         return await self._writer.run(work)
 
+    async def _write_apart(self, work: Work[T]) -> T:
+        return await self._writer.run(work)
+
     async def _read(self, work: Work[T]) -> T:
         return await self._readers.run(work)
 

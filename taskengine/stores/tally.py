@@ -83,17 +83,11 @@ class Tally:
         self.counters["callbacks", "pending"] += by
 
     async def write(self, session: Session) -> None:
-        """Add it all, in one order whoever writes: nobody waits in a circle."""
-        if rows := self.counted():
-            await session.many("count", rows)
-        await self.write_blocks(session)
+        """Add it all."""
+        await session.many_apart(self.parts())
 
-    def counted(self) -> list[Row]:
-        """The rows of `count`, in one order whoever writes."""
-        return [(*key, value) for key, value in sorted(self.counters.items()) if value]
-
-    async def write_blocks(self, session: Session) -> None:
-        """Add to the blocks of the queue."""
-        if blocks := [(*key, value) for key, value in sorted(self.blocks.items()) if value]:
-            await session.many("count_queued", blocks)
-            await session.many("forget_empty_blocks", sorted(key for key, value in self.blocks.items() if value < 0))
+    def parts(self) -> list[tuple[str, list[Row]]]:
+        """The statements that add it all, with their rows, in one order whoever writes: nobody waits in a circle."""
+        counters = [(*key, value) for key, value in sorted(self.counters.items()) if value]
+        blocks = [(*key, value) for key, value in sorted(self.blocks.items()) if value]
+        return [(name, some) for name, some in (("count", counters), ("count_queued", blocks)) if some]

@@ -59,6 +59,10 @@ class SqliteSession:
         """Execute a statement for each of the rows; how many rows were changed."""
         return self._connection.executemany(self._statements[name], rows).rowcount
 
+    async def returned(self, name: str, rows: Sequence[Row]) -> list[Row]:
+        """Execute a statement for each of the rows; every row that it returns."""
+        return [row for each in rows for row in await self.all(name, each)]
+
     async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
         """Execute the statements, each for its rows; how many rows each changed."""
         return [await self.many(name, rows) for name, rows in parts]
@@ -78,8 +82,11 @@ class SqliteSession:
     async def lock(self, name: str) -> None:
         """The writer is alone: it holds every lock."""
 
-    async def take(self, sequence: str, count: int) -> range:
+    async def take(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[int]]:
         """Ids that were never given before, also where this transaction does not come to be."""
+        return {sequence: await self._take(sequence, count) for sequence, count in counts.items()}
+
+    async def _take(self, sequence: str, count: int) -> range:
         if not count:
             return range(0)
         last = await self.value("take_ids", (self._taken.get(sequence, 0), count, sequence))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,23 @@ async def test_a_heartbeat_renews_what_it_names_and_tells_what_is_not_held(store
     [named_first] = await store.tasks(out.task.job_id)
     assert (named_first.task.worker_id, named_first.task.worker) == ("w1", "box")
     assert (await store.heartbeat(WORKER, [], START + 600)) == []
+
+
+async def test_heartbeats_that_come_together_each_have_their_answer(store: Store) -> None:
+    """A worker that was silent for an hour and comes back among them is known again."""
+    one, other = await dispatched(store, 2)
+    back = WorkerInfo("w2", "other", "go", {"work": 2})
+    await store.heartbeat(back, [], START - HOUR - 1)
+    stale = named(one, "another")
+    answers = await asyncio.gather(
+        store.heartbeat(WORKER, [named(one)], START + 500),
+        store.heartbeat(back, [named(other), stale], START + 500),
+        store.heartbeat(WorkerInfo("w3", "third", "go", {}), [], START + 500),
+    )
+    assert [list(answer) for answer in answers] == [[], [stale], []]
+    assert sorted(worker["id"] for worker in await store.workers()) == ["w1", "w2", "w3"]
+    held = [(await store.tasks(sent.task.job_id))[0].task for sent in (one, other)]
+    assert [(task.worker_id, task.seen_at) for task in held] == [("w1", START + 500), ("w2", START + 500)]
 
 
 async def test_workers_are_known_by_their_heartbeats(store: Store) -> None:

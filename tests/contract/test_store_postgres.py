@@ -171,6 +171,32 @@ async def test_the_same_idempotency_key_at_two_stores_makes_one_job(engines: tup
     assert {answer.job_id for [answer] in known if answer} == {job.id}
 
 
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def test_submissions_that_wait_share_connections_and_transactions(url: str) -> None:
+    """However many wait for what another holds, the store serves others meanwhile, and all are kept."""
+    connection = await asyncpg.connect(url)
+    async with open_store(url, MovedClock()) as store:
+        await add_jobs(store)
+        async with connection.transaction():
+            await connection.execute("SELECT FROM counters FOR UPDATE")
+            jobs = [NewJob(Changes(a_job(n)), f"key{n}", "digest", {"id": n}) for n in range(100, 150)]
+            jobs.append(NewJob(Changes(a_job(150)), "key107", "digest", {"id": 150}))
+            calls = [asyncio.create_task(store.submit([job], START)) for job in jobs]
+            async with asyncio.timeout(20):
+                while not (waiting := await connection.fetchval(_WAITING)):  # noqa: ASYNC110 - it is the server's
+                    await asyncio.sleep(0.01)
+            assert len((await asyncio.gather(*(store.jobs(JobFilter()) for _ in range(20))))[0]) == 1
+            assert waiting == await connection.fetchval(_WAITING) == 1
+        known = [answer for [answer] in await asyncio.gather(*calls)]
+        assert known[:-1] == [None] * 50
+        assert known[-1] is not None
+        assert known[-1].answer == {"id": 107}
+        assert (await store.health()).jobs["queued"] == 51
+    await connection.close()
+
+
 async def terminate(url: str, chance: random.Random) -> None:
     """End some of the connections that are on the database."""
     connection = await asyncpg.connect(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.execution import Run
+from taskengine.engine import jobs
 from tests.support.api import World, api_world, fail
 
 
@@ -84,6 +86,27 @@ async def test_while_the_store_is_away_calls_are_answered_503(world: World) -> N
     assert (await world.call("GET", "/livez", by=None)).status == 200
     world.store.away = False
     assert (await world.call("GET", f"/jobs/{job_id}")).status == 200
+
+
+async def test_a_store_that_is_too_slow_for_a_submission_is_answered_503(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Retry-After; the same key tells then what became of the job."""
+    submit, go_on = world.store.submit, asyncio.Event()
+
+    async def slow(*given: Any) -> Any:
+        await go_on.wait()
+        return await submit(*given)
+
+    monkeypatch.setattr(world.store, "submit", slow)
+    monkeypatch.setattr(jobs, "_PATIENCE_S", 0.05)
+    body = {"job": {"workflow": "chain"}, "parameters": {"content_id": "c"}}
+    reply = await world.call("POST", "/job", body, headers={"Idempotency-Key": "k"})
+    assert (reply.status, reply.headers["Retry-After"]) == (503, "5")
+    monkeypatch.undo()
+    reply = await world.call("POST", "/job", body, headers={"Idempotency-Key": "k"})
+    assert reply.status == 200
+    assert [job["id"] for job in (await world.call("GET", "/jobs")).body] == [reply.body["id"]]
 
 
 async def test_while_the_broker_is_away_jobs_are_accepted(world: World) -> None:

@@ -43,9 +43,20 @@ def writes() -> list[tuple[str, str, str]]:
 
 
 def _writing(kind: ast.ClassDef) -> Iterator[str]:
+    ways = ["_write", "_write_apart", *_gathered(kind)]
     for method in kind.body:
-        if isinstance(method, ast.AsyncFunctionDef) and not method.name.startswith("_") and _calls(method, "_write"):
+        if not isinstance(method, ast.AsyncFunctionDef) or method.name.startswith("_"):
+            continue
+        if any(isinstance(node, ast.Attribute) and node.attr in ways for node in ast.walk(method)):
             yield method.name
+
+
+def _gathered(kind: ast.ClassDef) -> Iterator[str]:
+    """The attributes of a class through which calls are written together."""
+    for node in ast.walk(kind):
+        made = node.value.func if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else None
+        if isinstance(node, ast.Assign) and isinstance(made, ast.Name) and made.id == "Gathered":
+            yield from (target.attr for target in node.targets if isinstance(target, ast.Attribute))
 
 
 def publishes() -> list[str]:

@@ -51,49 +51,79 @@ FROM unnest($1::bigint[], $2::bigint[]) AS new (due_at, id) WHERE callback_lines
 UPDATE callback_lines SET due_at = $1, claimed = false WHERE claimed
 
 -- name: settle_try --
--- Where it was given back untried, nothing is said of a try.
-WITH held AS MATERIALIZED (SELECT id FROM jobs WHERE id = :job_id::bigint FOR NO KEY UPDATE)
+-- Where it was given back untried, nothing is said of a try. Jobs are locked in the order of their ids, as by decisions.
+WITH new AS MATERIALIZED (
+    SELECT * FROM unnest($1::boolean[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS one (tried, status, error, id, attempts, job_id)
+), held AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM new) ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE callbacks
-SET attempts = attempts + :tried::boolean::int,
-    last_status = CASE WHEN :tried::boolean THEN :status::bigint ELSE last_status END,
-    last_error = CASE WHEN :tried::boolean THEN :error::text ELSE last_error END
-FROM held WHERE callbacks.id = :id::bigint AND state = 'pending' AND attempts = :attempts::bigint
+SET attempts = callbacks.attempts + new.tried::int,
+    last_status = CASE WHEN new.tried THEN new.status ELSE callbacks.last_status END,
+    last_error = CASE WHEN new.tried THEN new.error ELSE callbacks.last_error END
+FROM new JOIN held ON held.id = new.job_id
+WHERE callbacks.id = new.id AND callbacks.state = 'pending' AND callbacks.attempts = new.attempts
+RETURNING callbacks.id
 
 -- name: put_off_line --
-UPDATE callback_lines SET due_at = :due_at, failures = failures + :tried::boolean::int, claimed = false
-WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
+UPDATE callback_lines SET due_at = new.due_at, failures = failures + new.tried::int, claimed = false
+FROM unnest($1::bigint[], $2::boolean[], $3::bigint[], $4::text[], $5::bigint[])
+    AS new (due_at, tried, job_id, endpoint, lane)
+WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpoint AND callback_lines.lane = new.lane
 
 -- name: settle_end --
-WITH held AS MATERIALIZED (SELECT id FROM jobs WHERE id = :job_id::bigint FOR NO KEY UPDATE)
+WITH new AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS one (state, status, error, now, id, job_id)
+), held AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM new) ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE callbacks
-SET state = :state::text, attempts = attempts + 1, last_status = :status::bigint, last_error = :error::text,
-    delivered_at = CASE WHEN :state::text = 'delivered' THEN :now::bigint END
-FROM held WHERE callbacks.id = :id::bigint AND state = 'pending'
+SET state = new.state, attempts = attempts + 1, last_status = new.status, last_error = new.error,
+    delivered_at = CASE WHEN new.state = 'delivered' THEN new.now END
+FROM new JOIN held ON held.id = new.job_id
+WHERE callbacks.id = new.id AND callbacks.state = 'pending'
+RETURNING callbacks.id
 
--- name: advance_line --
-UPDATE callback_lines SET due_at = :due_at, failures = 0, claimed = false
-WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
-
--- name: close_empty_lines --
-DELETE FROM callback_lines
-WHERE job_id = :job_id AND endpoint = :endpoint AND NOT EXISTS (
+-- name: line_waits --
+EXISTS (
     SELECT 1 FROM callbacks
     WHERE state = 'pending' AND job_id = callback_lines.job_id AND endpoint = callback_lines.endpoint
         AND lane = callback_lines.lane
 )
 
+-- name: advance_line --
+-- This and the next two go in one piece: no row is for two of them.
+UPDATE callback_lines SET due_at = new.due_at, failures = 0, claimed = false
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[]) AS new (due_at, job_id, endpoint, lane)
+WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpoint AND callback_lines.lane = new.lane
+    AND {line_waits}
+
+-- name: close_empty_lines --
+DELETE FROM callback_lines
+USING unnest($1::bigint[], $2::text[]) AS gone (job_id, endpoint)
+WHERE callback_lines.job_id = gone.job_id AND callback_lines.endpoint = gone.endpoint AND NOT {line_waits}
+
 -- name: release_job_line --
-UPDATE callback_lines SET due_at = :now
-WHERE job_id = :job_id AND endpoint = :endpoint AND lane = 1 AND NOT claimed AND failures = 0 AND due_at > :now
+UPDATE callback_lines SET due_at = new.now
+FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS new (now, job_id, endpoint)
+WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpoint AND lane = 1
+    AND NOT claimed AND failures = 0 AND due_at > new.now AND {line_waits}
     AND NOT EXISTS (
-        SELECT 1 FROM callback_lines AS tasks
-        WHERE tasks.job_id = :job_id AND tasks.endpoint = :endpoint AND tasks.lane = 0
+        SELECT 1 FROM callbacks
+        WHERE state = 'pending' AND callbacks.job_id = new.job_id AND callbacks.endpoint = new.endpoint AND lane = 0
     )
 
 -- name: kill_callbacks --
-WITH held AS MATERIALIZED (SELECT id FROM jobs WHERE id = :job_id::bigint FOR NO KEY UPDATE)
-UPDATE callbacks SET state = 'dead', last_error = :reason
-FROM held WHERE state = 'pending' AND job_id = held.id AND endpoint = :endpoint
+WITH new AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[]) AS one (reason, job_id, endpoint)
+), held AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM new) ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE callbacks SET state = 'dead', last_error = new.reason
+FROM new JOIN held ON held.id = new.job_id
+WHERE state = 'pending' AND callbacks.job_id = new.job_id AND callbacks.endpoint = new.endpoint
 
 -- name: next_callback --
 SELECT due_at FROM callback_lines WHERE endpoint <> ALL($1::text[]) ORDER BY due_at LIMIT 1

@@ -16,7 +16,8 @@ tasks.progress, tasks.outputs, tasks.error, tasks.error_kind, tasks.exit_code, t
 SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
 
 -- name: take_ids --
-SELECT nextval(($1::text || '_ids')::regclass) FROM generate_series(1, $2::bigint)
+SELECT one.sequence, nextval((one.sequence || '_ids')::regclass)
+FROM unnest($1::text[], $2::bigint[]) AS one (sequence, amount), generate_series(1, one.amount)
 
 -- name: save_definition --
 INSERT INTO definitions (digest, name, source) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
@@ -26,7 +27,8 @@ SELECT job_id, fingerprint, answer FROM idempotency WHERE client = $1 AND key = 
 
 -- name: insert_key --
 -- Where another transaction is about to write the same key, this one waits for its end.
-INSERT INTO idempotency (client, key, job_id, fingerprint, answer, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO idempotency (client, key, job_id, fingerprint, answer, created_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[])
 ON CONFLICT DO NOTHING
 
 -- name: insert_job --
@@ -151,10 +153,9 @@ SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
 ON CONFLICT (top_of_queue, priority, block) DO UPDATE SET value = queued_blocks.value + excluded.value
 
 -- name: forget_empty_blocks --
-DELETE FROM queued_blocks
-USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS gone (top_of_queue, priority, block)
-WHERE queued_blocks.top_of_queue = gone.top_of_queue AND queued_blocks.priority = gone.priority
-    AND queued_blocks.block = gone.block AND queued_blocks.value = 0
+DELETE FROM queued_blocks WHERE (top_of_queue, priority, block) IN (
+    SELECT top_of_queue, priority, block FROM queued_blocks WHERE value = 0 FOR UPDATE SKIP LOCKED
+)
 
 -- name: snapshot_jobs --
 -- The job's row is the lock of all that belongs to it; it is taken in the order of the ids, so that nobody waits in a circle.
@@ -194,14 +195,9 @@ WHERE state = 'queued' AND client = $1::text ORDER BY top_of_queue DESC, priorit
 SELECT value FROM counters WHERE scope = $1 AND name = $2
 
 -- name: waiting_heads --
--- How many of a queue are on their way, and what is next of those that are ready: up to `most` together.
-SELECT one.out, ahead.top_of_queue, ahead.priority, ahead.job_id, ahead.id
-FROM (SELECT (SELECT value FROM counters WHERE scope = :counter AND name = 'dispatched') AS out) AS one
-LEFT JOIN (
-    SELECT top_of_queue, priority, job_id, id FROM tasks WHERE state = 'ready' AND queue = :queue
-    ORDER BY top_of_queue DESC, priority, job_id, id
-    LIMIT greatest(0, :most::bigint - coalesce((SELECT value FROM counters WHERE scope = :counter AND name = 'dispatched'), 0))
-) AS ahead ON true
+-- Under the queue's lock, which it takes: how many of a queue are on their way, and what is next of those that are ready,
+-- up to `most` together.
+SELECT * FROM queue_turn(:queue, :most)
 
 -- name: take_ready --
 -- What is being decided on now is passed over: whoever waited for it here would keep a whole queue waiting.
@@ -218,23 +214,33 @@ WHERE state IN ('dispatched', 'running') AND id IN (
 )
 
 -- name: note_worker --
-INSERT INTO workers (id, name, language, queues, seen_at) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO workers (id, name, language, queues, seen_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, language = excluded.language, queues = excluded.queues, seen_at = excluded.seen_at
 
--- name: forget_workers --
-DELETE FROM workers WHERE id IN (SELECT id FROM workers WHERE seen_at < $1 FOR UPDATE SKIP LOCKED)
+-- name: forget_worker --
+DELETE FROM workers WHERE id IN (
+    SELECT id FROM workers WHERE seen_at < (SELECT max(silent) FROM unnest($1::bigint[]) AS one (silent))
+    FOR UPDATE SKIP LOCKED
+)
 
--- name: renew_leases --
+-- name: renew_lease --
 WITH named AS MATERIALIZED (
-    SELECT tasks.id FROM unnest($4::bigint[], $5::text[]) AS one (id, token)
+    SELECT tasks.id, one.seen_at, one.worker_id, one.worker
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[]) AS one (seen_at, worker_id, worker, id, token)
     JOIN tasks ON tasks.id = one.id AND tasks.token = one.token
     WHERE tasks.state IN ('dispatched', 'running')
     ORDER BY tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks
 )
-UPDATE tasks SET seen_at = $1, worker_id = coalesce(worker_id, $2), worker = coalesce(worker, $3)
+UPDATE tasks SET seen_at = named.seen_at, worker_id = coalesce(tasks.worker_id, named.worker_id),
+    worker = coalesce(tasks.worker, named.worker)
 FROM named WHERE tasks.id = named.id
-RETURNING tasks.id, tasks.token
+
+-- name: held_of --
+SELECT tasks.id, tasks.token FROM unnest($1::bigint[], $2::text[]) AS one (id, token)
+JOIN tasks ON tasks.id = one.id AND tasks.token = one.token
+WHERE tasks.state IN ('dispatched', 'running')
 
 -- name: save_progress --
 WITH named AS MATERIALIZED (

@@ -39,44 +39,45 @@ UPDATE callback_lines SET due_at = ?1, claimed = 0 WHERE claimed = 1
 -- name: settle_try --
 -- Where it was given back untried, nothing is said of a try.
 UPDATE callbacks
-SET attempts = attempts + :tried,
-    last_status = CASE WHEN :tried THEN :status ELSE last_status END,
-    last_error = CASE WHEN :tried THEN :error ELSE last_error END
-WHERE id = :id AND state = 'pending' AND attempts = :attempts
+SET attempts = attempts + ?1,
+    last_status = CASE WHEN ?1 THEN ?2 ELSE last_status END,
+    last_error = CASE WHEN ?1 THEN ?3 ELSE last_error END
+WHERE id = ?4 AND state = 'pending' AND attempts = ?5 AND job_id = ?6
+RETURNING id
 
 -- name: put_off_line --
-UPDATE callback_lines SET due_at = :due_at, failures = failures + :tried, claimed = 0
-WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
+UPDATE callback_lines SET due_at = ?1, failures = failures + ?2, claimed = 0
+WHERE job_id = ?3 AND endpoint = ?4 AND lane = ?5
 
 -- name: settle_end --
 UPDATE callbacks
-SET state = :state, attempts = attempts + 1, last_status = :status, last_error = :error,
-    delivered_at = CASE WHEN :state = 'delivered' THEN :now END
-WHERE id = :id AND state = 'pending'
+SET state = ?1, attempts = attempts + 1, last_status = ?2, last_error = ?3,
+    delivered_at = CASE WHEN ?1 = 'delivered' THEN ?4 END
+WHERE id = ?5 AND state = 'pending' AND job_id = ?6
+RETURNING id
 
--- name: advance_line --
-UPDATE callback_lines SET due_at = :due_at, failures = 0, claimed = 0
-WHERE job_id = :job_id AND endpoint = :endpoint AND lane = :lane
-
--- name: close_empty_lines --
-DELETE FROM callback_lines
-WHERE job_id = :job_id AND endpoint = :endpoint AND NOT EXISTS (
+-- name: line_waits --
+EXISTS (
     SELECT 1 FROM callbacks
     WHERE state = 'pending' AND job_id = callback_lines.job_id AND endpoint = callback_lines.endpoint
         AND lane = callback_lines.lane
 )
 
+-- name: advance_line --
+UPDATE callback_lines SET due_at = ?1, failures = 0, claimed = 0
+WHERE job_id = ?2 AND endpoint = ?3 AND lane = ?4 AND {line_waits}
+
+-- name: close_empty_lines --
+DELETE FROM callback_lines WHERE job_id = ?1 AND endpoint = ?2 AND NOT {line_waits}
+
 -- name: release_job_line --
-UPDATE callback_lines SET due_at = :now
-WHERE job_id = :job_id AND endpoint = :endpoint AND lane = 1 AND claimed = 0 AND failures = 0 AND due_at > :now
-    AND NOT EXISTS (
-        SELECT 1 FROM callback_lines AS tasks
-        WHERE tasks.job_id = :job_id AND tasks.endpoint = :endpoint AND tasks.lane = 0
-    )
+UPDATE callback_lines SET due_at = ?1
+WHERE job_id = ?2 AND endpoint = ?3 AND lane = 1 AND claimed = 0 AND failures = 0 AND due_at > ?1 AND {line_waits}
+    AND NOT EXISTS (SELECT 1 FROM callbacks WHERE state = 'pending' AND job_id = ?2 AND endpoint = ?3 AND lane = 0)
 
 -- name: kill_callbacks --
-UPDATE callbacks SET state = 'dead', last_error = :reason
-WHERE state = 'pending' AND job_id = :job_id AND endpoint = :endpoint
+UPDATE callbacks SET state = 'dead', last_error = ?1
+WHERE state = 'pending' AND job_id = ?2 AND endpoint = ?3
 
 -- name: next_callback --
 SELECT due_at FROM callback_lines

@@ -81,7 +81,7 @@ INSERT INTO queued_blocks (top_of_queue, priority, block, value) VALUES (?, ?, ?
 ON CONFLICT DO UPDATE SET value = value + excluded.value
 
 -- name: forget_empty_blocks --
-DELETE FROM queued_blocks WHERE top_of_queue = ? AND priority = ? AND block = ? AND value = 0
+DELETE FROM queued_blocks WHERE value = 0
 
 -- name: snapshot_jobs --
 SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
@@ -124,7 +124,7 @@ WHERE state = 'queued' AND client = ? ORDER BY top_of_queue DESC, priority, id L
 SELECT value FROM counters WHERE scope = ? AND name = ?
 
 -- name: waiting_heads --
--- How many of a queue are on their way, and what is next of those that are ready: up to `most` together.
+-- The writer is alone, so it has the queue's lock. How many of a queue are on their way, and what is next of those that are ready: up to `most` together.
 SELECT one.out, ahead.top_of_queue, ahead.priority, ahead.job_id, ahead.id
 FROM (SELECT (SELECT value FROM counters WHERE scope = :counter AND name = 'dispatched') AS out) AS one
 LEFT JOIN (
@@ -148,17 +148,18 @@ INSERT INTO workers (id, name, language, queues, seen_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
     name = excluded.name, language = excluded.language, queues = excluded.queues, seen_at = excluded.seen_at
 
--- name: forget_workers --
+-- name: forget_worker --
 DELETE FROM workers WHERE seen_at < ?
 
--- name: renew_leases --
-UPDATE tasks SET seen_at = ?, worker_id = coalesce(worker_id, ?), worker = coalesce(worker, ?)
-FROM (
-    SELECT ids.value AS id, tokens.value AS token
-    FROM json_each(?) AS ids JOIN json_each(?) AS tokens ON tokens.key = ids.key
-) AS named
-WHERE tasks.id = named.id AND tasks.token = named.token AND tasks.state IN ('dispatched', 'running')
-RETURNING tasks.id, tasks.token
+-- name: renew_lease --
+UPDATE tasks SET seen_at = ?1, worker_id = coalesce(worker_id, ?2), worker = coalesce(worker, ?3)
+WHERE id = ?4 AND token = ?5 AND state IN ('dispatched', 'running')
+
+-- name: held_of --
+SELECT tasks.id, tasks.token
+FROM json_each(?) AS ids JOIN json_each(?) AS tokens ON tokens.key = ids.key
+JOIN tasks ON tasks.id = ids.value AND tasks.token = tokens.value
+WHERE tasks.state IN ('dispatched', 'running')
 
 -- name: save_progress --
 UPDATE tasks SET progress = ? WHERE id = ? AND token = ? AND state IN ('dispatched', 'running')
