@@ -14,12 +14,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
+from scripts.benches.results import Result, above_bars, conclude, report_medians
 from scripts.hosted import ScriptFailed
 from taskengine.callbacks.sender import HttpCallbackSender
 from taskengine.callbacks.signing import new_secret
@@ -190,7 +191,7 @@ async def idle(folder: Path) -> list[float]:
     return took
 
 
-async def measure(events: int, rounds: int) -> Mapping[str, float]:
+async def measure(events: int, rounds: int) -> Result:
     """Medians over interleaved rounds."""
     bodies = _bodies(events)
     rates: dict[str, list[float]] = {"durable": [], "bare": []}
@@ -206,10 +207,11 @@ async def measure(events: int, rounds: int) -> Mapping[str, float]:
                 print(f"round {number + 1} of {rounds}: {shown}", file=sys.stderr, flush=True)
         latencies = await idle(Path(made))
     durable_s, bare_s = (statistics.median(values) for values in rates.values())
-    return {
+    found = {
         "deliveries_per_s": durable_s, "bare_posts_per_s": bare_s, "ratio": durable_s / bare_s,
         "idle_p50_ms": statistics.median(latencies), "idle_p99_ms": statistics.quantiles(latencies, n=100)[98],
     }  # fmt: skip
+    return {"medians": found, "bars": {"idle_p50_ms": IDLE_BAR_MS}}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -220,12 +222,5 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
     configure("info")  # as an engine has it
-    found = asyncio.run(measure(max(given.events, _EVENTS_OF_JOB), max(given.rounds, 1)))
-    missed = found["idle_p50_ms"] > IDLE_BAR_MS
-    if given.json:
-        print(json.dumps({**found, "bars": {"idle_p50_ms": IDLE_BAR_MS}}, indent=2))
-    else:
-        for name, value in found.items():
-            bar = f"   (bar {IDLE_BAR_MS:g}: {'MISSED' if missed else 'kept'})" if name == "idle_p50_ms" else ""
-            print(f"{name:<18} {value:10.2f}{bar}")
-    return 1 if missed else 0
+    measurement = measure(max(given.events, _EVENTS_OF_JOB), max(given.rounds, 1))
+    return conclude(measurement, as_json=given.json, report=report_medians, faults=above_bars)

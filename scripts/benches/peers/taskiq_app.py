@@ -12,7 +12,7 @@ import asyncpg
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
 from taskiq_pg.asyncpg import AsyncpgResultBackend
 
-from scripts.orchestration.peers.client import LOOK_S, STEPS, arguments, submitted, told
+from scripts.benches.peers.client import LOOK_S, STEPS, arguments, submitted, told
 
 DATABASE = os.environ["PEER_DATABASE"]
 NAME = os.environ["PEER_QUEUE"]

@@ -17,9 +17,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.encoding.jobs import FOLDER, encode, medians, note, values
+from scripts.benches.jobs import FOLDER, encode
+from scripts.benches.results import Result, add_place, conclude, made, medians, note, report_medians, values
 from scripts.hosted import ROOT, STOP_S, ScriptFailed, fresh_data_dir, hosted_engine, make_source
-from taskengine.domain.errors import TaskEngineError
 from taskengine.process import SubprocessRunner
 from tests.support.rabbitmq import running_rabbitmq, unique_prefix
 
@@ -93,28 +93,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=int, default=120, help="of the source")
     parser.add_argument("--chunk-seconds", type=int, default=12, help="of a chunk; a multiple of 4")
     parser.add_argument("--preset", default="veryfast")
-    parser.add_argument("--place", type=Path, default=ROOT / "demo" / "bench", metavar="DIR")
+    add_place(parser)
     parser.add_argument("--broker", help="URL of a RabbitMQ")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
-    given.place.mkdir(parents=True, exist_ok=True)
-    (given.place / ".gitignore").write_text("*\n", encoding="ascii")
-    try:
-        result = _with_broker(given)
-    except (ScriptFailed, TaskEngineError, OSError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return conclude(_with_broker(given), as_json=given.json, report=report_medians, faults=_faults)
+
+
+def _faults(result: Result) -> list[str]:
     ratio = result["medians"]["ratio"]
-    kept = "kept" if ratio >= BAR else "MISSED"
-    print(json.dumps(result, indent=2) if given.json else f"{values(result['medians'])}   (bar {BAR:g}: {kept})")
-    return 0 if ratio >= BAR else 1
+    return [f"ratio: {ratio:.2f} (bar {BAR:g})"] if ratio < BAR else []
 
 
-def _with_broker(given: argparse.Namespace) -> dict[str, Any]:
-    place = given.place.absolute()
+async def _with_broker(given: argparse.Namespace) -> Result:
+    place = made(given.place)
     if given.broker:
-        return asyncio.run(measure(place, given.broker, given))
+        return await measure(place, given.broker, given)
     with tempfile.TemporaryDirectory(prefix="bench-rabbitmq-") as folder, running_rabbitmq(Path(folder)) as server:
-        return asyncio.run(measure(place, server.url(unique_prefix()), given))
+        return await measure(place, server.url(unique_prefix()), given)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import statistics
 import sys
@@ -21,16 +20,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import asyncpg
-
-from scripts.hosted import ScriptFailed
-from scripts.orchestration.measure import add_servers, servers_of
-from scripts.orchestration.peers.client import STEPS
-from scripts.orchestration.systems import EngineUp, Place, engine
-from scripts.orchestration.usage import cpu_s, resident_mb
+from scripts.benches.orchestration import add_servers, servers_of
+from scripts.benches.peers.client import STEPS
+from scripts.benches.results import Result, conclude
+from scripts.benches.systems import EngineUp, Place, engine
+from scripts.benches.usage import cpu_s, resident_mb
 from taskengine.clock import SystemClock
-from taskengine.domain.errors import TaskEngineError
 from taskengine.domain.job import Changes, Job, Task
 from taskengine.domain.status import JobState, TaskState
 from taskengine.ports import NewJob, Store
@@ -185,21 +180,14 @@ def main(arguments: Sequence[str]) -> int:
     add_servers(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            place = Place(given.database, given.broker, given.redis, Path(folder))
-            result = asyncio.run(backlog(place, queued=given.queued, jobs=given.jobs))
-    except (ScriptFailed, TaskEngineError, OSError, asyncpg.PostgresError, aiohttp.ClientError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if given.json:
-        print(json.dumps(result, indent=2))
-    else:
-        for name, ratio in result["ratios"].items():
-            print(f"{name:<20} {result['empty'][name]:8.2f} {result['behind'][name]:8.2f}   {ratio:.2f} times")
-        print(f"{'engine MB':<20} {result['empty']['engine MB']:8.0f} {result['behind']['engine MB']:8.0f}")
-        for fault in faults(result):
-            print(f"MISSED: {fault}")
-    return 1 if faults(result) else 0
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        place = Place(given.database, given.broker, given.redis, Path(folder))
+        measurement = backlog(place, queued=given.queued, jobs=given.jobs)
+        return conclude(measurement, as_json=given.json, report=report, faults=faults)
+
+
+def report(result: Result) -> None:
+    """What each took on the empty engine and behind the queue."""
+    for name, ratio in result["ratios"].items():
+        print(f"{name:<20} {result['empty'][name]:8.2f} {result['behind'][name]:8.2f}   {ratio:.2f} times")
+    print(f"{'engine MB':<20} {result['empty']['engine MB']:8.0f} {result['behind']['engine MB']:8.0f}")

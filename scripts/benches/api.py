@@ -8,7 +8,6 @@ not search must be at most twice that of the empty store; a list with one filter
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import json
 import random
@@ -24,9 +23,9 @@ from typing import Any
 import aiohttp
 import asyncpg
 
+from scripts.benches.results import Result, conclude
+from scripts.benches.throughput import throughput
 from scripts.hosted import ScriptFailed, hosted_engine
-from scripts.orchestration.throughput import throughput
-from taskengine.domain.errors import TaskEngineError
 
 RATIO_BAR, FILTER_BAR_MS, SEARCH_BAR_MS = 2.0, 50.0, 500.0
 _DATABASE = "bench_api"
@@ -235,25 +234,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--database", default="postgresql://postgres@127.0.0.1:5432", metavar="URL", help="a server")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            result = asyncio.run(api(given.database, Path(folder), jobs=given.jobs, calls=given.calls))
-    except (ScriptFailed, TaskEngineError, OSError, asyncpg.PostgresError, aiohttp.ClientError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if given.json:
-        print(json.dumps(result, indent=2))
-    else:
-        for name, ratio in result["ratios"].items():
-            print(
-                f"{name:<32} p99 {result['empty p99 ms'][name]:8.2f} {result['full p99 ms'][name]:8.2f} ms  {ratio:.2f} times"
-            )
-        for name, value in result["lists p95 ms"].items():
-            print(f"{name:<32} p95 {value:8.2f} ms")
-        rates = result["accepted per second"]
-        print(f"POST /job: {rates['engine']:.0f}/s, a bare insert {rates['bare']:.0f}/s: {rates['share']:.2f} of it")
-        for fault in faults(result):
-            print(f"MISSED: {fault}")
-    return 1 if faults(result) else 0
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        measurement = api(given.database, Path(folder), jobs=given.jobs, calls=given.calls)
+        return conclude(measurement, as_json=given.json, report=report, faults=faults)
+
+
+def report(result: Result) -> None:
+    """What calls took on the empty store and on the full one, and how fast jobs are accepted."""
+    for name, ratio in result["ratios"].items():
+        before, after = result["empty p99 ms"][name], result["full p99 ms"][name]
+        print(f"{name:<32} p99 {before:8.2f} {after:8.2f} ms  {ratio:.2f} times")
+    for name, value in result["lists p95 ms"].items():
+        print(f"{name:<32} p95 {value:8.2f} ms")
+    rates = result["accepted per second"]
+    print(f"POST /job: {rates['engine']:.0f}/s, a bare insert {rates['bare']:.0f}/s: {rates['share']:.2f} of it")

@@ -8,8 +8,6 @@ step is what its tasks/s are made of. So nobody's submission or start is in it, 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import statistics
 import sys
 import tempfile
@@ -25,11 +23,11 @@ import aiormq
 import asyncpg
 from aiormq.exceptions import AMQPError
 
+from scripts.benches.peers.client import STEPS
+from scripts.benches.results import conclude
+from scripts.benches.systems import PEERS_PYTHON, QUEUE_NAMES, Chain, Place, Running, engine, peer
+from scripts.benches.usage import cpu_s, listener, peak_mb
 from scripts.hosted import ScriptFailed
-from scripts.orchestration.peers.client import STEPS
-from scripts.orchestration.systems import PEERS_PYTHON, QUEUE_NAMES, Chain, Place, Running, engine, peer
-from scripts.orchestration.usage import cpu_s, listener, peak_mb
-from taskengine.domain.errors import TaskEngineError
 
 ENGINE, WITH_EVENTS = "engine", "engine+events"
 PEERS = ("celery", "taskiq", "dramatiq")
@@ -157,14 +155,12 @@ def faults(result: Mapping[str, Any]) -> list[str]:
 
 
 def report(result: Mapping[str, Any]) -> None:
-    """Print the medians as a table, the ratios, and what was missed."""
+    """Print the medians as a table, and the ratios."""
     print(f"{'median':<16}" + "".join(f"{name:>18}" for name in _UNITS))
     for name, values in result["medians"].items():
         print(f"{name:<16}" + "".join(f"{values[key]:>18.{digits}f}" for key, digits in _UNITS.items()))
     for name, ratio in result["ratios"].items():
         print(f"{ratio:.2f} times {name} (bar {BARS[name]:g}: {'kept' if ratio >= BARS[name] else 'MISSED'})")
-    for fault in faults(result):
-        print(f"MISSED: {fault}")
 
 
 def add_servers(parser: argparse.ArgumentParser) -> None:
@@ -186,17 +182,7 @@ def main(arguments: Sequence[str]) -> int:
     systems = given.systems.split(",")
     if not PEERS_PYTHON.exists() and set(systems) & set(PEERS):
         parser.error("the peers are not installed: call scripts/bench, which sees to it")
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            place = Place(given.database, given.broker, given.redis, Path(folder))
-            result = asyncio.run(orchestration(place, rounds=given.rounds, jobs=given.jobs, systems=systems))
-    except (ScriptFailed, TaskEngineError, OSError, asyncpg.PostgresError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if given.json:
-        print(json.dumps(result, indent=2))
-    else:
-        report(result)
-    return 1 if faults(result) else 0
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        place = Place(given.database, given.broker, given.redis, Path(folder))
+        measurement = orchestration(place, rounds=given.rounds, jobs=given.jobs, systems=systems)
+        return conclude(measurement, as_json=given.json, report=report, faults=faults)

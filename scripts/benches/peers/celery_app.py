@@ -8,7 +8,7 @@ import time
 from celery import Celery, chain
 from sqlalchemy import create_engine, text
 
-from scripts.orchestration.peers.client import STEPS, run
+from scripts.benches.peers.client import STEPS, run
 
 DATABASE = os.environ["PEER_DATABASE"].replace("postgresql://", "postgresql+psycopg2://")
 

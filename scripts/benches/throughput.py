@@ -49,7 +49,7 @@ async def _rate(session: aiohttp.ClientSession, calls: int) -> float:
 async def _bare(database: str) -> AsyncIterator[aiohttp.ClientSession]:
     pipe = asyncio.subprocess.PIPE
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scripts.orchestration.bare_insert", database, stdin=pipe, stdout=pipe
+        sys.executable, "-m", "scripts.benches.bare_insert", database, stdin=pipe, stdout=pipe
     )
     if server.stdin is None or server.stdout is None:
         raise ScriptFailed("the bare handler has no pipes")

@@ -52,6 +52,12 @@ def tree(root: int) -> Iterator[int]:
         yield pid
 
 
+def only_child() -> int:
+    """The one child of this process, such as the engine that it started."""
+    [child] = (pid for pid in tree(os.getpid()) if int(_stat(pid)[1]) == os.getpid())
+    return child
+
+
 def listener(port: int) -> int | None:
     """The process of this machine that listens on a port, the topmost where several share it; None where there is none
     that can be seen."""

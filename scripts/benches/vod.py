@@ -9,30 +9,24 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import shlex
 import shutil
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.encoding.jobs import FOLDER, Encoded, encode, medians, note, tracks, values
+from scripts.benches.jobs import FOLDER, Encoded, bare, children_cpu_s, commands, encode, tracks
+from scripts.benches.results import Result, above_bars, add_place, conclude, made, medians, note, report_medians, values
+from scripts.benches.usage import cpu_s, only_child
 from scripts.hosted import ROOT, Hosted, ScriptFailed, fresh_data_dir, hosted_engine, make_source
-from scripts.orchestration.usage import cpu_s
-from taskengine.domain.errors import TaskEngineError
 from taskengine.media.profile_book import Profiles
 from taskengine.media.tools import find_tools
-from taskengine.process import SubprocessRunner
 
 PROFILE = "H264"
 WALL_BAR, OUTSIDE_BAR_S = 1.0, 1.5
 _PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-_RAN = re.compile(r"\A(?P<line>[^\n]+)\nexit 0 after [0-9.]+ s")
 
 
-async def measure(place: Path, rounds: int) -> dict[str, Any]:
+async def measure(place: Path, rounds: int) -> Result:
     """Medians of wall and CPU seconds, and their ratios, by rounds."""
     source = place / "source-1080p.mp4"
     await make_source(source, size="1920x1080", seconds=60)
@@ -41,25 +35,25 @@ async def measure(place: Path, rounds: int) -> dict[str, Any]:
     programs = _programs(place / "bin")
     found: list[dict[str, float]] = []
     async with hosted_engine(data_dir) as engine:
-        pid = _child()
+        pid = only_child()
         first = await encode(engine, PROFILE)  # warms, and tells the bit rates
-        commands = await _commands(engine, first)
+        argvs = await _commands(engine, first)
         configs = _streamer_configs(source, tracks(data_dir))
         for number in range(rounds):
-            found.append(await _round(engine, pid, place, source, commands, configs, programs))
+            found.append(await _round(engine, pid, place, source, argvs, configs, programs))
             note(f"round {number + 1} of {rounds}: {values(found[-1])}")
     bars = {"wall_to_streamer": WALL_BAR, "outside_s": OUTSIDE_BAR_S}
     return {"medians": medians(found), "rounds": found, "bars": bars}
 
 
 async def _round(
-    engine: Hosted, pid: int, place: Path, source: Path, commands: Sequence[Sequence[str]], configs: str, programs: Path
+    engine: Hosted, pid: int, place: Path, source: Path, argvs: Sequence[Sequence[str]], configs: str, programs: Path
 ) -> dict[str, float]:  # fmt: skip
     before = cpu_s(pid)
     job = await encode(engine, PROFILE)
     engine_cpu_s = cpu_s(pid) - before
     streamer_s, streamer_cpu_s = await _streamer(place / "streamer", configs, programs)
-    bare_s, bare_cpu_s = await _bare(place / "bare", source, commands)
+    bare_s, bare_cpu_s = await bare(place / "bare", source, argvs)
     return {
         "engine_s": job.wall_s, "streamer_s": streamer_s, "bare_s": bare_s, "outside_s": job.wall_s - job.process_s,
         "wall_to_streamer": job.wall_s / streamer_s, "wall_to_bare": job.wall_s / bare_s,
@@ -67,19 +61,9 @@ async def _round(
     }  # fmt: skip
 
 
-def _child() -> int:
-    """The engine: the one child of this process."""
-    pid = os.getpid()
-    [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return int(child)
-
-
 async def _commands(engine: Hosted, job: Encoded) -> Sequence[Sequence[str]]:
-    """The encoding and the packaging of the job, as its log has them."""
-    entries = await engine.client.logs(job.job_id)
-    lines = [match["line"] for entry in entries if (match := _RAN.match(str(entry["message"])))]
-    found = [shlex.split(line) for line in lines]
-    wanted = [argv for argv in found if "-filter_complex" in argv or "--mpd_output" in argv]
+    """The encoding and the packaging of the job."""
+    wanted = [argv for argv in await commands(engine, job) if "-filter_complex" in argv or "--mpd_output" in argv]
     if len(wanted) != 2:
         raise ScriptFailed(f"the job ran {len(wanted)} commands that encode or package, not 2")
     return wanted
@@ -118,7 +102,7 @@ async def _streamer(folder: Path, configs: str, programs: Path) -> tuple[float, 
     """(wall, CPU) seconds of one job of shaka-streamer."""
     shutil.rmtree(folder, ignore_errors=True)
     preset = Profiles().get(PROFILE, "").video[0].preset
-    script = str(ROOT / "scripts" / "encoding" / "peers" / "streamer_job.py")
+    script = str(ROOT / "scripts" / "benches" / "peers" / "streamer_job.py")
     before = os.times()
     process = await asyncio.create_subprocess_exec(
         str(_PEERS_PYTHON), script, configs, str(folder), preset, stdout=asyncio.subprocess.PIPE,
@@ -128,51 +112,15 @@ async def _streamer(folder: Path, configs: str, programs: Path) -> tuple[float, 
     after = os.times()
     if process.returncode != 0 or not (folder / "hls.m3u8").is_file():
         raise ScriptFailed(f"shaka-streamer ended with {process.returncode}: {errors.decode()[-2000:]}")
-    return float(output.split()[-1]), _children_s(before, after)
-
-
-async def _bare(folder: Path, source: Path, commands: Sequence[Sequence[str]]) -> tuple[float, float]:
-    """(wall, CPU) seconds of the two commands, and nothing else."""
-    _empty_but_for(folder, source)
-    before, begun = os.times(), time.monotonic()
-    for argv in commands:
-        result = await SubprocessRunner().run(argv, cwd=folder, on_line=lambda _: None)
-        if result.exit_code != 0:
-            raise ScriptFailed(f"{shlex.join(argv)}: exit {result.exit_code}: {result.stderr_tail}")
-    return time.monotonic() - begun, _children_s(before, os.times())
-
-
-def _empty_but_for(folder: Path, source: Path) -> None:
-    """A folder with the source under the name that the job gave it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "source_1.mp4").hardlink_to(source)
-
-
-def _children_s(before: os.times_result, after: os.times_result) -> float:
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    return float(output.split()[-1]), children_cpu_s(before, after)
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 1 where a bar was missed."""
     parser = argparse.ArgumentParser(prog="scripts/bench vod", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, metavar="N")
-    parser.add_argument("--place", type=Path, default=ROOT / "demo" / "bench", metavar="DIR")
+    add_place(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
-    given.place.mkdir(parents=True, exist_ok=True)
-    (given.place / ".gitignore").write_text("*\n", encoding="ascii")
-    try:
-        result = asyncio.run(measure(given.place.absolute(), max(1, given.rounds)))
-    except (ScriptFailed, TaskEngineError, OSError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if given.json:
-        print(json.dumps(result, indent=2))
-    else:
-        for name, value in result["medians"].items():
-            bar = result["bars"].get(name)
-            print(f"{name:<18} {value:8.2f}" + (f"   (bar {bar:g})" if bar else ""))
-    return 1 if any(result["medians"][name] > bar for name, bar in result["bars"].items()) else 0
+    measurement = measure(made(given.place), max(1, given.rounds))
+    return conclude(measurement, as_json=given.json, report=report_medians, faults=above_bars)

@@ -15,8 +15,8 @@ from typing import Protocol
 
 import asyncpg
 
+from scripts.benches.peers.client import STEPS
 from scripts.hosted import ROOT, Hosted, ScriptFailed, hosted_engine
-from scripts.orchestration.peers.client import STEPS
 
 SLOTS = 100
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -157,7 +157,7 @@ _COMMANDS: Mapping[str, Sequence[str]] = {
 @asynccontextmanager
 async def peer(name: str, place: Place) -> AsyncIterator[Running]:
     """A peer with its workers running."""
-    module = f"scripts.orchestration.peers.{name}_app"
+    module = f"scripts.benches.peers.{name}_app"
     environment = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PEER_DATABASE": f"{place.database}/bench_{name}",
         "PEER_BROKER": place.broker, "PEER_REDIS": place.redis, "PEER_QUEUE": QUEUE_NAMES[name][0],

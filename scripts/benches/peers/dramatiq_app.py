@@ -11,7 +11,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
-from scripts.orchestration.peers.client import STEPS, run
+from scripts.benches.peers.client import STEPS, run
 
 REDIS = os.environ["PEER_REDIS"]
 QUEUE = os.environ["PEER_QUEUE"]

@@ -1,1 +1,0 @@
-"""Measurements of encoding: `scripts/bench encode` and `scripts/bench vod`."""

@@ -1,1 +1,0 @@
-"""The engine beside other task queues, doing the same: chains of five steps that do nothing."""
