@@ -41,14 +41,13 @@ class Body(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request with what was found out of it. `header_client`: whether the client was named by the header."""
+    """A request with what was found out of it."""
 
     services: Services
     request: web.Request
     caller: Caller = ANONYMOUS
     config: ClientConfig = DEFAULTS
     body: Mapping[str, Any] | None = None
-    header_client: bool = False
     traceparent: str | None = None  # what the call begins goes on in this trace
 
     @property

@@ -73,8 +73,7 @@ class Gate:
             return call
         who = await identify(services, given, partial(self._claimed, request))
         request[CALLER] = who.caller.client
-        named = given.client is not None
-        call = replace(call, caller=who.caller, config=who.config, body=who.body, header_client=named)
+        call = replace(call, caller=who.caller, config=who.config, body=who.body)
         call.may(route.access)
         call = call if who.body is not None else await self._with_body(route, call)
         check_client(call.caller, call.fields, other=route.names_client)

@@ -85,7 +85,9 @@ class SettingFields(Fields):
 
     name: Any = Field(description="The setting's name.")
     setting: Any = Field(description="Its value, as a number or a text.")
-    client: Text | None = Field(None, description="For an admin: whose setting; else the system's.")
+    client: Text | None = Field(
+        None, description="For an admin: the other client whose setting it is; else the system's."
+    )
 
 
 class RecurringFields(Fields):
@@ -192,7 +194,8 @@ def _message(found: Mapping[str, Any]) -> str:
         return str(error)
     if found["type"] == "too_long":
         return f"must have at most {found['ctx']['max_length']} items"
-    return "must be a list" if found["type"].startswith(("sequence", "list")) else str(found["msg"])
+    lists = found["type"].startswith(("sequence", "list")) or found.get("ctx", {}).get("class") == "Sequence"
+    return "must be a list" if lists else str(found["msg"])
 
 
 def spelt(body: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fault]]:

@@ -29,6 +29,6 @@ async def change_setting(call: Call) -> Answer:
     asked = read(SettingFields, call.fields)
     if asked.setting is None:
         raise invalid(Fault("/setting", "must be a number or a text"))
-    client = asked.client if call.header_client else None
-    created = await call.services.settings.set(call.caller, asked.name, asked.setting, client)
+    named = asked.client if asked.client != call.caller.client else None  # its own name says who calls, as in any body
+    created = await call.services.settings.set(call.caller, asked.name, asked.setting, named)
     return Answer({"result": "ok", "message": f"{asked.name} setting {'created' if created else 'updated'}"})

@@ -63,7 +63,8 @@ def judge_address(address: IPAddress, allow: Sequence[IPNetwork] = ()) -> str | 
     judged = carried[0] if carried and effective in _NAT64 else effective
     if (kind := _kind(judged)) is None or (judged is not effective and any(judged in network for network in allow)):
         return None
-    return f"{address} is a {kind} address, which {SETTING} does not allow"
+    article = "an" if kind == "unspecified" else "a"
+    return f"{address} is {article} {kind} address, which {SETTING} does not allow"
 
 
 def _effective(address: IPAddress) -> IPAddress:

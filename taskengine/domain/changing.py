@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from taskengine.domain import emission
 from taskengine.domain.capture import begin_of
 from taskengine.domain.errors import Conflict, InvalidRequest
 from taskengine.domain.execution import Run
@@ -20,6 +21,7 @@ def change_job(run: Run, patch: Mapping[str, Any], by: str) -> None:
 
     Fields: queue_state, run_at (UTC ms or None), priority, semaphore_url (or None), persist, top_of_queue.
     """
+    state, run_at = run.job.state, run.job.run_at
     for name in sorted(patch, key=lambda name: name == "queue_state"):  # the state last: it sees the new gates
         if name == "queue_state":
             _change_state(run, patch[name], by)
@@ -27,6 +29,8 @@ def change_job(run: Run, patch: Mapping[str, Any], by: str) -> None:
             _FIELDS[name](run, patch[name])
     if {"run_at", "semaphore_url"} & patch.keys():
         _regate(run)
+        if state is run.job.state is J.SCHEDULED and run.job.run_at != run_at:
+            run.tell_time()
     run.touch()
 
 
@@ -40,9 +44,11 @@ def _change_state(run: Run, state: str, by: str) -> None:
         if job.state not in _WAITING | {J.STARTED}:
             raise Conflict(f"the job is {_word(run)}: it cannot be paused")
         run.pause()
+        emission.log(run, "api", f"job is paused by {by}")
     elif state == "queued":
         if job.state is not J.PAUSED:
             raise Conflict(f"the job is {_word(run)}: it cannot be resumed")
+        emission.log(run, "api", f"job is resumed by {by}")
         run.resume(pending=bool(job.after) and job.started_at is None)
     else:
         raise InvalidRequest(f"queue_state: {state!r} cannot be asked for")

@@ -63,6 +63,10 @@ class EngineUnreachable(TaskEngineError):
     """No engine answers at the URL, or not in time (said to a client of the API)."""
 
 
+class AddressUnavailable(TaskEngineError):
+    """The host and port to listen on cannot be taken."""
+
+
 class StorageError(TaskEngineError):
     """A storage operation failed; `retryable` says whether the same call may succeed later."""
 

@@ -87,6 +87,10 @@ class Run:
     def schedule(self) -> None:
         """Wait for the time or the semaphore."""
         self._move_job(JobState.SCHEDULED)
+        self.tell_time()
+
+    def tell_time(self) -> None:
+        """In the words that operators search the log for, when the job will run; nothing where it has no time."""
         if self.job.run_at is not None:
             emission.log(self, "scheduler", f'Job will run at: "{emission.utc(self.job.run_at)}"')
 

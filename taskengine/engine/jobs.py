@@ -193,11 +193,10 @@ class Jobs:
             checked = loaded.parameters.check(parameters, strict=strict)
             faults.extend(checked.faults)
             arguments, warnings = checked.arguments, [*checked.warnings, *submission.warnings]
-            faults.extend(judge_names(loaded.workflow, arguments, self._offer.of(submission.client, rules.config)))
+            _add(faults, judge_names(loaded.workflow, arguments, self._offer.of(submission.client, rules.config)))
         faults.extend(forged(submission.parameters, {"/job/semaphore_url": submission.semaphore_url or ""}))
         schema = loaded.workflow.schema if loaded else {}
-        named = {fault.path for fault in faults}  # one fault per place is enough
-        faults.extend(fault for fault in self._url_faults(submission, schema, arguments) if fault.path not in named)
+        _add(faults, self._url_faults(submission, schema, arguments))
         faults.extend([fault async for fault in self._after_faults(submission)])
         if faults or loaded is None:
             raise InvalidRequest(_sentence(faults), faults)
@@ -472,6 +471,12 @@ def _known_answer(known: Known, submission: Submission) -> Mapping[str, Any]:
     if known.fingerprint != submission.fingerprint:
         raise Conflict(f"the Idempotency-Key {submission.idempotency_key!r} was used with another body")
     return known.answer
+
+
+def _add(faults: list[Fault], more: Sequence[Fault]) -> None:
+    """One fault of each place is enough."""
+    named = {fault.path for fault in faults}
+    faults.extend(fault for fault in more if fault.path not in named)
 
 
 def _sentence(faults: Sequence[Fault]) -> str:

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from taskengine.api import HttpLimits, create_app
 from taskengine.app.http import listening
+from taskengine.domain.errors import AddressUnavailable
 from tests.support.api import World, api_world
 
 ASK = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -52,6 +53,15 @@ async def test_a_connection_that_asks_nothing_is_closed(tmp_path: Path, sent: by
             await reader.readuntil(b"}")
             await asyncio.sleep(0.5)
         writer.close()
+
+
+@pytest.mark.parametrize(("host", "why"), [("127.0.0.1", "Address already in use"), ("no-such-host.invalid", "")])
+async def test_an_address_that_cannot_be_had_is_named(tmp_path: Path, host: str, why: str) -> None:
+    """With the port and the reason, for the one line that `serve` then prints."""
+    async with served(tmp_path, HttpLimits()) as (world, port):
+        with pytest.raises(AddressUnavailable, match=f"cannot listen on {host}, port {port}: {why}"):
+            async with listening(create_app(world.services), HttpLimits(), host, port):
+                pass
 
 
 async def test_connections_beyond_the_limit_are_closed(tmp_path: Path) -> None:

@@ -233,12 +233,14 @@ async def test_a_clients_settings_are_its_own(world: World) -> None:
     assert (await world.call("POST", "/settings", {"name": "retention_days", "setting": 1}, by="other")).status == 403
 
 
-async def test_a_body_that_names_the_client_for_want_of_a_header_sets_the_systems(world: World) -> None:
-    """It says who calls, not whose setting it is."""
+@pytest.mark.parametrize("header", [True, False])
+async def test_an_admin_that_names_itself_sets_the_systems(world: World, header: bool) -> None:  # noqa: FBT001
+    """As clients of the original do in every body: it says who calls, not whose setting it is."""
     body = {"client": "demo", "name": "max_jobs", "setting": 7}
-    headers = {"api-key": world.keys["demo"]}
+    headers = {"api-key": world.keys["demo"]} | ({"client": "demo"} if header else {})
     assert (await world.call("POST", "/settings", body, by=None, headers=headers)).status == 200
     assert (await listed(world))["max_jobs"] == 7
+    assert (await world.call("GET", "/health")).body["jobs"]["max_jobs"] == 7
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,22 @@ async def test_every_fault_of_a_submission_is_named_at_once(world: World) -> Non
     assert await ids(world) == []
 
 
+async def test_a_fault_is_named_once_and_in_plain_words(world: World) -> None:
+    """Whoever finds it: the schema, or who knows what the installation has."""
+    body = {
+        "job": {"workflow": "vodstream", "after": 1, "tags": {}},
+        "parameters": {"source_folder": "a", "output_root": 5},
+    }
+    details = (await world.call("POST", "/job", body)).body["details"]
+    assert {fault["path"]: fault["message"] for fault in details} == {
+        "/job/after": "must be a list",
+        "/job/tags": "must be a list",
+        "/parameters/content_id": "content_id is required",
+        "/parameters/output_root": "output_root must be a string, not 5",
+    }
+    assert len(details) == 4
+
+
 @pytest.mark.parametrize(
     ("body", "path"),
     [
@@ -329,6 +345,23 @@ async def test_a_job_is_paused_resumed_and_broken(world: World, asked: object) -
     for state, number in ((asked, 6), ("queued", 0), ("broken", 4)):
         assert (await world.call("PATCH", f"/jobs/{job_id}", {"queue_state": state})).status == 200
         assert (await world.call("GET", f"/jobs/{job_id}")).body["queue_state"] == number
+
+
+async def test_the_log_says_who_held_a_job_and_when_it_will_run(world: World) -> None:
+    """As it does of a break; the time in the words that operators search for, each once."""
+    job_id = await world.submit(run_at="2040-01-01")
+    for patch in ({"run_at": "2041-01-01"}, {"run_at": "2041-01-01"}, {"queue_state": "paused"},
+                  {"queue_state": "queued", "run_at": "2042-01-01"}, {"queue_state": "broken"}):  # fmt: skip
+        assert (await world.call("PATCH", f"/jobs/{job_id}", patch)).status == 200
+    entries = (await world.call("GET", f"/logs/{job_id}")).body
+    assert [entry["message"] for entry in entries[1:]] == [
+        'Job will run at: "2040-01-01T00:00:00.000Z"',
+        'Job will run at: "2041-01-01T00:00:00.000Z"',
+        "job is paused by demo",
+        "job is resumed by demo",
+        'Job will run at: "2042-01-01T00:00:00.000Z"',
+        "job is broken by demo",
+    ]
 
 
 async def test_null_takes_a_time_away(world: World) -> None:
