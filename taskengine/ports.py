@@ -578,6 +578,37 @@ class DueCallback:
     headers: Mapping[str, str] = field(default_factory=dict)  # the workflow's
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of a claim: `delivered`, `dead`, or `pending` (again from `next_at`). Where it is pending with neither
+    status nor error it was given back untried. Times in UTC milliseconds."""
+
+    callback: DueCallback
+    state: str
+    at: int
+    status: int | None = None
+    error: str | None = None
+    next_at: int | None = None
+    rest: str | None = None  # why all that is left of the line is dead with it (410, 72 h over)
+    log: LogEntry | None = None  # for the job's log
+
+    @property
+    def tried(self) -> bool:
+        """Whether the endpoint was called."""
+        return self.state != "pending" or self.status is not None or self.error is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """What can take no callback now: endpoints, and all that begins as one of `servers` (`https://host/`)."""
+
+    endpoints: Sequence[str] = ()
+    servers: Sequence[str] = ()
+
+
+NONE_BUSY = Busy()
+
+
 class Span(Protocol):
     """A part of a trace, going on. `traceparent` hands it to whoever goes on with it; None where there is no trace."""
 
@@ -619,31 +650,30 @@ class CallbackStore(Protocol):
     """Undelivered callbacks: a line per (job, endpoint), each with one clock."""
 
     async def claim_callbacks(
-        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = ()
+        self, now: int, *, lease_until: int, limit: int, busy: Busy = NONE_BUSY
     ) -> Sequence[DueCallback]:
-        """Claim the head of each line that is due, in order of due time; endpoints in `busy` are passed over.
+        """Claim the head of each line that is due, in order of due time; what is `busy` is passed over.
 
         A claim that is not settled by `lease_until` is due again. A job event whose line is waiting behind task
         events is the head of a line of its own, with a clock of its own, once it is 5 minutes old.
         """
         ...
 
-    async def settle_callback(
-        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None,
-        next_at: int | None, rest: str | None = None,
-    ) -> None:  # fmt: skip
-        """state: `delivered` and `dead` (the next of the line is due now, failures start at 0 again), `pending` (the
-        line's clock is set to next_at; attempts and failures grow by one, but where status and error are both None it
-        was given back untried: they stay). `rest`: why all that is left of the line is dead with it (410, 72 h over)."""
+    async def settle_callbacks(self, settlements: Sequence[Settlement]) -> None:
+        """Write what came of claims, all or nothing. What was settled before, or replayed since, is left alone.
+
+        After `delivered` and `dead` the next of the line is due, and failures start at 0 again; after `pending` the
+        line's clock is set to `next_at`, and attempts and failures grow by one, unless it was given back untried.
+        """
         ...
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
         """All that is left of a line is dead."""
         ...
 
-    async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:
-        """When the next line is due (a claimed one when its lease is over), those of `busy` endpoints passed over; None
-        where there is none."""
+    async def next_callback(self, *, busy: Busy = NONE_BUSY) -> int | None:
+        """When the next line is due (a claimed one when its lease is over), what is `busy` passed over; None where there
+        is none."""
         ...
 
     async def callbacks(self, job_id: int) -> Sequence[Mapping[str, Any]]:

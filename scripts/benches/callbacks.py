@@ -1,7 +1,7 @@
 """`scripts/bench callbacks`: durable deliveries beside a bare aiohttp client that posts the same bodies.
 
 The receiver is a process of its own. In each round both deliver to the same endpoints, one after the other: the engine's
-delivery from a store on this disk (SQLite) that is full of events, in order per job and endpoint, signed; the bare client from
+delivery from a store on this disk (SQLite, or a private PostgreSQL) that is full of events, in order per job and endpoint, signed; the bare client from
 memory, with as many requests at a time. Beside it, on an idle engine, the time from an event to its receipt.
 """
 
@@ -14,8 +14,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import aiohttp
@@ -35,6 +36,7 @@ from taskengine.net import GuardedClients
 from taskengine.ports import NewJob, Store
 from taskengine.stores import open_store
 from tests.support.delivery_victim import loopback
+from tests.support.postgres import running_server
 
 IDLE_BAR_MS = 20.0
 _ENDPOINTS, _EVENTS_OF_JOB, _IDLE_EVENTS = 20, 10, 40
@@ -123,9 +125,9 @@ async def _delivery(store: Store, meter: NoMeter) -> AsyncIterator[CallbackDeliv
             running.cancel()
 
 
-async def durable(folder: Path, urls: Sequence[str], bodies: Sequence[str]) -> float:
+async def durable(database: str, urls: Sequence[str], bodies: Sequence[str]) -> float:
     """Deliveries per second from a full store."""
-    async with open_store(f"sqlite:///{folder}/bench.db", SystemClock()) as store:
+    async with open_store(database, SystemClock()) as store:
         await _fill(store, urls, bodies)
         counting, began = _Counting(len(bodies)), time.perf_counter()
         async with _delivery(store, counting):
@@ -154,7 +156,7 @@ async def bare(urls: Sequence[str], bodies: Sequence[str]) -> float:
     return len(bodies) / (time.perf_counter() - began)
 
 
-async def idle(folder: Path) -> list[float]:
+async def idle(database: str) -> list[float]:
     """Milliseconds from the moment before an event is written to its receipt, one event at a time."""
     arrived, took = asyncio.Event(), list[float]()
 
@@ -174,7 +176,7 @@ async def idle(folder: Path) -> list[float]:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
     async with (
         server,
-        open_store(f"sqlite:///{folder}/idle.db", SystemClock()) as store,
+        open_store(database, SystemClock()) as store,
         _delivery(store, NoMeter()) as delivery,
     ):
         for number in range(_IDLE_EVENTS):
@@ -191,21 +193,39 @@ async def idle(folder: Path) -> list[float]:
     return took
 
 
-async def measure(events: int, rounds: int) -> Result:
+@asynccontextmanager
+async def _databases(folder: Path, *, postgres: bool) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """Makes empty databases, by their URLs."""
+    numbers = count(1)
+
+    async def file() -> str:
+        return f"sqlite:///{folder}/{next(numbers)}.db"
+
+    if not postgres:
+        yield file
+        return
+    with running_server() as server:
+        template = await server.migrated()
+
+        async def database() -> str:
+            return await server.new_database(template)
+
+        yield database
+
+
+async def measure(events: int, rounds: int, *, postgres: bool) -> Result:
     """Medians over interleaved rounds."""
     bodies = _bodies(events)
     rates: dict[str, list[float]] = {"durable": [], "bare": []}
     with tempfile.TemporaryDirectory() as made:
-        async with _receiver() as base:
+        async with _receiver() as base, _databases(Path(made), postgres=postgres) as new:
             urls = [f"{base}/{number}" for number in range(_ENDPOINTS)]
             for number in range(rounds):
-                folder = Path(made) / str(number)
-                folder.mkdir()
-                rates["durable"].append(await durable(folder, urls, bodies))
+                rates["durable"].append(await durable(await new(), urls, bodies))
                 rates["bare"].append(await bare(urls, bodies))
                 shown = ", ".join(f"{name} {values[-1]:.0f}/s" for name, values in rates.items())
                 print(f"round {number + 1} of {rounds}: {shown}", file=sys.stderr, flush=True)
-        latencies = await idle(Path(made))
+            latencies = await idle(await new())
     durable_s, bare_s = (statistics.median(values) for values in rates.values())
     found = {
         "deliveries_per_s": durable_s, "bare_posts_per_s": bare_s, "ratio": durable_s / bare_s,
@@ -219,8 +239,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench callbacks", description=__doc__)
     parser.add_argument("--events", type=int, default=5000, metavar="N", help="of a round (default 5000)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--postgres", action="store_true", help="from a private PostgreSQL")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
     configure("info")  # as an engine has it
-    measurement = measure(max(given.events, _EVENTS_OF_JOB), max(given.rounds, 1))
+    measurement = measure(max(given.events, _EVENTS_OF_JOB), max(given.rounds, 1), postgres=given.postgres)
     return conclude(measurement, as_json=given.json, report=report_medians, faults=above_bars)

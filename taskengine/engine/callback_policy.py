@@ -33,7 +33,7 @@ class CallbackPolicy:
     retry_limit: int = 3  # tries of a task callback that the client does not want
     concurrency: int = 256
     per_endpoint_concurrency: int = 4
-    claim_batch: int = 32
+    claim_batch: int = 128
     breaker_failures: int = 5  # tries in a row without an answer that open an endpoint's breaker
     cool_down_s: float = 5.0  # of an open breaker, doubled while it stays silent
     cool_down_max_s: float = MINUTE

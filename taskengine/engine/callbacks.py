@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, TypeVar
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from taskengine.domain.job import LogEntry
 from taskengine.domain.urls import redacted_url
 from taskengine.engine.callback_policy import GONE, CallbackPolicy, Verdict, judge, wait_listed
 from taskengine.engine.duties import Gate, always
-from taskengine.engine.endpoints import Endpoints, Limits
+from taskengine.engine.endpoints import Claim, Endpoints, Limits
 from taskengine.engine.meter import NoMeter
-from taskengine.ports import CallbackSender, CallbackStore, Clock, DueCallback, Meter, SendResult
+from taskengine.engine.settling import Settling, persist
+from taskengine.ports import CallbackSender, CallbackStore, Clock, DueCallback, Meter, SendResult, Settlement
 
-__all__ = ["CallbackDelivery", "CallbackPolicy", "DeliveryStore"]
+__all__ = ["CallbackDelivery", "CallbackPolicy"]
 
 _WARNING, _ERROR = 2, 3
 _LEAST_REST_MS = 50  # the least rest before a store that says "due" and gives nothing is asked again
@@ -32,16 +31,7 @@ _SETTLE_MS = 120_000  # how long a verdict is tried to be written
 _REMEMBERED = (
     10_000  # lines that 410 stopped; one that is forgotten, or was stopped before a restart, is tried once more
 )
-T = TypeVar("T")
 log = structlog.get_logger("callbacks")
-
-
-class DeliveryStore(CallbackStore, Protocol):
-    """What delivery needs of the store."""
-
-    async def add_logs(self, job_id: int, entries: Sequence[tuple[int | None, LogEntry]]) -> None:
-        """Append entries to a job's log."""
-        ...
 
 
 class CallbackDelivery:
@@ -49,7 +39,7 @@ class CallbackDelivery:
 
     def __init__(
         self,
-        store: DeliveryStore,
+        store: CallbackStore,
         sender: CallbackSender,
         clock: Clock,
         policy: CallbackPolicy,
@@ -73,8 +63,9 @@ class CallbackDelivery:
                 policy.cool_down_max_s,
             )
         )
-        self._sending: set[int] = set()
-        self._interrupted: list[DueCallback] = []
+        self._settling = Settling(store, clock, self._settled)
+        self._claimed: set[int] = set()  # held, being sent, or with a settlement that is not yet written
+        self._interrupted: list[Claim] = []
         self._retry_limit = retry_limit
         self._may = may
         self._meter = meter or NoMeter()
@@ -94,44 +85,40 @@ class CallbackDelivery:
         """Deliver until cancelled; what is claimed then is given back to the store."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._settling.run())
                 while True:
                     self._woken.clear()
-                    if not await self._turn(group):
+                    if not await self._claim(group):
                         await self._rest(group)
         finally:
-            await self._give_back_all()
+            for claim in [*self._interrupted, *self._endpoints.drop_held()]:
+                self._give_back(claim, self._clock.now())  # whoever comes next need not wait for it to run out
+            await self._settling.finish()
 
-    async def _turn(self, group: asyncio.TaskGroup) -> bool:
-        """Claim what is due and start what may be sent; whether there may be more to claim at once."""
-        more = await self._claim()
-        now = self._clock.now()
-        for callback, lease_until in self._endpoints.take(now):
-            self._sending.add(callback.id)
-            group.create_task(self._deliver(callback, lease_until))
-        for callback, until in self._endpoints.unwanted(now):
-            group.create_task(self._give_back(callback, until))
-        return more
-
-    async def _claim(self) -> bool:
-        """Claim the heads of due lines for which there is room; whether all that was asked for came."""
+    async def _claim(self, group: asyncio.TaskGroup) -> bool:
+        """Claim the heads of due lines for which there is room, and start what may be sent; whether all that was asked
+        for came."""
         limit = min(self._policy.concurrency - self._endpoints.sending, self._policy.claim_batch)
-        if limit <= 0 or not self._may():
-            return False
+        claimed: Sequence[DueCallback] = ()
         now = self._clock.now()
         lease_until = now + round(self._policy.lease_s * 1000)
-        claimed = await self._persist(
-            "claim",
-            lambda: self._store.claim_callbacks(
-                now,
-                lease_until=lease_until,
-                limit=limit,
-                busy=self._endpoints.busy(now),
-            ),
-        )
+        if limit > 0 and self._may():
+            busy = self._endpoints.busy(now)
+            ask = partial(self._store.claim_callbacks, now, lease_until=lease_until, limit=limit, busy=busy)
+            claimed = await persist(self._clock, "claim", ask)
         for callback in claimed:
-            if callback.id not in self._sending:  # else its claim ran out before the verdict could be written
-                self._endpoints.hold(callback, lease_until)
-        return len(claimed) == limit
+            if callback.id not in self._claimed:  # else its claim ran out before its settlement could be written
+                self._claimed.add(callback.id)
+                self._endpoints.hold(Claim(callback, lease_until))
+        self._start(group)
+        for claim, until in self._endpoints.unwanted(self._clock.now()):
+            self._give_back(claim, until)
+        return 0 < limit == len(claimed)
+
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        """Send what may be sent."""
+        for claim in self._endpoints.take(self._clock.now()):
+            group.create_task(self._deliver(group, claim))
 
     async def _rest(self, group: asyncio.TaskGroup) -> None:
         """Wait until something is due, was submitted, or came to an end."""
@@ -147,8 +134,7 @@ class CallbackDelivery:
         if not self._may():
             return None  # so does who switches it on
         now = self._clock.now()
-        busy = self._endpoints.busy(now)
-        due = await self._persist("next", lambda: self._store.next_callback(busy=busy))
+        due = await persist(self._clock, "next", partial(self._store.next_callback, busy=self._endpoints.busy(now)))
         times = [at for at in (due, self._endpoints.next_opening(now)) if at is not None]
         return max(min(times), now + _LEAST_REST_MS) if times else None
 
@@ -156,26 +142,24 @@ class CallbackDelivery:
         await self._clock.sleep((at - self._clock.now()) / 1000)
         self._woken.set()
 
-    async def _deliver(self, callback: DueCallback, lease_until: int) -> None:
-        """Make one try and write what came of it. Its faults end here."""
-        answered: bool | None = None
+    async def _deliver(self, group: asyncio.TaskGroup, claim: Claim) -> None:
+        """Make one try and have written what came of it. Its faults end here."""
+        callback, answered = claim.callback, None
         try:
-            if self._clock.now() + round(self._policy.timeout_s * 1000) >= lease_until:
-                await self._give_back(callback, self._clock.now())
-                return
-            if (reason := self._gone.get((callback.job_id, callback.endpoint))) is not None:
+            if self._clock.now() + round(self._policy.timeout_s * 1000) >= claim.lease_until:
+                self._give_back(claim, self._clock.now())
+            elif (reason := self._gone.get((callback.job_id, callback.endpoint))) is not None:
                 await self._kill_line(callback, reason)
-                return
-            result = await self._try(callback)
-            answered = result.status is not None
-            await self._settle(callback, result)
+            else:
+                result = await self._try(callback)
+                answered = result.status is not None
+                self._settle(callback, result)
         except asyncio.CancelledError:
-            self._interrupted.append(callback)
+            self._interrupted.append(claim)
             raise
         finally:
-            self._sending.discard(callback.id)
             self._endpoints.done(callback.endpoint, self._clock.now(), answered=answered)
-            self._woken.set()
+        self._start(group)  # its place is free, before its settlement is written
 
     async def _try(self, callback: DueCallback) -> SendResult:
         try:
@@ -184,86 +168,53 @@ class CallbackDelivery:
             log.exception("callback_sender_defect", job=callback.job_id, callback=callback.id)
             return SendResult(status=None, error=f"internal fault: {type(error).__name__}")
 
-    async def _settle(self, callback: DueCallback, result: SendResult) -> None:
-        """Write the verdict. Where that fails for long the claim runs out, and the delivery is due again by itself."""
+    def _settle(self, callback: DueCallback, result: SendResult) -> None:
+        """Have the verdict written. Where that fails for long the claim runs out, and the delivery is due again."""
         now = self._clock.now()
-        until = now + _SETTLE_MS
         verdict = judge(callback, result, now, self._policy_of(callback.client), self._wait)
         _tell(callback, result, verdict)
         self._meter.delivery(verdict.state, (now - callback.created_at) / 1000)
-        try:
-            await self._persist("settle", lambda: self._write(callback, result, verdict, now), until=until)
-            if (entry := _entry(callback, result, verdict, now)) is not None:
-                logs = [(None, entry)]
-                await self._persist("log", lambda: self._store.add_logs(callback.job_id, logs), until=until)
-        except Exception:
-            log.exception("callback_not_settled", job=callback.job_id, callback=callback.id)
-
-    async def _write(self, callback: DueCallback, result: SendResult, verdict: Verdict, now: int) -> None:
         if result.status == GONE:  # for what the job has yet to tell, too
             while len(self._gone) >= _REMEMBERED:
                 del self._gone[next(iter(self._gone))]
             self._gone[callback.job_id, callback.endpoint] = verdict.reason
-        await self._store.settle_callback(
+        settlement = Settlement(
             callback,
-            state=verdict.state,
-            now=now,
+            verdict.state,
+            now,
             status=result.status,
             error=result.error,
             next_at=verdict.next_at,
             rest=verdict.reason if verdict.line else None,
+            log=_entry(callback, result, verdict, now),
         )
+        self._settling.put(settlement, now + _SETTLE_MS)
+
+    def _settled(self, settlements: Sequence[Settlement]) -> None:
+        """They are written: their lines may be due."""
+        self._claimed -= {settlement.callback.id for settlement in settlements}
+        self._woken.set()
 
     async def _kill_line(self, callback: DueCallback, reason: str) -> None:
         """Give up what is due to an endpoint that wants nothing more of this job."""
         now = self._clock.now()
         kill = partial(self._store.kill_line, callback.job_id, callback.endpoint, reason, now)
         try:
-            await self._persist("kill", kill, until=now + _SETTLE_MS)
+            await persist(self._clock, "kill", kill, until=now + _SETTLE_MS)
         except Exception:  # the claim runs out by itself
             log.exception("callback_line_not_ended", job=callback.job_id, callback=callback.id)
+        self._claimed.discard(callback.id)
+        self._woken.set()
 
     def _policy_of(self, client: str) -> CallbackPolicy:
         if self._retry_limit is None:
             return self._policy
         return replace(self._policy, retry_limit=self._retry_limit(client))
 
-    async def _give_back(self, callback: DueCallback, next_at: int) -> None:
-        """Return a claim untried."""
-        try:
-            await self._store.settle_callback(
-                callback, state="pending", now=self._clock.now(), status=None, error=None, next_at=next_at
-            )
-        except Exception:  # the claim runs out by itself
-            log.exception("callback_not_given_back", job=callback.job_id, callback=callback.id)
-
-    async def _give_back_all(self) -> None:
-        """At the end, so that whoever comes next need not wait for the claims to run out."""
-        for callback in [*self._interrupted, *self._endpoints.drop_held()]:
-            await self._give_back(callback, self._clock.now())
-
-    async def _persist(self, what: str, call: Callable[[], Awaitable[T]], *, until: int | None = None) -> T:
-        """Call the store; where it fails, again and again, with growing pauses, at most `until` then."""
-
-        def tell(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            log.warning("callback_store_failed", call=what, attempt=state.attempt_number, error=str(error))
-
-        async def once() -> T:  # tenacity awaits what it knows to be a coroutine function
-            return await call()
-
-        def over(_: RetryCallState) -> bool:
-            return until is not None and self._clock.now() >= until
-
-        retrying = AsyncRetrying(
-            sleep=self._clock.sleep,
-            retry=retry_if_exception_type(Exception),
-            wait=wait_exponential(multiplier=0.2, max=10),
-            stop=over,
-            before_sleep=tell,
-            reraise=True,
-        )
-        return await retrying(once)
+    def _give_back(self, claim: Claim, next_at: int) -> None:
+        """Return a claim untried, as long as it is ours."""
+        settlement = Settlement(claim.callback, "pending", self._clock.now(), next_at=next_at)
+        self._settling.put(settlement, claim.lease_until)
 
 
 def _tell(callback: DueCallback, result: SendResult, verdict: Verdict) -> None:

@@ -3,96 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from taskengine.domain.job import PATIENCE_MS
-from taskengine.ports import Clock, DueCallback
+from taskengine.ports import NONE_BUSY, Busy, DueCallback, Settlement
 from taskengine.stores import changes, rows
 from taskengine.stores.base import Units
-from taskengine.stores.gathering import Gathered
 from taskengine.stores.session import Session
 from taskengine.stores.tally import Tally
-
-_MOST = 200  # verdicts that share one transaction
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What became of a callback, as of `settle_callback`."""
-
-    callback: DueCallback
-    state: str
-    now: int
-    status: int | None
-    error: str | None
-    next_at: int | None
-    rest: str | None
-
-    @property
-    def job_id(self) -> int:
-        """Of the job that holds its lines."""
-        return self.callback.job_id
-
-    @property
-    def lines(self) -> tuple[int, str]:
-        """Whose lines it may change: job and endpoint."""
-        return self.callback.job_id, self.callback.endpoint
-
-    @property
-    def line(self) -> tuple[int, str, int]:
-        """The line that it was the head of."""
-        return *self.lines, rows.lane_of(self.callback.event)
-
-    @property
-    def due_at(self) -> int:
-        """When the line is due again."""
-        return self.now if self.next_at is None else self.next_at
-
-    @property
-    def tried(self) -> bool:
-        """False where it was given back untried."""
-        return self.status is not None or self.error is not None
 
 
 class CallbackUnits(Units):
     """Keeps undelivered callbacks in lines."""
 
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self._ends = Gathered(self._end, most=_MOST)
-        self._tries = Gathered(self._put_off, most=_MOST)
-
     async def claim_callbacks(
-        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = ()
+        self, now: int, *, lease_until: int, limit: int, busy: Busy = NONE_BUSY
     ) -> Sequence[DueCallback]:
         """See `ports.CallbackStore.claim_callbacks`."""
-        values = {"now": now, "limit": limit}
-        return await self._write(partial(_claim, values=values, busy=busy, lease_until=lease_until))
+        return await self._write(partial(_claim, now=now, limit=limit, busy=busy, lease_until=lease_until))
 
-    async def settle_callback(
-        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None,
-        next_at: int | None, rest: str | None = None,
-    ) -> None:  # fmt: skip
-        """See `ports.CallbackStore.settle_callback`. What was settled before, or replayed since, is left alone."""
-        verdict = _Verdict(callback, state, now, status, rows.plain(error), next_at, rows.plain(rest))
-        await (self._tries if state == "pending" else self._ends)(verdict)
-
-    async def _end(self, verdicts: Sequence[_Verdict]) -> Sequence[None]:
-        return await self._write(partial(_end, verdicts=verdicts))
-
-    async def _put_off(self, verdicts: Sequence[_Verdict]) -> Sequence[None]:
-        return await self._write(partial(_put_off, verdicts=verdicts))
+    async def settle_callbacks(self, settlements: Sequence[Settlement]) -> None:
+        """See `ports.CallbackStore.settle_callbacks`."""
+        if settlements:
+            await self._write(partial(_settle, settlements=settlements))
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
         """See `ports.CallbackStore.kill_line`: the job event, which may have overtaken, is dead too."""
         del now  # the dead have no time of their own
         await self._write(partial(_kill, kills=[(rows.plain(reason), job_id, endpoint)]))
 
-    async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:
+    async def next_callback(self, *, busy: Busy = NONE_BUSY) -> int | None:
         """See `ports.CallbackStore.next_callback`."""
-        at: int | None = await self._read(lambda db: db.value("next_callback", (db.array(busy),)))
+        at: int | None = await self._read(
+            lambda db: db.value("next_callback", (db.array(busy.endpoints), db.array(busy.servers)))
+        )
         return at
 
     async def release_claims(self, now: int) -> None:
@@ -132,11 +77,12 @@ async def _backlog(db: Session) -> tuple[int, int | None]:
     return await db.value("counter", ("callbacks", "pending")) or 0, await db.value("oldest_callback")
 
 
-async def _claim(
-    db: Session, *, values: Mapping[str, Any], busy: Sequence[str], lease_until: int
-) -> list[DueCallback]:  # fmt: skip
+async def _claim(db: Session, *, now: int, limit: int, busy: Busy, lease_until: int) -> list[DueCallback]:
     """The lines are claimed before their heads are read: what was settled meanwhile is nobody's head."""
-    lines = [row[0] for row in await db.all("due_lines", {**values, "busy": db.array(busy)})]
+    values = {
+        "now": now, "limit": limit, "endpoints": db.array(busy.endpoints), "servers": db.array(busy.servers),
+    }  # fmt: skip
+    lines = [row[0] for row in await db.all("due_lines", values)]
     if not lines:
         return []
     found = await db.all("line_heads", (db.array(lines),))
@@ -148,33 +94,49 @@ async def _release(db: Session, *, now: int) -> None:
     await db.run("release_claims", (now,))
 
 
-async def _put_off(db: Session, *, verdicts: Sequence[_Verdict]) -> Sequence[None]:
-    tries = [
-        (one.tried, one.status, one.error, one.callback.id, one.callback.attempts, one.job_id) for one in verdicts
-    ]  # fmt: skip
-    settled = {row[0] for row in await db.returned("settle_try", tries)}
-    taken = [one for one in verdicts if one.callback.id in settled]
-    await db.many("put_off_line", [(one.due_at, one.tried, *one.line) for one in taken])
-    return [None] * len(verdicts)
-
-
-async def _end(db: Session, *, verdicts: Sequence[_Verdict]) -> Sequence[None]:
+async def _settle(db: Session, *, settlements: Sequence[Settlement]) -> None:
     """All that is of one job is under its lock; the counter, which everybody waits for, comes last."""
-    ends = [(one.state, one.status, one.error, one.now, one.callback.id, one.job_id) for one in verdicts]
-    settled = {row[0] for row in await db.returned("settle_end", ends)}
-    taken = [one for one in verdicts if one.callback.id in settled]
-    kills = [(one.rest, *one.lines) for one in taken if one.rest is not None]
-    killed = await db.many("kill_callbacks", kills)
+    moved = {row[0] for row in await db.returned("settle", [_row(one) for one in settlements])}
+    settled = [one for one in settlements if one.callback.id in moved]
+    put_off = [one for one in settled if one.state == "pending"]
+    ended = [one for one in settled if one.state != "pending"]
+    killed = await db.many(
+        "kill_callbacks", [(rows.plain(one.rest), *_lines(one)) for one in ended if one.rest is not None]
+    )
     tally = Tally()
-    tally.callbacks(-len(settled) - killed)
+    tally.callbacks(-len(ended) - killed)
     parts: list[tuple[str, Sequence[rows.Row]]] = [
-        ("advance_line", [(one.due_at, *one.line) for one in taken]),
-        ("close_empty_lines", sorted({one.lines for one in taken})),
-        ("release_job_line", sorted({(one.now, *one.lines) for one in taken})),
+        ("put_off_line", [(_due_at(one), one.tried, *_line(one)) for one in put_off]),
+        ("advance_line", [(_due_at(one), *_line(one)) for one in ended]),
+        ("close_empty_lines", sorted({_lines(one) for one in ended})),
+        ("release_job_line", sorted({(one.at, *_lines(one)) for one in ended})),
+        ("insert_log", [rows.log_values(one.callback.job_id, None, one.log) for one in settled if one.log]),
         *tally.parts(),
     ]
     await db.many_apart([(name, some) for name, some in parts if some])
-    return [None] * len(verdicts)
+
+
+def _row(one: Settlement) -> rows.Row:
+    """The values of `settle`."""
+    callback = one.callback
+    return (
+        callback.id, callback.job_id, one.state, one.tried, one.status, rows.plain(one.error), callback.attempts, one.at,
+    )  # fmt: skip
+
+
+def _lines(one: Settlement) -> tuple[int, str]:
+    """Whose lines it may change: job and endpoint."""
+    return one.callback.job_id, one.callback.endpoint
+
+
+def _line(one: Settlement) -> tuple[int, str, int]:
+    """The line that it was the head of."""
+    return *_lines(one), rows.lane_of(one.callback.event)
+
+
+def _due_at(one: Settlement) -> int:
+    """When the line is due again."""
+    return one.at if one.next_at is None else one.next_at
 
 
 async def _kill(db: Session, *, kills: Sequence[rows.Row]) -> None:

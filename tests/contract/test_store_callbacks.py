@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from taskengine.domain.job import Callback, Changes
+from taskengine.domain.job import Callback, Changes, LogEntry
 from taskengine.domain.status import JobState
-from taskengine.ports import DueCallback, Store
+from taskengine.ports import NONE_BUSY, Busy, DueCallback, Settlement, Store
 from tests.support.clock import START
 from tests.support.stores import Database, a_callback, a_job, a_task, submit
 
@@ -23,7 +23,7 @@ async def job_with(store: Store, *callbacks: Callback, job_id: int = 1, client: 
     await submit(store, Changes(a_job(job_id, client=client), callbacks=list(callbacks)))
 
 
-async def claim(store: Store, at: int = START, *, limit: int = 10, busy: Sequence[str] = ()) -> Sequence[DueCallback]:
+async def claim(store: Store, at: int = START, *, limit: int = 10, busy: Busy = NONE_BUSY) -> Sequence[DueCallback]:
     """Claim for a minute."""
     return await store.claim_callbacks(at, lease_until=at + MINUTE, limit=limit, busy=busy)
 
@@ -33,7 +33,7 @@ async def settle(
 ) -> None:
     """Settle with the answer that goes with the state."""
     status, error = (200, None) if state == "delivered" else (500, "500 Internal Server Error")
-    await store.settle_callback(callback, state=state, now=at, status=status, error=error, next_at=next_at)
+    await store.settle_callbacks([Settlement(callback, state, at, status, error, next_at)])
 
 
 def marks(callbacks: Sequence[DueCallback]) -> list[str]:
@@ -96,9 +96,59 @@ async def test_busy_endpoints_are_passed_over(store: Store) -> None:
     """Neither claimed, nor the reason to wake up."""
     await job_with(store, a_callback(ONE, mark="a", at=START - 2), a_callback(TWO, mark="b", at=START - 1))
     assert await store.next_callback() == START - 2
-    assert await store.next_callback(busy=[ONE]) == START - 1
-    assert await store.next_callback(busy=[ONE, TWO]) is None
-    assert marks(await claim(store, busy=[ONE])) == ["b"]
+    assert await store.next_callback(busy=Busy([ONE])) == START - 1
+    assert await store.next_callback(busy=Busy([ONE, TWO])) is None
+    assert marks(await claim(store, busy=Busy([ONE]))) == ["b"]
+
+
+async def test_busy_servers_are_passed_over_with_all_their_endpoints(store: Store) -> None:
+    """Whatever follows their beginning; another whose name begins alike is not meant."""
+    urls = "http://a/one", "http://a/two?x=%25", "http://a.example/", "http://b/"
+    await job_with(store, *(a_callback(url, mark=url, at=START + place) for place, url in enumerate(urls)))
+    busy = Busy(["http://b/"], ["http://a/", "http://elsewhere/"])
+    assert await store.next_callback(busy=busy) == START + 2
+    assert marks(await claim(store, START + 9, busy=busy)) == ["http://a.example/"]
+    assert marks(await claim(store, START + 9)) == ["http://a/one", "http://a/two?x=%25", "http://b/"]
+
+
+async def test_settlements_of_many_are_written_together_each_for_itself(store: Store) -> None:
+    """Delivered, dead, put off, given back and settled before: none touches another's line, and each log entry finds
+    its job."""
+    kinds = ("delivered", "dead", "put off", "given back", "before")
+    for job_id, mark in enumerate(kinds, 1):
+        await job_with(store, a_callback(mark=mark), a_callback(event="job", mark=f"end of {mark}"), job_id=job_id)
+    due = {one.body: one for one in await claim(store)}
+    await settle(store, due["before"])
+    [next_of_before] = await claim(store)
+    entry = LogEntry(3, "callback", "it is dead", START)
+    await store.settle_callbacks([
+        Settlement(due["before"], "dead", START + 1, 404, "answered 404", log=entry),
+        Settlement(due["given back"], "pending", START + 1, next_at=START + 7),
+        Settlement(due["put off"], "pending", START + 1, 500, "answered 500", next_at=START + 8),
+        Settlement(due["dead"], "dead", START + 1, 404, "answered 404", log=entry),
+        Settlement(due["delivered"], "delivered", START + 1, 200),
+    ])  # fmt: skip
+    found = [(await store.callbacks(job_id))[0] for job_id in range(1, 6)]
+    assert [(one["state"], one["attempts"], one["last_status"], one["next_at"]) for one in found] == [
+        ("delivered", 1, 200, None), ("dead", 1, 404, None), ("pending", 1, 500, START + 8),
+        ("pending", 0, None, START + 7), ("delivered", 1, 200, None),
+    ]  # fmt: skip
+    assert [len(await store.logs(job_id)) for job_id in range(1, 6)] == [0, 1, 0, 0, 0]
+    assert next_of_before.body == "end of before"
+    assert marks(await claim(store, START + 1)) == ["end of delivered", "end of dead"]
+    assert [(one.body, one.failures) for one in await claim(store, START + 8)] == [("given back", 0), ("put off", 1)]
+    assert (await store.callback_backlog())[0] == 7
+
+
+async def test_of_settlements_that_cannot_be_written_none_is(store: Store) -> None:
+    """All or nothing: whoever asked writes each for itself then."""
+    await job_with(store, a_callback(mark="a"), a_callback(TWO, mark="b"))
+    good, bad = await claim(store)
+    with pytest.raises(Exception, match=r"."):  # which, is the driver's
+        await store.settle_callbacks(
+            [Settlement(good, "delivered", START, 200), Settlement(bad, "no state", START, 200)]
+        )
+    assert await states(store) == ["pending", "pending"]
 
 
 async def test_a_failed_try_puts_the_whole_line_off(store: Store) -> None:
@@ -126,7 +176,7 @@ async def test_a_callback_that_was_given_back_untried_counts_no_try(store: Store
     [due] = await claim(store)
     await settle(store, due, "pending", next_at=START + 5)
     [due] = await claim(store, START + 5)
-    await store.settle_callback(due, state="pending", now=START + 5, status=None, error=None, next_at=START + 7)
+    await store.settle_callbacks([Settlement(due, "pending", START + 5, next_at=START + 7)])
     assert await store.next_callback() == START + 7
     [again] = await claim(store, START + 7)
     assert (again.attempts, again.failures) == (1, 1)
@@ -280,9 +330,7 @@ async def test_the_rest_of_a_line_is_dead_with_the_one_that_was_refused(store: S
     """In one write: nobody can claim the next in between. Other endpoints and jobs go on."""
     await job_with(store, a_callback(mark="a"), a_callback(mark="b"), a_callback(TWO, mark="c"))
     first = next(due for due in await claim(store) if due.body == "a")
-    await store.settle_callback(
-        first, state="dead", now=START, status=410, error="answered 410", next_at=None, rest="the endpoint is gone"
-    )
+    await store.settle_callbacks([Settlement(first, "dead", START, 410, "answered 410", rest="the endpoint is gone")])
     listed = {one["webhook_id"]: one for one in await store.callbacks(1)}
     assert {one: listed[one]["state"] for one in listed} == {"msg_a": "dead", "msg_b": "dead", "msg_c": "pending"}
     assert (listed["msg_a"]["attempts"], listed["msg_a"]["last_status"]) == (1, 410)

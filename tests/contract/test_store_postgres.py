@@ -16,7 +16,7 @@ import pytest
 from taskengine.domain.errors import InvalidRequest, StoreUnavailable
 from taskengine.domain.job import Changes, Snapshot
 from taskengine.domain.status import JobState, TaskState
-from taskengine.ports import Candidates, JobFilter, NewJob, Store
+from taskengine.ports import Candidates, JobFilter, NewJob, Settlement, Store
 from taskengine.stores import migrate, open_store, queries
 from taskengine.stores.postgres import PostgresStore
 from taskengine.stores.postgres_connect import escaped, from_database, name_of, to_database
@@ -153,8 +153,7 @@ async def test_a_callback_is_claimed_by_one_store(engines: tuple[Store, Store]) 
         return Changes(snapshot.job, snapshot.job.state, callbacks=[a_callback(mark=f"again{snapshot.job.id}")])
 
     await asyncio.gather(
-        *(engines[0].settle_callback(one, state="delivered", now=START, status=200, error=None, next_at=None)
-          for one in due),
+        *(engines[0].settle_callbacks([Settlement(one, "delivered", START, 200) for one in due[n::3]]) for n in range(3)),
         *(engines[1].decide([one.job_id], again) for one in due),
     )  # fmt: skip
     left = await engines[0].claim_callbacks(START, lease_until=START + 9, limit=100)

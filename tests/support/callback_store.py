@@ -10,7 +10,7 @@ from typing import Any
 
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.domain.job import LogEntry
-from taskengine.ports import DueCallback
+from taskengine.ports import NONE_BUSY, Busy, DueCallback, Settlement
 
 PATIENCE_MS = 300_000
 Key = tuple[int, str, bool]  # job, endpoint, whether it is the line of job events
@@ -79,7 +79,7 @@ class MemoryCallbackStore:
         return [row.state for row in self.rows]
 
     async def claim_callbacks(
-        self, now: int, *, lease_until: int, limit: int, busy: Sequence[str] = ()
+        self, now: int, *, lease_until: int, limit: int, busy: Busy = NONE_BUSY
     ) -> Sequence[DueCallback]:
         """Claim due heads."""
         self._call("claim")
@@ -95,27 +95,31 @@ class MemoryCallbackStore:
             claimed.append(self._due(self._row(row_id), line))
         return claimed
 
-    async def settle_callback(
-        self, callback: DueCallback, *, state: str, now: int, status: int | None, error: str | None,
-        next_at: int | None, rest: str | None = None,
-    ) -> None:  # fmt: skip
-        """Write a verdict."""
-        self._call(f"settle {state}")
-        row = self._row(callback.id)
-        row.state = state
-        line = self.lines[self._key(row)]
-        if status is not None or error is not None:
-            row.attempts += 1
-            row.last_status, row.last_error = status, error
-            line.failures = line.failures + 1 if state == "pending" else 0
-        line.next_at = now if next_at is None else next_at
-        row.delivered_at = now if state == "delivered" else None
-        own = self.lines.get((row.job_id, row.endpoint, True))
-        if own is not None and not any(self._key(one) == self._key(row) for one in self._pending()):
-            own.next_at = min(own.next_at, now)  # it waits for nothing any more
-        if rest is not None:
-            await self.kill_line(row.job_id, row.endpoint, rest, now)
+    async def settle_callbacks(self, settlements: Sequence[Settlement]) -> None:
+        """Write verdicts."""
+        for one in settlements:
+            self._call(f"settle {one.state}")
+        for one in settlements:
+            await self._settle(one)
         await self._tell()
+
+    async def _settle(self, one: Settlement) -> None:
+        row = self._row(one.callback.id)
+        row.state = one.state
+        line = self.lines[self._key(row)]
+        if one.tried:
+            row.attempts += 1
+            row.last_status, row.last_error = one.status, one.error
+            line.failures = line.failures + 1 if one.state == "pending" else 0
+        line.next_at = one.at if one.next_at is None else one.next_at
+        row.delivered_at = one.at if one.state == "delivered" else None
+        own = self.lines.get((row.job_id, row.endpoint, True))
+        if own is not None and not any(self._key(other) == self._key(row) for other in self._pending()):
+            own.next_at = min(own.next_at, one.at)  # it waits for nothing any more
+        if one.rest is not None:
+            await self.kill_line(row.job_id, row.endpoint, one.rest, one.at)
+        if one.log is not None:
+            self.logs.append((row.job_id, one.log))
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
         """Give all of a line up."""
@@ -125,7 +129,7 @@ class MemoryCallbackStore:
                 row.state, row.last_error = "dead", reason
         await self._tell()
 
-    async def next_callback(self, *, busy: Sequence[str] = ()) -> int | None:
+    async def next_callback(self, *, busy: Busy = NONE_BUSY) -> int | None:
         """When the next line is due."""
         self._call("next")
         return min((self.lines[key].next_at for key in self._heads(busy)), default=None)
@@ -156,11 +160,6 @@ class MemoryCallbackStore:
         pending = self._pending()
         return len(pending), min((row.created_at for row in pending), default=None)
 
-    async def add_logs(self, job_id: int, entries: Sequence[tuple[int | None, LogEntry]]) -> None:
-        """Keep log entries."""
-        self._call("log")
-        self.logs += [(job_id, entry) for _, entry in entries]
-
     def _call(self, name: str) -> None:
         self.calls.append(name)
         if self.outages:
@@ -177,10 +176,10 @@ class MemoryCallbackStore:
     def _row(self, row_id: int) -> Row:
         return next(row for row in self.rows if row.id == row_id)
 
-    def _heads(self, busy: Sequence[str]) -> dict[Key, Row]:
+    def _heads(self, busy: Busy) -> dict[Key, Row]:
         heads: dict[Key, Row] = {}
         for row in self._pending():
-            if row.endpoint not in busy:
+            if row.endpoint not in busy.endpoints and not row.endpoint.startswith(tuple(busy.servers)):
                 heads.setdefault(self._key(row), row)
         return heads
 

@@ -28,7 +28,8 @@ ON CONFLICT DO NOTHING
 -- name: due_lines --
 -- Those that another engine is claiming now are passed over.
 SELECT id FROM callback_lines
-WHERE due_at <= :now::bigint AND endpoint <> ALL(:busy::text[])
+WHERE due_at <= :now::bigint AND endpoint <> ALL(:endpoints::text[])
+    AND NOT EXISTS (SELECT 1 FROM unnest(:servers::text[]) AS server WHERE starts_with(endpoint, server))
 ORDER BY due_at, id LIMIT :limit::bigint FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: line_heads --
@@ -50,20 +51,24 @@ FROM unnest($1::bigint[], $2::bigint[]) AS new (due_at, id) WHERE callback_lines
 -- name: release_claims --
 UPDATE callback_lines SET due_at = $1, claimed = false WHERE claimed
 
--- name: settle_try --
--- Where it was given back untried, nothing is said of a try. Jobs are locked in the order of their ids, as by decisions.
+-- name: settle --
+-- Where it was given back untried, nothing is said of a try; what is to be tried again counts once. Jobs are locked in the
+-- order of their ids, as by decisions.
 WITH new AS MATERIALIZED (
-    SELECT * FROM unnest($1::boolean[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS one (tried, status, error, id, attempts, job_id)
+    SELECT * FROM unnest(
+        $1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[]
+    ) AS one (id, job_id, state, tried, status, error, attempts, at)
 ), held AS MATERIALIZED (
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM new) ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE callbacks
-SET attempts = callbacks.attempts + new.tried::int,
+SET state = new.state, attempts = callbacks.attempts + new.tried::int,
     last_status = CASE WHEN new.tried THEN new.status ELSE callbacks.last_status END,
-    last_error = CASE WHEN new.tried THEN new.error ELSE callbacks.last_error END
+    last_error = CASE WHEN new.tried THEN new.error ELSE callbacks.last_error END,
+    delivered_at = CASE WHEN new.state = 'delivered' THEN new.at END
 FROM new JOIN held ON held.id = new.job_id
-WHERE callbacks.id = new.id AND callbacks.state = 'pending' AND callbacks.attempts = new.attempts
+WHERE callbacks.id = new.id AND callbacks.state = 'pending'
+    AND (new.state <> 'pending' OR callbacks.attempts = new.attempts)
 RETURNING callbacks.id
 
 -- name: put_off_line --
@@ -71,20 +76,6 @@ UPDATE callback_lines SET due_at = new.due_at, failures = failures + new.tried::
 FROM unnest($1::bigint[], $2::boolean[], $3::bigint[], $4::text[], $5::bigint[])
     AS new (due_at, tried, job_id, endpoint, lane)
 WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpoint AND callback_lines.lane = new.lane
-
--- name: settle_end --
-WITH new AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS one (state, status, error, now, id, job_id)
-), held AS MATERIALIZED (
-    SELECT id FROM jobs WHERE id IN (SELECT job_id FROM new) ORDER BY id FOR NO KEY UPDATE
-)
-UPDATE callbacks
-SET state = new.state, attempts = attempts + 1, last_status = new.status, last_error = new.error,
-    delivered_at = CASE WHEN new.state = 'delivered' THEN new.now END
-FROM new JOIN held ON held.id = new.job_id
-WHERE callbacks.id = new.id AND callbacks.state = 'pending'
-RETURNING callbacks.id
 
 -- name: line_waits --
 EXISTS (
@@ -94,7 +85,7 @@ EXISTS (
 )
 
 -- name: advance_line --
--- This and the next two go in one piece: no row is for two of them.
+-- This goes in one piece with putting off and the next two: no row is for two of them.
 UPDATE callback_lines SET due_at = new.due_at, failures = 0, claimed = false
 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[]) AS new (due_at, job_id, endpoint, lane)
 WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpoint AND callback_lines.lane = new.lane
@@ -126,7 +117,10 @@ FROM new JOIN held ON held.id = new.job_id
 WHERE state = 'pending' AND callbacks.job_id = new.job_id AND callbacks.endpoint = new.endpoint
 
 -- name: next_callback --
-SELECT due_at FROM callback_lines WHERE endpoint <> ALL($1::text[]) ORDER BY due_at LIMIT 1
+SELECT due_at FROM callback_lines
+WHERE endpoint <> ALL($1::text[])
+    AND NOT EXISTS (SELECT 1 FROM unnest($2::text[]) AS server WHERE starts_with(endpoint, server))
+ORDER BY due_at LIMIT 1
 
 -- name: callbacks --
 SELECT callbacks.id, callbacks.endpoint, event, task_id, webhook_id, state, attempts, last_status, last_error,

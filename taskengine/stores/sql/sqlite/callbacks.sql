@@ -16,7 +16,9 @@ ON CONFLICT DO NOTHING
 
 -- name: due_lines --
 SELECT id FROM callback_lines
-WHERE due_at <= :now AND endpoint NOT IN (SELECT value FROM json_each(:busy)) ORDER BY due_at, id LIMIT :limit
+WHERE due_at <= :now AND endpoint NOT IN (SELECT value FROM json_each(:endpoints))
+    AND NOT EXISTS (SELECT 1 FROM json_each(:servers) WHERE substr(endpoint, 1, length(value)) = value)
+ORDER BY due_at, id LIMIT :limit
 
 -- name: line_heads --
 SELECT head.id, head.job_id, jobs.client, head.endpoint, head.event, head.webhook_id, head.body,
@@ -36,25 +38,19 @@ UPDATE callback_lines SET due_at = ?, claimed = 1 WHERE id = ?
 -- name: release_claims --
 UPDATE callback_lines SET due_at = ?1, claimed = 0 WHERE claimed = 1
 
--- name: settle_try --
--- Where it was given back untried, nothing is said of a try.
+-- name: settle --
+-- Where it was given back untried, nothing is said of a try; what is to be tried again counts once.
 UPDATE callbacks
-SET attempts = attempts + ?1,
-    last_status = CASE WHEN ?1 THEN ?2 ELSE last_status END,
-    last_error = CASE WHEN ?1 THEN ?3 ELSE last_error END
-WHERE id = ?4 AND state = 'pending' AND attempts = ?5 AND job_id = ?6
+SET state = ?3, attempts = attempts + ?4,
+    last_status = CASE WHEN ?4 THEN ?5 ELSE last_status END,
+    last_error = CASE WHEN ?4 THEN ?6 ELSE last_error END,
+    delivered_at = CASE WHEN ?3 = 'delivered' THEN ?8 END
+WHERE id = ?1 AND job_id = ?2 AND state = 'pending' AND (?3 <> 'pending' OR attempts = ?7)
 RETURNING id
 
 -- name: put_off_line --
 UPDATE callback_lines SET due_at = ?1, failures = failures + ?2, claimed = 0
 WHERE job_id = ?3 AND endpoint = ?4 AND lane = ?5
-
--- name: settle_end --
-UPDATE callbacks
-SET state = ?1, attempts = attempts + 1, last_status = ?2, last_error = ?3,
-    delivered_at = CASE WHEN ?1 = 'delivered' THEN ?4 END
-WHERE id = ?5 AND state = 'pending' AND job_id = ?6
-RETURNING id
 
 -- name: line_waits --
 EXISTS (
@@ -81,7 +77,9 @@ WHERE state = 'pending' AND job_id = ?2 AND endpoint = ?3
 
 -- name: next_callback --
 SELECT due_at FROM callback_lines
-WHERE endpoint NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT 1
+WHERE endpoint NOT IN (SELECT value FROM json_each(?1))
+    AND NOT EXISTS (SELECT 1 FROM json_each(?2) WHERE substr(endpoint, 1, length(value)) = value)
+ORDER BY due_at LIMIT 1
 
 -- name: callbacks --
 SELECT callbacks.id, callbacks.endpoint, event, task_id, webhook_id, state, attempts, last_status, last_error,
