@@ -7,6 +7,7 @@ from typing import Any
 
 from taskengine.domain.job import Job, Task
 from taskengine.domain.status import TaskState
+from taskengine.domain.times import format_utc
 from taskengine.domain.workflow import Workflow
 
 
@@ -29,7 +30,7 @@ def job_scope(job: Job) -> dict[str, Any]:
         "client": job.client,
         "workflow": job.workflow,
         "priority": job.priority,
-        "created_at": job.created_at,
+        "created_at": format_utc(job.created_at),
     }
 
 

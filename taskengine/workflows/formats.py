@@ -20,8 +20,20 @@ _POSITION = "seconds, m:ss.fff or hh:mm:ss.fff"
 LOGICAL_PATHS = frozenset({"logical-path", "logical-path-or-root"})
 
 
+# Formats of JSON Schema that say what a string is; as it has them by default, nobody judges by them.
+ANNOTATIONS = frozenset({
+    "time", "duration", "hostname", "idn-hostname", "uri-reference", "iri", "iri-reference", "uri-template",
+    "json-pointer", "relative-json-pointer",
+})  # fmt: skip
+_STANDARD = {
+    "date": "a date as 2040-06-06", "email": "an e-mail address", "idn-email": "an e-mail address",
+    "ipv4": "an IPv4 address", "ipv6": "an IPv6 address", "regex": "a regular expression", "uuid": "a UUID",
+}  # fmt: skip
+_LIBRARY = FormatChecker(formats=tuple(_STANDARD))
+
+
 def checker() -> FormatChecker:
-    """A format checker that knows these formats and no others."""
+    """A format checker that judges by FORMATS and no others."""
     result = FormatChecker(formats=())
     for name, judge in FORMATS.items():
         result.checks(name, raises=ValueError)(_accepting(judge))
@@ -107,6 +119,14 @@ def _url(value: object) -> None:
         raise ValueError(f"expected an http or https URL of at most {MAX_URL} characters")
 
 
+def _standard(name: str, expected: str) -> Callable[[object], None]:
+    def judge(value: object) -> None:
+        if not _LIBRARY.conforms(value, name):
+            raise ValueError(f"expected {expected}")
+
+    return judge
+
+
 FORMATS: dict[str, Callable[[object], None]] = {
     "logical-path": _path,
     "logical-path-or-root": _path_or_root,
@@ -116,4 +136,5 @@ FORMATS: dict[str, Callable[[object], None]] = {
     "utc-time": _utc,
     "date-time": _utc,
     "uri": _url,
+    **{name: _standard(name, expected) for name, expected in _STANDARD.items()},
 }

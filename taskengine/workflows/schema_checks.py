@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,10 +37,12 @@ def schema_faults(schema: Mapping[str, Any], evaluator: Evaluator) -> Found:
                 ("required", number),
                 f"the required parameter {name!r} is not declared{nearest(str(name), properties)}",
             )
+    known = formats.FORMATS.keys() | formats.ANNOTATIONS
     for path, inner in _subschemas(schema, ()):
         yield from _reference_faults(schema, path, inner)
-        if (name := inner.get("format")) is not None and name not in formats.FORMATS:
-            yield (*path, "format"), f"unknown format {name!r}{nearest(str(name), formats.FORMATS)}"
+        if (name := inner.get("format")) is not None and name not in known:
+            yield (*path, "format"), f"unknown format {name!r}{nearest(str(name), known)}"
+        yield from _pattern_faults(path, inner)
     yield from _property_faults(schema, properties, evaluator)
 
 
@@ -67,6 +70,17 @@ def _reference_faults(root: Mapping[str, Any], path: Path, schema: Mapping[str, 
             yield (*path, keyword), f"{keyword}: only references to #/$defs/… are allowed"
         elif str(target).removeprefix("#/$defs/") not in as_mapping(root.get("$defs")):
             yield (*path, keyword), f"there is no {target}"
+
+
+def _pattern_faults(path: Path, schema: Mapping[str, Any]) -> Found:
+    """Patterns that do not compile: a job that is judged by one could be answered with nothing but an internal fault."""
+    patterns = [((*path, "pattern"), schema["pattern"])] if "pattern" in schema else []
+    patterns += [((*path, "patternProperties", text), text) for text in as_mapping(schema.get("patternProperties"))]
+    for where, text in patterns:
+        try:
+            re.compile(text)
+        except re.error as error:
+            yield where, f"{text!r} is no regular expression: {error}"
 
 
 def _property_faults(root: Mapping[str, Any], properties: Mapping[str, Any], evaluator: Evaluator) -> Found:

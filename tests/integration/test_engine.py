@@ -11,6 +11,7 @@ import pytest
 from taskengine.domain.errors import Conflict, InvalidRequest, NotFound
 from taskengine.domain.status import JobState
 from taskengine.domain.tenants import Caller, Role
+from taskengine.domain.times import format_utc
 from taskengine.engine.jobs import Submission
 from taskengine.engine.log_caps import FULL, LogCaps
 from tests.support.engine import ADMIN, Bench, bench, settings_for
@@ -52,6 +53,15 @@ async def test_a_chain_completes_and_its_callbacks_come_in_order(world: Bench) -
     assert (job.state, job.failed, job.result) == (JobState.COMPLETED, False, {"message": "7"})
     events = [(name, event) for name in "abc" for event in ("start", "complete")]
     assert world.told(job_id) == [*events, ("job", "completed")]
+
+
+async def test_expressions_see_the_job_as_the_api_shows_it(world: Bench) -> None:
+    """Its times are text, as everywhere."""
+    job = await world.ended(await world.submit("named"))
+    seen = {
+        "id": job.id, "client": job.client, "workflow": "named", "priority": 5, "created_at": format_utc(job.created_at),
+    }  # fmt: skip
+    assert job.result == {"message": seen["created_at"], "job": seen, "said": seen}
 
 
 async def test_a_fan_out_joins(world: Bench) -> None:

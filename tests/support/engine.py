@@ -33,6 +33,10 @@ WORKFLOWS: Mapping[str, str] = {
           join: {handler: debug.noop, needs: [each], with: {all: "${{ steps.each.outputs.map(o, o.n) }}"}}
         job_callback: {message: "${{ string(size(steps.join.outputs.all)) }}"}
     """,
+    "named": """
+        steps: {say: {handler: debug.noop, with: {job: "${{ job }}"}}}
+        job_callback: {job: "${{ job }}", message: "${{ job.created_at }}", said: "${{ steps.say.outputs.job }}"}
+    """,
     "flaky": """
         defaults: {retry: {limit: 3, delay: 0}}
         steps:

@@ -70,6 +70,25 @@ def test_a_fault_names_the_field_and_the_fault(name: str, given: Any, message: s
     assert message in faults({name: given})[f"/parameters/{name}"]
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "wrong", "message"),
+    [
+        ("date", "2040-06-06", "2040-6-6", 'on is wrong: expected a date as 2040-06-06, not "2040-6-6"'),
+        ("email", "a@b.example", "a.b.example", "expected an e-mail address"),
+        ("ipv4", "192.0.2.1", "192.0.2", "expected an IPv4 address"),
+        ("ipv6", "2001:db8::1", "2001:db8", "expected an IPv6 address"),
+        ("uuid", "2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2eb8aa08", "expected a UUID"),
+        ("regex", "a+", "(", "expected a regular expression"),
+    ],
+)
+def test_the_formats_of_json_schema_are_known(name: str, good: str, wrong: str, message: str) -> None:
+    """Those that tell a right value from a wrong one do so."""
+    compiled = compile_schema({"properties": {"on": {"type": "string", "format": name}}}, CelEvaluator())
+    assert not compiled.check({"on": good}, strict=True).faults
+    (fault,) = compiled.check({"on": wrong}, strict=True).faults
+    assert message in fault.message
+
+
 def test_a_secret_is_not_repeated_in_its_fault() -> None:
     """`writeOnly` values stay out of messages."""
     assert "abc" not in faults({"secret": "abc"})["/parameters/secret"]
