@@ -11,7 +11,7 @@ from typing import Any
 
 from taskengine.domain.errors import InputFault
 from taskengine.domain.keys import SYSTEM_IDS, ContentKey, KeyFault, KeyRequest, KeySet, Label
-from taskengine.handlers.support import ANY, BOOLEAN, STRING, in_thread, tell, together
+from taskengine.handlers.support import ANY, BOOLEAN, STRING, in_thread, tell, together, warn
 from taskengine.media.drm import (
     Encryption,
     checksum,
@@ -32,6 +32,7 @@ INPUTS: Mapping[str, Any] = {
 """What a step that protects may be given."""
 _LOOK_S = 0.02  # between looks whether packager has read its flags
 _KEY_FILE_MODE = 0o600
+_NO_ADDRESS = "key://"  # what the settings have where nobody said where the key of aes is
 
 
 def sets_of(inputs: Mapping[str, Any]) -> Sequence[WantedSet]:
@@ -72,9 +73,22 @@ async def _encryption(context: TaskContext, media: Media, wanted: WantedSet) -> 
     given = _given(context) and wanted.name != AES  # it is for CMAF; a key that is fetched in the clear is another one
     keys = _given_keys(context, wanted, media) if given else await _provided(context, wanted, media)
     encryption = Encryption(wanted, keys, media)
-    if wanted.name == AES and not all(encryption.uri_of(AES, track) for track in protected_tracks(media)):
-        raise _untold(context)
+    if wanted.name == AES:
+        _judge_uris(context, [encryption.uri_of(AES, track) for track in protected_tracks(media)])
     return encryption
+
+
+def _judge_uris(context: TaskContext, uris: Sequence[str | None]) -> None:
+    for uri in uris:
+        if not uri:
+            raise _untold(context)
+        if uri.startswith(_NO_ADDRESS):
+            warn(
+                context,
+                f"drm: players are told to get a key of aes at {uri}, which is no address: aes_key_uri of the key provider "
+                f"{_name(context)!r} is not set",
+            )
+            return
 
 
 def _untold(context: TaskContext) -> InputFault:

@@ -179,7 +179,9 @@ class KeyProviderSettings(_Group):
         "skd://{key_id}", description="What FairPlay's players get as the key's URI, unless the service says another."
     )
     aes_key_uri: UriTemplate | None = Field(
-        None, description="Where players get the key of `aes`, unless the service says; `aes` needs one."
+        "key://{key_id}",
+        description="Where players get the key of `aes`, unless the service says another. The default is no address: the "
+        "player's application has to know what it stands for. null: no `aes`.",
     )
     clear_key_uri: UriTemplate | None = Field(
         None, description="Where HLS players get the plain key of `cenc` (KEYFORMAT identity), for ClearKey alone."

@@ -20,6 +20,7 @@ from taskengine.keys.seed import derive_key_id
 from taskengine.media import hls, hls_keys, mp4
 from taskengine.media.pssh import playready_header, playready_key_ids, read_pssh
 from taskengine.net import Fetcher, GuardedClients, networks
+from taskengine.settings.tree import KeyProviderSettings
 from tests.support.decrypting import SEED, frames, joined, key_of, opened_segments
 from tests.support.key_service import KeyService, make_recipient
 from tests.support.media import AAC, H264, SEED_KEYS, Studio, ffmpeg, picture, sound, video_source
@@ -315,6 +316,16 @@ async def test_wrong_wishes_say_what_is_wrong(tmp_path: Path) -> None:
     ):
         await studio.stream(drm=["aes"])
     assert not (studio.folder / "workspace").exists() or not list(studio.folder.rglob("video_1*"))
+    assert not [line for level, line in studio.log.lines if level == "warning"]
+    told = KeyProviderSettings(kind="seed").aes_key_uri
+    assert told is not None
+    studio.providers["seed"] = replace(SEED_KEYS, uris={"aes": told})
+    await studio.stream(drm=["aes"])
+    (warning,) = [line for level, line in studio.log.lines if level == "warning"]
+    assert re.search(
+        r"key of aes at key://[0-9a-f]{32}, which is no address: aes_key_uri of .* 'seed' is not set", warning
+    )
+    assert re.search(r'METHOD=AES-128,URI="key://[0-9a-f]{32}"', (set_of(studio, "aes") / "video_1.m3u8").read_text())
     studio.key_provider = "sead"
     with pytest.raises(
         InputFault, match=r"key_provider: 'sead' is none of this worker's; known are seed; did you mean"
