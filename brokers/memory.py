@@ -117,6 +117,11 @@ class MemoryBroker:
             raise ValueError(f"{address.value} is consumed, not subscribed to")
         return self._subscribe(address, tuple(keys))
 
+    async def prepare(self, queues: Sequence[str]) -> None:
+        """Nothing to do: what is within this process is made when it is used."""
+        del queues
+        await self.check()
+
     async def waiting(self, queue: str) -> int:
         """How many messages wait in a queue of tasks."""
         await self.check()

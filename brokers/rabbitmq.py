@@ -30,7 +30,7 @@ from taskengine.ports import Address, Broker, Consumer, Delivery, Message, Outgo
 log = structlog.get_logger(__name__)
 
 _TOPICS = {Address.CONTROL, Address.EVENTS}
-_BASE = (Address.DEAD, Address.JOBS, Address.REPORTS, Address.EVENTS)
+_BASE = (Address.DEAD, Address.JOBS, Address.REPORTS, Address.EVENTS, Address.CONTROL)
 _DEAF_S = 15.0  # a consumer that heard nothing for so long has its queue looked at
 _MAX_REASON = 500
 
@@ -81,6 +81,12 @@ class RabbitBroker:
             returned = await self._publish(returned)
         if returned:
             raise BrokerUnavailable(f"the broker at {self._place.name} has no queue for {returned[0].address.value}")
+
+    async def prepare(self, queues: Sequence[str]) -> None:
+        """Make what is not known to be there."""
+        await self._ready_channel()
+        for queue in queues:
+            await self._declare(self._publishing, Address.TASKS, queue, self._known)
 
     async def waiting(self, queue: str) -> int:
         """How many messages wait in a queue of tasks."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from taskengine.handlers.packaging import Contents, make_clear_set, sheet_names
 from taskengine.handlers.protected import make_protected_set
-from taskengine.handlers.protecting import INPUTS, encryptions, sets_of
+from taskengine.handlers.protecting import INPUTS, encryptions, sets_of, warn_of_keys_nowhere
 from taskengine.handlers.support import (
     ANY,
     BOOLEAN,
@@ -52,6 +52,7 @@ class PackageTracks:
         versions: dict[str, str] = {}
         async with beside(_keep_version(context, versions)):
             keys = await encryptions(context, contents.media, wanted)
+            warn_of_keys_nowhere(context, keys)
             sets = await together([_make(context, contents, each, keys) for each in wanted], _AT_ONCE)
         document = await _document(context, keys)
         package = Package(sets, contents.media, versions, document)

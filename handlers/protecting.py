@@ -73,22 +73,22 @@ async def _encryption(context: TaskContext, media: Media, wanted: WantedSet) -> 
     given = _given(context) and wanted.name != AES  # it is for CMAF; a key that is fetched in the clear is another one
     keys = _given_keys(context, wanted, media) if given else await _provided(context, wanted, media)
     encryption = Encryption(wanted, keys, media)
-    if wanted.name == AES:
-        _judge_uris(context, [encryption.uri_of(AES, track) for track in protected_tracks(media)])
+    if wanted.name == AES and not all(encryption.uri_of(AES, track) for track in protected_tracks(media)):
+        raise _untold(context)
     return encryption
 
 
-def _judge_uris(context: TaskContext, uris: Sequence[str | None]) -> None:
-    for uri in uris:
-        if not uri:
-            raise _untold(context)
-        if uri.startswith(_NO_ADDRESS):
-            warn(
-                context,
-                f"drm: players are told to get a key of aes at {uri}, which is no address: aes_key_uri of the key provider "
-                f"{_name(context)!r} is not set",
-            )
-            return
+def warn_of_keys_nowhere(context: TaskContext, keys: Mapping[str, Encryption]) -> None:
+    """Say in the log where players are told to get the keys of aes at what is no address."""
+    if (encryption := keys.get(AES)) is None:
+        return
+    uris = [encryption.uri_of(AES, track) or "" for track in protected_tracks(encryption.media)]
+    if nowhere := next((uri for uri in uris if uri.startswith(_NO_ADDRESS)), None):
+        warn(
+            context,
+            f"drm: players are told to get a key of aes at {nowhere}, which is no address: aes_key_uri of the key provider "
+            f"{_name(context)!r} is not set",
+        )
 
 
 def _untold(context: TaskContext) -> InputFault:

@@ -194,6 +194,11 @@ class Broker(Protocol):
         """Listen to a topic exchange (CONTROL, EVENTS) with binding keys (`*` one word, `#` any number)."""
         ...
 
+    async def prepare(self, queues: Sequence[str]) -> None:
+        """Make these queues of tasks, and what every installation has, where they are not there: workers of others find
+        them before there is a task. Raises BrokerUnavailable."""
+        ...
+
     async def waiting(self, queue: str) -> int:
         """How many messages wait in a queue of tasks; what consumers hold is not counted. Raises BrokerUnavailable."""
         ...

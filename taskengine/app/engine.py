@@ -189,7 +189,15 @@ class _Parts:
         )
         policy = self._dispatch_policy(workspaces)
         self.dispatcher = Dispatcher(
-            store, broker, self.signals, clock, policy, self.reaper.take_back, self.reaper.fail_dispatch, vault
+            store,
+            broker,
+            self.signals,
+            clock,
+            policy,
+            self.reaper.take_back,
+            self.reaper.fail_dispatch,
+            vault,
+            self.queues,
         )
         self.coordinator = Coordinator(
             store, broker, decisions, effects, self.progress, self.dispatcher, clock, self.metrics

@@ -12,7 +12,7 @@ import structlog
 from taskengine.domain.errors import BrokerUnavailable, MessageError
 from taskengine.domain.execution import Run
 from taskengine.domain.job import Attempt, Cancel, Changes, Job, Task
-from taskengine.domain.messages import ReportEvent, WorkerMessage
+from taskengine.domain.messages import ReportEvent, Running, WorkerMessage
 from taskengine.domain.status import TaskState
 from taskengine.engine.dispatcher import Dispatcher
 from taskengine.engine.effects import Effects
@@ -57,6 +57,7 @@ class Coordinator:
         self._job_of: dict[int, int] = {}
         self._stopping = asyncio.Event()
         self._alive: dict[str, tuple[WorkerMessage, int]] = {}  # the last word of each worker, and when it came
+        self._at: dict[str, set[Running]] = {}  # whose progress each worker told since the last heartbeats were written
         self._over: set[Ended] = set()  # what was told to have ended since the last heartbeats were written
         self._heard = Signal()
         self.listening = False  # whether workers can be heard now
@@ -135,6 +136,8 @@ class Coordinator:
         for report in message.reports:
             if report.event is ReportEvent.PROGRESS:
                 self._progress.note(report)
+                at = Running(report.task_id, report.attempt, report.token)
+                self._at.setdefault(message.worker.id, set()).add(at)
                 continue
             self._dispatcher.told(report.token)
             if report.event is ReportEvent.LOG:
@@ -212,14 +215,22 @@ class Coordinator:
             await self._clock.sleep(_HEARTBEATS_S)
 
     async def _write_heartbeats(self) -> None:
-        """The last word of each worker counts. What it names and does not hold is fenced, but for what it has told the
-        end of meanwhile."""
+        """The last word of each worker counts, and whose progress it told. What it names and does not hold is fenced, but
+        for what it has told the end of meanwhile."""
         alive, self._alive = self._alive, {}
+        at_work, self._at = self._at, {}
         over, self._over = self._over, set()
-        await asyncio.gather(*(self._write_heartbeat(message, at, over) for message, at in alive.values()))
+        await asyncio.gather(
+            *(
+                self._write_heartbeat(message, {*message.running, *at_work.get(worker, ())}, at, over)
+                for worker, (message, at) in alive.items()
+            )
+        )
 
-    async def _write_heartbeat(self, message: WorkerMessage, at: int, over: AbstractSet[Ended]) -> None:
-        running = [run for run in message.running if (run.task_id, run.token) not in over]
+    async def _write_heartbeat(
+        self, message: WorkerMessage, named: AbstractSet[Running], at: int, over: AbstractSet[Ended]
+    ) -> None:
+        running = [run for run in named if (run.task_id, run.token) not in over]
         unknown = await self._store.heartbeat(message.worker, running, at)
         fenced = [run for run in unknown if (run.task_id, run.token) not in self._over]
         if fenced:

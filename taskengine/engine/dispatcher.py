@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,8 +59,10 @@ class Dispatcher:
         give_back: GiveBack,
         fail: Fail,
         vault: Vault,
+        queues: Callable[[], Sequence[str]],
     ) -> None:
-        self._vault = vault
+        """`queues`: the names of all that a workflow sends tasks to."""
+        self._vault, self._queues = vault, queues
         self._store, self._broker, self._signals = store, broker, signals
         self._clock, self._policy, self._give_back, self._fail = clock, policy, give_back, fail
         self._slots: dict[str, int] = {}
@@ -69,11 +72,14 @@ class Dispatcher:
         self._job_of: dict[int, int] = {}
 
     async def run(self) -> None:
-        """Dispatch whenever a queue has something to do; at the start and now and then, look at every queue."""
+        """Dispatch whenever a queue has something to do; at the start and now and then, look at every queue, and have the
+        broker make those that it has not."""
         swept = self._clock.now() - _SWEEP_MS
         while True:
             now = self._clock.now()
             if not 0 <= now - swept < _SWEEP_MS:
+                with suppress(BrokerUnavailable):
+                    await self._broker.prepare(self._queues())
                 self._signals.ready_queues.update(await self._store.ready_queues())
                 swept = now
             if not self._signals.ready_queues:

@@ -18,7 +18,7 @@ from taskengine.ports import Address, JobFilter
 from taskengine.stores import open_store
 from tests.support.brokers import take
 from tests.support.engine import bench, settings_for, write_workflows
-from tests.support.outsider import broker_user, outsider, submissions_are_taken
+from tests.support.outsider import broker_user, outsider, queue_is_made, submissions_are_taken
 from tests.support.rabbitmq import RabbitServer, unique_prefix
 from tests.support.receiver import CallbackReceiver
 
@@ -53,6 +53,17 @@ async def test_jobs_are_submitted_by_message_and_run(
         job = await world.ended(first["id"], WAIT_S)
         assert (job.failed, job.result) == (False, {"message": "5"})
         assert len(await world.engine.store.jobs(JobFilter())) == 1
+
+
+async def test_an_engine_has_the_queues_of_tasks_made_before_there_is_a_job(
+    tmp_path: Path, rabbitmq: RabbitServer, receiver: CallbackReceiver
+) -> None:
+    """A worker of another make that comes first finds what it consumes."""
+    prefix = unique_prefix()
+    settings = settings_for(tmp_path, broker_url=rabbitmq.url(prefix))
+    async with bench(settings, receiver, workers=False):
+        for queue in ("work", "package", "transcode"):
+            await queue_is_made(rabbitmq, f"{prefix}.v1.tasks.{queue}")
 
 
 async def test_garbage_among_submissions_is_put_aside(

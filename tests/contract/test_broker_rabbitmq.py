@@ -114,6 +114,16 @@ async def test_a_deleted_queue_is_made_again(broker: Broker, bystander: aiormq.C
         assert bodies(await take(consumer, 2)) == ["a", "b"]
 
 
+async def test_workers_of_others_find_their_queues_before_there_is_a_task(
+    broker: Broker, bystander: aiormq.Channel, prefix: str
+) -> None:
+    """Those of tasks, and the exchange of what workers hear."""
+    await broker.prepare(["work", "transcode"])
+    for queue in ("work", "transcode"):
+        assert (await bystander.queue_declare(f"{prefix}.v1.tasks.{queue}", passive=True)).message_count == 0
+    await bystander.exchange_declare(f"{prefix}.v1.control", passive=True)
+
+
 async def test_a_deaf_consumer_is_noticed(rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages wait and none is heard: the connection is broken off, and the next consumer hears."""
     async with open_rabbitmq(rabbitmq.url(), deaf_s=0.2) as broker:

@@ -38,7 +38,8 @@ async def receiver() -> AsyncIterator[CallbackReceiver]:
 async def say(broker: Broker, worker: str, task: TaskMessage, event: str, *, running: bool = False) -> None:
     """What a worker of another make says of a task."""
     now = SystemClock().now()
-    report = Report(task.task_id, task.attempt, task.token, ReportEvent(event), now, {})
+    details = {"progress": 0.5} if event == "progress" else {}
+    report = Report(task.task_id, task.attempt, task.token, ReportEvent(event), now, details)
     names = [Running(task.task_id, task.attempt, task.token)] if running else []
     message = WorkerMessage(WorkerInfo(worker, worker, queues={"work": 1}), names, [report])
     await broker.publish([Outgoing(Address.REPORTS, Message(message.to_json()))])
@@ -63,10 +64,11 @@ async def test_a_silent_workers_task_is_taken_back_and_its_late_result_refused(
             second = TaskMessage.from_json(delivery.message.body)
             assert (second.task_id, second.attempt) == (first.task_id, 2)
             assert second.token != first.token
-            await say(broker, "silent", first, "completed")
-            [fence] = await control.batch(1)
-            told = ControlMessage.from_json(fence.message.body)
-            assert (told.action.value, told.token) == ("fenced", first.token)
+            for late in ("progress", "completed"):
+                await say(broker, "silent", first, late)
+                [fence] = await control.batch(1)
+                told = ControlMessage.from_json(fence.message.body)
+                assert (late, told.action.value, told.token) == (late, "fenced", first.token)
             await say(broker, "other", second, "completed")
             await delivery.ack()
             assert not (await world.ended(job_id)).failed

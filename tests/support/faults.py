@@ -79,6 +79,10 @@ class FaultyBroker:
         """As it is."""
         return self._broker.subscribe(address, keys)
 
+    async def prepare(self, queues: Sequence[str]) -> None:
+        """As it is."""
+        await self._broker.prepare(queues)
+
     async def waiting(self, queue: str) -> int:
         """As it is."""
         return await self._broker.waiting(queue)

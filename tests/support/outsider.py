@@ -118,6 +118,17 @@ async def submissions_are_taken(rabbitmq: RabbitServer, prefix: str, engines: in
             await asyncio.sleep(0.05)
 
 
+async def queue_is_made(rabbitmq: RabbitServer, queue: str) -> None:
+    """Wait until the broker has it."""
+    async with asyncio.timeout(60), aiormq.connect(rabbitmq.url()) as connection:
+        while True:
+            with suppress(aiormq.exceptions.ChannelNotFoundEntity):  # which closes the channel
+                channel = await connection.channel()
+                await channel.queue_declare(queue, passive=True)
+                return
+            await asyncio.sleep(0.05)
+
+
 async def _consumers(rabbitmq: RabbitServer, queue: str) -> int:
     async with outsider(rabbitmq, "") as looker:
         with suppress(aiormq.exceptions.ChannelNotFoundEntity):  # it is not made yet
