@@ -1,8 +1,9 @@
-"""Assets in buckets: whole jobs of an engine whose storages and workspace are S3's, with what goes wrong there."""
+"""Assets in buckets: whole jobs of an engine whose storages are S3's and Azure's, with what goes wrong there."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +15,14 @@ from taskengine.domain.job import Job, Task
 from taskengine.engine.jobs import Submission
 from taskengine.ports import Storage
 from taskengine.storage.buckets import bucket
+from tests.support.azure import AzureServer
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.media import video_source
 from tests.support.oracle import gather, judge
 from tests.support.proxy import fault_proxy
 from tests.support.receiver import CallbackReceiver
 from tests.support.seaweedfs import S3Server
-from tests.support.storages import paths
+from tests.support.storages import BucketServer, paths
 
 
 @pytest.fixture(scope="module")
@@ -118,21 +120,70 @@ async def test_a_source_in_a_bucket_becomes_an_asset_on_the_disk(tmp_path: Path,
     assert await paths(bucket(settings, "source").storage()) == []
 
 
+async def test_source_and_asset_are_in_containers_of_azure(
+    tmp_path: Path, film: Path, s3: S3Server, azure: AzureServer
+) -> None:
+    """From one container into it, and from S3 into it, with the workspace on the disk: what is there is what is listed, byte
+    by byte. It is changed there, brought back, and deleted."""
+    settings, other = azure.settings(), s3.settings()
+    output = output_of(settings)
+    await bucket(settings, "source").storage().store(film, "in/film.mp4")
+    await bucket(other, "source").storage().store(film, "in/film.mp4")
+    storages = {"local": {"kind": "local"}, "S3": other, "azure_blob": settings}
+    async with CallbackReceiver() as receiver, bench(settings_for(tmp_path, storages=storages), receiver) as world:
+        job = await run(
+            world, "vodstream", source_folder="in", output_folder="film", source_storage="azure_blob",
+            generate_mp4=True, drm=["clear", "cenc"], delete_source=True,
+        )  # fmt: skip
+        made = dict(job.result or {})
+        base = f"{settings['url']}/output/film"
+        assert made["manifests"] == {"hls": f"{base}/film.m3u8", "dash": f"{base}/film.mpd"}
+        assert set(made["files"]) == {f"{settings['url']}/output/{path}" for path in await paths(output, "film")}
+        await check_listed(output, "film")
+        assert await paths(bucket(settings, "source").storage()) == []
+
+        await run(world, "vodstream", source_folder="in", output_folder="film", source_storage="S3",
+                  destination_storage="azure_blob")  # fmt: skip
+        await check_listed(output, "film")
+        assert await output.stat("film/film.mp4") is None  # of the first job
+        assert "v/2-1/clear/" in (await output.read("film/film.m3u8")).decode()
+        await run(world, "drmswitch", folder="film", source_storage="azure_blob", drm=["widevine"])
+        assert "v/3-1/cenc/" in (await output.read("film/film.mpd")).decode()
+        await check_listed(output, "film")
+        await run(world, "createmp4", source_folder="film", source_storage="azure_blob", destination_storage="local")
+        assert (tmp_path / "data" / "storage" / "output" / "film" / "film.mp4").stat().st_size > 1000
+        await run(world, "voddelete", folder="film", source_storage="azure_blob")
+        assert await paths(output) == []
+
+
+async def check_listed(output: Storage, folder: str) -> None:
+    """Sizes and checksums of `metadata.json` are those of the files that are there, and none is left out."""
+    listed = json.loads(await output.read(f"{folder}/metadata.json"))["files"]
+    assert {f"{folder}/{file['path']}" for file in listed} == {*await paths(output, folder)} - {
+        f"{folder}/metadata.json"
+    }
+    for file in listed:
+        data = await output.read(f"{folder}/{file['path']}")
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"]), file["path"]
+
+
+@pytest.mark.parametrize(("server", "name"), [("s3", "S3"), ("azure", "azure_blob")])
 async def test_a_publication_whose_uploads_are_cut_is_made_again_and_is_whole(
-    tmp_path: Path, film: Path, s3: S3Server
+    tmp_path: Path, film: Path, server: str, name: str, request: pytest.FixtureRequest
 ) -> None:
     """The server goes away in the middle of the upload: the attempt fails, and nothing is active. When it is back the next one
     publishes, and then there is nothing but what is active."""
-    settings = s3.settings()
+    remote: BucketServer = request.getfixturevalue(server)
+    settings = remote.settings()
     source = tmp_path / "data" / "storage" / "source" / "film"
     source.mkdir(parents=True)
     (source / "film.mp4").write_bytes(film.read_bytes())
     output = output_of(settings)
-    async with fault_proxy(s3.endpoint) as proxy, CallbackReceiver() as receiver:
-        through = {**settings, "options": {**settings["options"], "endpoint": f"http://127.0.0.1:{proxy.port}"},
-                   "retries": 0}  # fmt: skip
-        given = {**flags(through), "workspace": str(tmp_path / "data" / "workspace")}
-        async with bench(settings_for(tmp_path, **given), receiver) as world:
+    endpoint = settings["options"]["endpoint"]
+    async with fault_proxy(endpoint) as proxy, CallbackReceiver() as receiver:
+        through = {**settings, "options": {**settings["options"], "endpoint": proxy.through(endpoint)}, "retries": 0}
+        storages = {"local": {"kind": "local"}, name: through}
+        async with bench(settings_for(tmp_path, storages=storages), receiver) as world:
             uploading, seen = asyncio.Event(), 0
 
             def in_the_upload(piece: bytes) -> bool:
@@ -143,7 +194,7 @@ async def test_a_publication_whose_uploads_are_cut_is_made_again_and_is_whole(
                 return False
 
             proxy.watch = in_the_upload
-            running = asyncio.create_task(run(world, "vodstream", source_folder="film", destination_storage="S3"))
+            running = asyncio.create_task(run(world, "vodstream", source_folder="film", destination_storage=name))
             await uploading.wait()
             await proxy.refuse()
             while (await publishing(world)).attempt < 2:  # noqa: ASYNC110 - the engine tells of no tries
@@ -156,4 +207,6 @@ async def test_a_publication_whose_uploads_are_cut_is_made_again_and_is_whole(
         assert judge(facts, max_jobs=2) == []
     versions = {path.split("/")[2] for path in await paths(output, "film/v")}
     assert versions == {f"{job.id}-{attempt}"}
-    assert s3.unfinished() == 0
+    await check_listed(output, "film")
+    if isinstance(remote, S3Server):
+        assert remote.unfinished() == 0
