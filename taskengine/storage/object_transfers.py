@@ -32,8 +32,16 @@ ObjectStore: TypeAlias = S3Store | AzureStore
 class Uploads(Protocol):
     """What a bucket holds of files whose parts did not all arrive."""
 
-    async def abort(self, key: str) -> int:
-        """End the unfinished uploads of one key (relative to the root); how many there were."""
+    async def known(self, key: str) -> frozenset[str]:
+        """The ids of the unfinished uploads of one key (relative to the root)."""
+        ...
+
+    async def abort(self, key: str, ids: frozenset[str] | None = None) -> int:
+        """End the unfinished uploads of one key, or `ids` of them alone; how many there were."""
+        ...
+
+    async def abort_below(self, folder: str) -> int:
+        """End those of all keys below a folder; how many there were."""
         ...
 
 
@@ -79,7 +87,8 @@ class Transfers:
             await self._check_stored(remote, len(data), checksum)
 
     async def send(self, remote: Remote, file: int, told: Told | None) -> None:
-        """Store an open file: it is visible when it is whole, and what is left of a failure is removed."""
+        """Store an open file: it is visible when it is whole, and what is left of a failure is removed; of a process that
+        died over the same key, too, once this is there."""
         size = os.fstat(file).st_size
         if size <= PART:
             await self.put(remote, await in_thread(lambda _: os.pread(file, size, 0)))
@@ -88,6 +97,7 @@ class Transfers:
             return
         checksum = await in_thread(lambda stop: _checksum(file, stop))
         async with self._large:
+            left = await self._uploads.known(remote.key) if self._uploads else frozenset()
             try:
                 await self._send_parts(remote, file, size, checksum, told)
             except BaseException:
@@ -95,6 +105,8 @@ class Transfers:
                     await asyncio.shield(self._uploads.abort(remote.key))
                 raise
         await self._check_stored(remote, size, checksum)
+        if self._uploads and left:
+            await self._uploads.abort(remote.key, left)
 
     async def _fetch_parts(self, remote: Remote, file: int, size: int, tag: str | None) -> None:
         gate = asyncio.Semaphore(_PARTS_AT_ONCE)

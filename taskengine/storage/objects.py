@@ -53,7 +53,7 @@ class ObjectStorage:
 
     def __init__(self, store: ObjectStore, place: Place, *, read_back: bool, uploads: Uploads | None = None) -> None:
         self.kind = place.kind
-        self._store, self._place = store, place
+        self._store, self._place, self._uploads = store, place, uploads
         self._transfers = Transfers(store, read_back=read_back, uploads=uploads)
 
     def full_path(self, path: str) -> str:
@@ -123,8 +123,10 @@ class ObjectStorage:
         await self._delete([judged(path) for path in paths])
 
     async def delete_folder(self, folder: str) -> None:
-        """Delete all below a folder; a missing one is no fault."""
+        """Delete all below a folder, and end what is being uploaded there; a missing one is no fault."""
         prefix = judged(folder)
+        if self._uploads:
+            await self._uploads.abort_below(prefix)
         await self._delete([file.path for file in await self.list(prefix)])
 
     def _remote(self, path: str) -> Remote:

@@ -38,14 +38,34 @@ class S3Uploads:
     def __init__(self, base: str, prefix: str, signer: Signer) -> None:
         self._base, self._prefix, self._signer = base, prefix, signer
 
-    async def abort(self, key: str) -> int:
-        """End those of one key (relative to the prefix). A fault of it is told in the log: the janitor tries again."""
-        whole = f"{self._prefix}/{key}".lstrip("/")
+    async def known(self, key: str) -> frozenset[str]:
+        """The ids of those of one key (relative to the prefix); none where they cannot be read, which the log tells."""
+        whole = self._whole(key)
         try:
-            return await self._abort(whole, lambda upload: upload.key == whole)
+            async with self._session() as session:
+                return frozenset([each.upload_id async for each in self._list(session, whole) if each.key == whole])
         except StorageError as error:
-            log.warning("upload_not_aborted", key=whole, error=str(error))
+            log.warning("uploads_not_looked_at", key=whole, error=str(error))
+            return frozenset()
+
+    async def abort(self, key: str, ids: frozenset[str] | None = None) -> int:
+        """End those of one key, or `ids` of them alone. A fault of it is told in the log: the janitor tries again."""
+        whole = self._whole(key)
+        return await self._tolerated(whole, lambda each: each.key == whole and (ids is None or each.upload_id in ids))
+
+    async def abort_below(self, folder: str) -> int:
+        """End those of all keys below a folder; faults as with `abort`."""
+        return await self._tolerated(f"{self._whole(folder)}/", lambda _: True)
+
+    async def _tolerated(self, prefix: str, wanted: Callable[[Unfinished], bool]) -> int:
+        try:
+            return await self._abort(prefix, wanted)
+        except StorageError as error:
+            log.warning("upload_not_aborted", key=prefix, error=str(error))
             return 0
+
+    def _whole(self, key: str) -> str:
+        return f"{self._prefix}/{key}".lstrip("/")
 
     async def sweep(self, before: int) -> int:
         """End all that began before a time (milliseconds); how many. Raises StorageError."""
