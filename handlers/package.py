@@ -17,6 +17,7 @@ from taskengine.handlers.support import (
     beside,
     in_thread,
     load,
+    need_space,
     run,
     save,
     schema,
@@ -49,6 +50,7 @@ class PackageTracks:
         contents = await _contents(context)
         only = context.inputs.get("only")
         wanted = [each for each in sets_of(context.inputs) if only is None or each.name in only]
+        await need_space(context, await in_thread(contents.size, context.scratch) * len(wanted), "packaging")
         versions: dict[str, str] = {}
         async with beside(_keep_version(context, versions)):
             keys = await encryptions(context, contents.media, wanted)

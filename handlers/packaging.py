@@ -31,6 +31,10 @@ class Contents:
         """The sheets' plain names."""
         return sheet_names(self.tiles) if self.tiles else ()
 
+    def size(self, scratch: Path) -> int:
+        """Bytes of its files there, which are about those of a set."""
+        return sum((scratch / name).stat().st_size for name in {*self.files.values(), *self.sheets})
+
     @property
     def copied(self) -> bool:
         """Whether a track is as the client's source had it."""

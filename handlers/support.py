@@ -21,7 +21,7 @@ from taskengine.ports import ProcessResult, Storage, TaskContext
 STALL_S = 60.0
 QUIET_STALL_S = 600.0  # where ffmpeg may be at work for long and say nothing: tiles, an index that is moved
 _LACKS = ("Unknown encoder", "No such filter", "Unknown decoder", "No space left on device", "Cannot allocate memory",
-          "Input/output error")  # fmt: skip
+          "Input/output error", "running out of disk space")  # fmt: skip
 _STOPPED = {123, 255}  # ffmpeg was asked to end
 
 T = TypeVar("T")

@@ -22,6 +22,12 @@ def ended(exit_code: int, stderr: str = "[error] Cannot parse") -> ProcessResult
         (-9, "", True, ErrorKind.INTERNAL),
         (255, "Exiting normally, received signal 15.", True, ErrorKind.INTERNAL),
         (228, "av_interleaved_write_frame(): No space left on device", True, ErrorKind.RESOURCE),
+        (
+            2,
+            "Cannot close file clear/video_1/00001.m4s, possibly file permission issue or running out of disk space.",
+            True,
+            ErrorKind.RESOURCE,
+        ),
     ],
 )
 def test_a_program_that_gives_up_over_media_is_not_tried_again(
