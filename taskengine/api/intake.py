@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import structlog
@@ -35,7 +36,7 @@ _MAX_LETTER = 64 * 1024  # bytes of a message that is too large, kept in its dea
 
 class Intake:
     """The consumer of submissions. One is acknowledged once its job is durable and its answer is confirmed; what came
-    twice is known by its `message_id`."""
+    twice is known by its `message_id`. Without one it is made once, and refused where it is delivered again."""
 
     def __init__(self, services: Services, users: Mapping[str, str]) -> None:
         self._services, self._users = services, users
@@ -50,25 +51,24 @@ class Intake:
     async def take(self, deliveries: Sequence[Delivery]) -> None:
         """Settle each; while the store or the broker is away, hold them and try again."""
         clock, tried, pause = self._services.clock, 0, _FIRST_PAUSE_S
+        waiting = [(one, _key(one)) for one in deliveries]
         until = clock.now() + round(_HOLD_S * 1000)
         while True:
             tried += 1
-            settled = await asyncio.gather(*(self._settled(one, tried) for one in deliveries))
-            deliveries = [one for one, done in zip(deliveries, settled, strict=True) if not done]
-            if not deliveries:
+            settled = await asyncio.gather(*(self._settled(one, key, tried) for one, key in waiting))
+            waiting = [one for one, done in zip(waiting, settled, strict=True) if not done]
+            if not waiting:
                 return
             if clock.now() >= until:
-                raise StoreUnavailable(
-                    f"{len(deliveries)} submissions were held for {_HOLD_S:g} s: they are given back"
-                )
-            log.warning("submissions_wait", messages=len(deliveries), pause_s=pause)
+                raise StoreUnavailable(f"{len(waiting)} submissions were held for {_HOLD_S:g} s: they are given back")
+            log.warning("submissions_wait", messages=len(waiting), pause_s=pause)
             await clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _settled(self, delivery: Delivery, tried: int) -> bool:
+    async def _settled(self, delivery: Delivery, key: str | None, tried: int) -> bool:
         """Whether it is settled; else it is to be tried again."""
         try:
-            return await self._handled(delivery, tried)
+            return await self._handled(delivery, key, tried)
         except BrokerUnavailable as error:
             log.warning("submission_answer_waits", error=str(error))
             return False
@@ -78,14 +78,14 @@ class Intake:
                 await delivery.reject(JOB_NOT_MADE, replace(delivery.message, body=b"", headers={}))
             return tried >= _TRIES
 
-    async def _handled(self, delivery: Delivery, tried: int) -> bool:
+    async def _handled(self, delivery: Delivery, key: str | None, tried: int) -> bool:
         message = delivery.message
         try:
             fields = self._fields(message)
         except (InvalidRequest, MessageError) as error:
             await self._bury(delivery, Answer(error_body(error, 400), 400))
             return True
-        given = await self._submitted(message, fields)
+        given = await self._submitted(message, key, fields)
         if given.status in {429, 503} or (given.status == 500 and tried < _TRIES):
             return False
         if given.status == 500 or (given.status != 200 and not message.reply_to):
@@ -105,10 +105,11 @@ class Intake:
         check_version(fields.pop("v", VERSION))
         return fields
 
-    async def _submitted(self, message: Message, fields: Mapping[str, Any]) -> Answer:
-        if not message.message_id:
-            fault = Fault("message_id", "is required: by it a message that comes twice is known")
-            error = invalid(fault)
+    async def _submitted(self, message: Message, key: str | None, fields: Mapping[str, Any]) -> Answer:
+        if key is None:
+            error = invalid(
+                Fault("message_id", "is missing: whether this message was a job when it came first, it alone tells")
+            )
             return Answer(error_body(error, 400), 400)
         headers = {str(name).lower(): _text(value) for name, value in message.headers.items()}
         who: Credentials | str = Credentials.of(headers)
@@ -116,7 +117,7 @@ class Intake:
         if user is not None and isinstance(who, Credentials) and who.key is None and who.client in {None, user}:
             who = user
         origin = Origin(ORIGIN, message.user_id or "", headers)
-        return await answer(self._services, who, fields, message.message_id, origin)
+        return await answer(self._services, who, fields, key, origin)
 
     async def _reply(self, message: Message, given: Answer) -> None:
         """Answer, where that is asked for. A queue that is gone is not our concern, one with an impossible name neither."""
@@ -135,6 +136,14 @@ class Intake:
         log.warning("submission_rejected", message_id=message.message_id, status=given.status, reason=reason)
         await self._reply(message, given)
         await delivery.reject(reason, _letter(message, self._services.limits.body_bytes))
+
+
+def _key(delivery: Delivery) -> str | None:
+    """The idempotency key: that of the message, else one for the tries at this delivery; None where another engine may have
+    tried before."""
+    if delivery.message.message_id:
+        return delivery.message.message_id
+    return None if delivery.redelivered else f"delivery-{uuid4().hex}"
 
 
 def _letter(message: Message, longest: int) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any, NoReturn
 
 import click
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+
 
 def parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `-p` and `--params` to a command; `read_parameters` makes a mapping of them."""
     pairs = click.option(
         "-p", "--param", "pairs", multiple=True, metavar="KEY=VALUE",
-        help="A parameter; the value is JSON where it parses, else a string. May be given several times.",
+        help="A parameter; the value is JSON where it parses, else a string; a number is what the workflow says. "
+        "May be given several times.",
     )  # fmt: skip
     file = click.option(
         "--params", "file", metavar="FILE", help="Parameters from a JSON or YAML file (- for stdin); -p overrides them."
@@ -36,12 +40,18 @@ def _from_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
         if key in parameters:
             raise click.BadParameter(f"{key!r} is given twice", param_hint="-p")
-        parameters[key] = parse_value(text)
+        parameters[key] = parse_value(key, text)
     return parameters
 
 
-def parse_value(text: str) -> Any:
-    """JSON where it parses (strictly: NaN is a word), else the string itself."""
+def parse_value(key: str, text: str) -> Any:
+    """JSON where it parses (strictly: NaN is a word), else the string itself.
+
+    Plain numbers stay text: by the schema the engine makes of them what is wanted, and a content id of digits stays one. In
+    `custom_data` it changes nothing: that is JSON.
+    """
+    if key != "custom_data" and _NUMBER.fullmatch(text):
+        return text
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

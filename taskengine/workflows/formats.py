@@ -15,6 +15,7 @@ from taskengine.media.names import file_stem
 MAX_URL = 2_048
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d{1,6}):)?(\d{1,6}):(\d{1,2})(?:\.\d{1,9})?", re.ASCII)
+_IMAGE = re.compile(r"\.(?:jpe?g|png|webp)$", re.IGNORECASE)
 _POSITION = "seconds, m:ss.fff or hh:mm:ss.fff"
 
 LOGICAL_PATHS = frozenset({"logical-path", "logical-path-or-root"})
@@ -62,6 +63,12 @@ def _file_name(value: object) -> None:
     if isinstance(value, str) and "/" in value:
         raise PathFault("a file name has no slash")
     _path(value)
+
+
+def _image_name(value: object) -> None:
+    _file_name(value)
+    if isinstance(value, str) and not _IMAGE.search(value):
+        raise ValueError("expected a name that ends in .jpg, .png or .webp")
 
 
 def fitting_file_name(text: str) -> str:
@@ -131,6 +138,7 @@ FORMATS: dict[str, Callable[[object], None]] = {
     "logical-path": _path,
     "logical-path-or-root": _path_or_root,
     "file-name": _file_name,
+    "image-name": _image_name,
     "time-position": _position,
     "time-position-or-utc": _position_or_utc,
     "utc-time": _utc,

@@ -145,11 +145,21 @@ async def test_a_message_that_comes_twice_makes_one_job(bus: Bus) -> None:
     assert await bus.jobs() == [first["id"]]
 
 
-async def test_a_message_without_an_id_is_refused(bus: Bus) -> None:
-    """Delivered twice, it could not be told from a second one."""
-    answer = await bus.ask(JOB, key=None)
-    assert (answer["status"], answer["details"][0]["path"]) == (400, "message_id")
-    assert await bus.jobs() == []
+async def test_a_message_without_an_id_is_a_job_once(bus: Bus) -> None:
+    """Each is another one; where it is delivered again, nobody can tell whether it was a job already."""
+    answers = [await bus.ask(JOB, key=None) for _ in range(2)]
+    made = [answer["id"] for answer in answers]
+    assert await bus.jobs() == made
+    bus.running.cancel()
+    await asyncio.wait({bus.running})
+    await bus.say(JOB, key=None)
+    async with bus.world.services.broker.consume(Address.JOBS) as consumer:
+        [delivery] = await take(consumer, 1)
+        await delivery.requeue()
+    bus.running = asyncio.ensure_future(bus.intake.run())
+    refused = await bus.answer()
+    assert (refused["status"], refused["details"][0]["path"]) == (400, "message_id")
+    assert await bus.jobs() == made
 
 
 async def test_a_message_that_asks_for_no_answer_is_accepted_or_put_aside(bus: Bus) -> None:
@@ -256,7 +266,10 @@ async def test_submissions_that_wait_for_long_are_given_back(bus: Bus) -> None:
         assert (delivery.redelivered, delivery.message.message_id) == (True, "m1")
 
 
-async def test_a_job_is_not_made_twice_where_its_answer_has_to_wait(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("key", ["m1", None])
+async def test_a_job_is_not_made_twice_where_its_answer_has_to_wait(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
     """The broker takes no answer at first: it is said later, of the same job."""
     real, left = bus.world.broker.port.publish, [2]
 
@@ -266,7 +279,7 @@ async def test_a_job_is_not_made_twice_where_its_answer_has_to_wait(bus: Bus, mo
             raise BrokerUnavailable("it is away")
         await real(messages)
 
-    await bus.say(JOB)
+    await bus.say(JOB, key=key)
     monkeypatch.setattr(bus.world.broker.port, "publish", publish)
     for _ in range(2):
         await bus.world.clock.advance_to_next()

@@ -346,12 +346,14 @@ def test_run_accepts_a_path_below_the_source_root_by_its_logical_name(cli: Cli, 
 
 
 def test_parameters_are_json_where_they_parse(cli: Cli, workflow: Path, tmp_path: Path) -> None:
-    """NaN is no JSON; a file may be JSON too."""
+    """NaN is no JSON; a number may be meant as a text; a file may be JSON too."""
     from taskengine.cli.parameters import parse_value, read_parameters
 
-    assert [parse_value(text) for text in ("1", "true", "null", "[1]", '"x"', "x y", "NaN", "", "01")] == [
-        1, True, None, [1], "x", "x y", "NaN", "", "01",
+    texts = ("1", "-2.5", "true", "1e3", "null", "[1]", '"x"', "x y", "NaN", "", "01")
+    assert [parse_value("p", text) for text in texts] == [
+        "1", "-2.5", True, 1000.0, None, [1], "x", "x y", "NaN", "", "01",
     ]  # fmt: skip
+    assert [parse_value("custom_data", text) for text in ("1", "x")] == [1, "x"]
     file = tmp_path / "p.json"
     file.write_text(json.dumps({"a": {"b": 1}}))
-    assert read_parameters(["c=2"], str(file)) == {"a": {"b": 1}, "c": 2}
+    assert read_parameters(["c=2"], str(file)) == {"a": {"b": 1}, "c": "2"}

@@ -79,10 +79,12 @@ def test_a_fault_names_the_field_and_the_fault(name: str, given: Any, message: s
         ("ipv6", "2001:db8::1", "2001:db8", "expected an IPv6 address"),
         ("uuid", "2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2eb8aa08", "expected a UUID"),
         ("regex", "a+", "(", "expected a regular expression"),
+        ("image-name", "a b.JPEG", "a.tiff", "expected a name that ends in .jpg, .png or .webp"),
+        ("image-name", "a.webp", "a/b.png", "a file name has no slash"),
     ],
 )
-def test_the_formats_of_json_schema_are_known(name: str, good: str, wrong: str, message: str) -> None:
-    """Those that tell a right value from a wrong one do so."""
+def test_formats_tell_a_right_value_from_a_wrong_one(name: str, good: str, wrong: str, message: str) -> None:
+    """Those of JSON Schema, and our own."""
     compiled = compile_schema({"properties": {"on": {"type": "string", "format": name}}}, CelEvaluator())
     assert not compiled.check({"on": good}, strict=True).faults
     (fault,) = compiled.check({"on": wrong}, strict=True).faults
