@@ -75,7 +75,10 @@ def error_body(error: TaskEngineError, status: int) -> dict[str, Any]:
     if isinstance(error, InvalidRequest) and error.faults:
         details = [{"path": fault.path, "message": fault.message} for fault in error.faults]
         return {"error": sentence(error.faults), "details": details}
-    return {"error": str(error)}
+    told: dict[str, Any] = {"error": str(error)}
+    if isinstance(error, Conflict) and error.job_id is not None:
+        told["id"] = error.job_id
+    return told
 
 
 def sentence(faults: Sequence[Fault]) -> str:

@@ -57,7 +57,7 @@ class Gate:
             given = await route.handler(call)
             return to_response(given) if isinstance(given, Answer) else given
         except TaskEngineError as error:
-            return to_response(self._refusal(route, call, error))
+            return to_response(await self._refusal(route, call, error))
         except Exception:
             log.exception("request_failed", method=request.method, path=request.path)
             made = route.method == "POST" and route.path == "/job"
@@ -95,13 +95,24 @@ class Gate:
             return call
         return replace(call, body=parse_object(data, self._services.limits))
 
-    def _refusal(self, route: Route, call: Call, error: TaskEngineError) -> Answer:
+    async def _refusal(self, route: Route, call: Call, error: TaskEngineError) -> Answer:
         named = f"{call.request.method} {call.request.path}"
+        of_job = route.path.startswith("/job") and not call.anonymous
+        job_id = read_id(call.request.match_info.get("id", "")) if of_job else None
+        if isinstance(error, InvalidRequest) and job_id is not None:
+            error = await self._absence(call, job_id) or error
         answer = refusal(self._services, call.config, error, published=route.published, call=named)
-        job_id = read_id(call.request.match_info.get("id", "")) if route.path.startswith("/job") else None
-        if isinstance(error, Conflict) and job_id is not None:
+        if isinstance(error, Conflict | InvalidRequest) and job_id is not None:
             answer.body["id"] = job_id
         return answer
+
+    async def _absence(self, call: Call, job_id: int) -> TaskEngineError | None:
+        """Why there is no such job for the caller: then what was wrong with the wish matters no more."""
+        try:
+            await self._services.jobs.view(call.caller, job_id)
+        except TaskEngineError as error:
+            return error
+        return None
 
 
 def _credentials(headers: Mapping[str, str]) -> Credentials:

@@ -40,7 +40,11 @@ class NotFound(TaskEngineError):
 
 
 class Conflict(TaskEngineError):
-    """The thing exists and cannot do this in its present state."""
+    """The thing exists and cannot do this in its present state; `job_id` where it is a job that the call did not name."""
+
+    def __init__(self, message: str, *, job_id: int | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class UnknownState(TaskEngineError):

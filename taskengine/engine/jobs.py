@@ -469,7 +469,8 @@ def _with_defaults(parameters: Mapping[str, Any], loaded: LoadedWorkflow, config
 
 def _known_answer(known: Known, submission: Submission) -> Mapping[str, Any]:
     if known.fingerprint != submission.fingerprint:
-        raise Conflict(f"the Idempotency-Key {submission.idempotency_key!r} was used with another body")
+        text = f"the Idempotency-Key {submission.idempotency_key!r} was used with another body"
+        raise Conflict(text, job_id=known.answer["id"])
     return known.answer
 
 

@@ -206,7 +206,8 @@ async def test_the_same_key_and_body_make_one_job(world: World) -> None:
     again = await world.call("POST", "/job", submission(), headers=headers)
     assert (again.status, again.body) == (200, first.body)
     for other in (submission(priority=1), submission(priority=99), submission("nowhere")):  # whatever is wrong with it
-        assert (await world.call("POST", "/job", other, headers=headers)).status == 409
+        reply = await world.call("POST", "/job", other, headers=headers)
+        assert (reply.status, reply.body["id"]) == (409, first.body["id"])
     await world.add_client("other")
     assert (await world.call("POST", "/job", submission(), by="other", headers=headers)).body["id"] != first.body["id"]
     assert len(await ids(world)) == 2
@@ -399,10 +400,12 @@ async def test_what_cannot_change_is_a_conflict_and_changes_nothing(world: World
     ],
 )
 async def test_a_wrong_patch_names_the_field(world: World, body: dict[str, Any], path: str) -> None:
-    """400, and nothing changes."""
+    """400 with the job's id, and nothing changes; of a job that is not there, nothing else is said."""
     job_id = await world.submit()
     reply = await world.call("PATCH", f"/jobs/{job_id}", body)
-    assert (reply.status, path in reply.faults) == (400, True), reply.body
+    assert (reply.status, path in reply.faults, reply.body["id"]) == (400, True, job_id), reply.body
+    reply = await world.call("PATCH", f"/jobs/{job_id + 1}", body)
+    assert (reply.status, reply.body) == (404, {"error": f"there is no job {job_id + 1}"})
 
 
 async def test_a_rerun_is_a_new_job_and_breaks_the_old_one(world: World) -> None:
