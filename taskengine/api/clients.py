@@ -18,7 +18,8 @@ async def list_clients(call: Call) -> Answer:
 
 
 async def save_client(call: Call) -> Answer:
-    """Make a client with its first key, which is shown this once; or change a client's role or configuration."""
+    """Make a client with its first key and the secret that signs its callbacks, which are shown this once; or change a
+    client's role or configuration."""
     asked = read(ClientFields, call.fields)
     tenants = call.services.tenants
     if asked.config is not None:
@@ -30,7 +31,10 @@ async def save_client(call: Call) -> Answer:
         return Answer({"result": "updated", "name": asked.name})
     role = asked.role or Role.SUBMITTER.value
     made = await tenants.add_client(asked.name, role, asked.config)
-    return Answer({"result": "created", "name": asked.name, "role": role, "key_id": made.id, "api_key": made.api_key})
+    shown = {"key_id": made.id, "api_key": made.api_key}
+    if made.callback_secret is not None:
+        shown["callback_secret"] = made.callback_secret
+    return Answer({"result": "created", "name": asked.name, "role": role, **shown})
 
 
 async def remove_client(call: Call) -> Answer:

@@ -196,6 +196,7 @@ class NamedResult(TypedDict):
     role: NotRequired[str]
     key_id: NotRequired[int]
     api_key: NotRequired[str]
+    callback_secret: NotRequired[str]
 
 
 class Replayed(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ def clients() -> None:
 @_options
 @json_option
 def add(name: str, *, role: str, config: Path | None, as_json: bool, **flags: Any) -> None:
-    """Add a client; its first key is shown, once."""
+    """Add a client; its first key is shown, once, with the secret that signs its callbacks."""
     key: NewKey = _do(flags, config, lambda tenants: tenants.add_client(name, role))
     _show_key(Output(json=as_json), name, key)
 
@@ -77,6 +77,21 @@ def _as_json(view: TenantView) -> dict[str, Any]:
     return {"name": client.name, "role": client.role, "created_at": format_utc(client.created_at), "keys": keys}
 
 
+@clients.command()
+@click.argument("name", metavar="CLIENT")
+@_options
+@json_option
+def secrets(name: str, *, config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Print the secrets that sign a client's callbacks, one a line."""
+    found: Sequence[str] = _do(flags, config, lambda tenants: tenants.callback_secrets(name))
+    output = Output(json=as_json)
+    if as_json:
+        output.value(list(found))
+        return
+    for secret in found:
+        output.line(secret)
+
+
 @clients.group()
 def keys() -> None:
     """Manage the API keys of a client."""
@@ -108,10 +123,11 @@ def revoke_key(name: str, key_id: int, *, config: Path | None, as_json: bool, **
 
 
 def _show_key(output: Output, client: str, key: NewKey) -> None:
+    signing = {} if key.callback_secret is None else {"callback_secret": key.callback_secret}
     if output.json:
-        output.value({"client": client, "id": key.id, "api_key": key.api_key})
+        output.value({"client": client, "id": key.id, "api_key": key.api_key, **signing})
         return
-    output.fields({"client": client, "key": key.id, "api-key": key.api_key})
+    output.fields({"client": client, "key": key.id, "api-key": key.api_key} | signing)
     click.echo("Keep it: it is not shown again.", err=True)
 
 

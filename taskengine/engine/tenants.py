@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -15,15 +16,17 @@ from taskengine.engine.directory import Directory, Entries
 from taskengine.ports import ApiKey, Client, ClientStore, Clock, Evaluator
 
 _KEY_BYTES = 32
+_SIGNING = "callback_secrets"
 _WRONG = "The client or its api-key is missing or wrong"
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key as it is shown once."""
+    """A key as it is shown once; with a client's first key, the secret that was made up to sign its callbacks."""
 
     id: int
     api_key: str
+    callback_secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,22 @@ class Tenants:
     async def add_client(
         self, name: str, role: str = Role.SUBMITTER, config: Mapping[str, Any] | None = None
     ) -> NewKey:
-        """Make a client and its first key. Conflict where it is there already."""
+        """Make a client, its first key and, unless the configuration has one, a secret that signs its callbacks.
+
+        Conflict where it is there already.
+        """
         self._judge(name, role, config or {})
         if await self._store.client(name) is not None:
             raise Conflict(f"the client {name!r} exists already")
-        await self._store.save_client(Client(name, role, self._vault.config(name, config or {}), self._clock.now()))
-        return await self.add_key(name)
+        return await self._make(name, role, config or {})
 
     async def change_client(self, name: str, role: str | None, config: Mapping[str, Any] | None) -> None:
-        """Give a client another role or configuration (None: as it is)."""
+        """Give a client another role or configuration (None: as it is). A configuration without `callback_secrets`
+        leaves those that there are."""
         client = await self._client(name)
         self._judge(name, role or client.role, config or {})
-        kept = client.config if config is None else self._vault.config(name, config)
+        signing = {_SIGNING: client.config[_SIGNING]} if _SIGNING in client.config else {}
+        kept = client.config if config is None else signing | self._vault.config(name, config)
         changed = Client(name, role or client.role, kept, client.created_at)
         if changed.role != Role.ADMIN:
             await self._keep_an_admin(without=name)
@@ -113,6 +120,17 @@ class Tenants:
         await self._keep_an_admin(without=name)
         await self._store.delete_client(name)
         await self._directory.reread()
+
+    async def callback_secrets(self, name: str) -> Sequence[str]:
+        """What signs a client's callbacks. NotFound, SecretUnavailable."""
+        client = await self._client(name)
+        return parse_client_config(self._vault.open(name, client.config)).callback_secrets
+
+    async def _make(self, name: str, role: str, config: Mapping[str, Any], key: str | None = None) -> NewKey:
+        secret = None if _SIGNING in config else _signing_secret()
+        full = config if secret is None else {**config, _SIGNING: [secret]}
+        await self._store.save_client(Client(name, role, self._vault.config(name, full), self._clock.now()))
+        return replace(await self.add_key(name, key), callback_secret=secret)
 
     # ---------------------------------------------------------------------------------------------------------- keys
 
@@ -140,9 +158,8 @@ class Tenants:
         if entries.keys:
             return None
         self._judge(client, Role.ADMIN, {})
-        if client not in entries.tenants:
-            await self._store.save_client(Client(client, Role.ADMIN, {}, self._clock.now()))
-        made = await self.add_key(client, key)
+        there = client in entries.tenants
+        made = await (self.add_key(client, key) if there else self._make(client, Role.ADMIN, {}, key))
         return None if key else made.api_key
 
     def _judge(self, name: str, role: str, config: Mapping[str, Any]) -> None:
@@ -191,6 +208,11 @@ class Tenants:
         entries = await self._directory.reread()
         if without in _admins(entries) and _admins(entries) == {without}:
             raise Conflict(f"{without!r} is the last admin with a key: nobody could administer the engine any more")
+
+
+def _signing_secret() -> str:
+    """As Standard Webhooks write them."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()}"
 
 
 def _admins(entries: Entries) -> set[str]:

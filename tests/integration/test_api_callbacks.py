@@ -76,6 +76,17 @@ async def test_given_up_callbacks_are_listed_and_all_replayed_since_a_time(world
     assert (await world.call("POST", "/callbacks/replay", {"sinc": "x"}))[0] == 400
 
 
+async def test_a_client_that_configured_nothing_has_its_callbacks_signed(world: World) -> None:
+    """By the secret that its maker was shown; the list of clients does not show it."""
+    status, made = await world.call("POST", "/clients", {"name": "plain"})
+    assert status == 200
+    receiver = world.receiver
+    await world.call("POST", "/callbacks/test", {"url": receiver.script("/signed", 204), "client": "plain"})
+    Webhook(made["callback_secret"]).verify(receiver.raw[0], dict(receiver.received[0].headers))
+    listed = {client["name"]: client["config"] for client in (await world.call("GET", "/clients"))[1]}
+    assert listed["plain"] == {"callback_secrets": ["****"]}
+
+
 async def test_an_endpoint_is_tried_as_callbacks_would_be(world: World) -> None:
     """Signed, with the client's headers; what it answered is told; an address that may not be called is refused."""
     secret = new_secret()

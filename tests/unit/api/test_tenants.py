@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.admission import Budget
-from taskengine.domain.errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable, Unauthorized
+from taskengine.domain.errors import Conflict, Forbidden, InvalidRequest, NotFound, StoreUnavailable, Unauthorized
 from taskengine.domain.setting import SETTINGS
 from taskengine.domain.tenants import CONFIG_NAMES, Caller, ClientConfig, Role, parse_client_config
 from taskengine.engine.directory import Directory
@@ -64,6 +65,29 @@ async def test_the_first_admin_is_made_once(here: Office) -> None:
     assert await here.tenants.bootstrap("root", "given") is None
     with pytest.raises(Unauthorized):
         await here.tenants.authenticate("root", "given")
+
+
+async def test_every_client_has_a_secret_that_signs_its_callbacks(here: Office) -> None:
+    """Made up where its configuration names none, told once, kept by a change that says nothing of it, and kept sealed."""
+    tenants = here.tenants
+    await tenants.bootstrap("root", "good")
+    assert len(await tenants.callback_secrets("root")) == 1
+    made = await tenants.add_client("one")
+    assert made.callback_secret is not None
+    assert len(base64.b64decode(made.callback_secret.removeprefix("whsec_"))) == 32
+    assert (
+        await tenants.callback_secrets("one")
+        == (await tenants.config("one")).callback_secrets
+        == (made.callback_secret,)
+    )
+    await tenants.change_client("one", None, {"weight": 2})
+    assert await tenants.callback_secrets("one") == (made.callback_secret,)
+    await tenants.change_client("one", None, {"callback_secrets": []})
+    assert await tenants.callback_secrets("one") == ()
+    own = await tenants.add_client("own", config={"callback_secrets": ["c2VjcmV0"]})
+    assert (own.callback_secret, await tenants.callback_secrets("own")) == (None, ("c2VjcmV0",))
+    with pytest.raises(NotFound):
+        await tenants.callback_secrets("nobody")
 
 
 async def test_a_given_key_is_not_told_again(here: Office) -> None:

@@ -227,6 +227,10 @@ def test_keys_are_added_shown_once_and_revoked(cli: Cli, tmp_path: Path) -> None
     place = ("--data-dir", str(tmp_path / "d"))
     first = cli("clients", "add", "acme", *place, "--json").json
     second = cli("clients", "keys", "add", "acme", *place, "--json").json
+    assert cli("clients", "secrets", "acme", *place, "--json").json == [first["callback_secret"]]
+    assert cli("clients", "secrets", "acme", *place).out.strip() == first["callback_secret"]
+    assert cli("clients", "secrets", "nobody", *place).code == 4
+    assert "callback_secret" not in second
 
     assert cli("clients", "keys", "revoke", "acme", str(first["id"]), *place).code == 0
 
