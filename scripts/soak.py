@@ -1,4 +1,4 @@
-"""Runs one of the soaks on a private PostgreSQL and RabbitMQ; exits with 1 where a promise was broken.
+"""Runs one of the soaks, on a private PostgreSQL and RabbitMQ where it needs them; exits with 1 where a promise was broken.
 
 Every soak is one line in `SOAKS`: a function that is given the servers, the options and the seed, ends with the oracle
 (AssertionError) and answers with numbers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -25,11 +25,30 @@ class Options:
 
 
 class Servers:
-    """Where clusters are made, each on a database and a prefix of its own, with its files below `root`."""
+    """Where clusters are made, each on a database and a prefix of its own, with its files below `root`. A server that is
+    not given is started when it is first asked for, on the stack."""
 
-    def __init__(self, root: Path, postgres: PostgresServer, rabbitmq: RabbitServer) -> None:
-        self.root, self.postgres, self.rabbitmq = root, postgres, rabbitmq
+    def __init__(
+        self, root: Path, postgres: PostgresServer | None = None, rabbitmq: RabbitServer | None = None,
+        stack: ExitStack | None = None,
+    ) -> None:  # fmt: skip
+        self.root = root
+        self._postgres, self._rabbitmq, self._stack = postgres, rabbitmq, stack or ExitStack()
         self._numbers = count(1)
+
+    @property
+    def postgres(self) -> PostgresServer:
+        """The PostgreSQL."""
+        if self._postgres is None:
+            self._postgres = self._stack.enter_context(running_server())
+        return self._postgres
+
+    @property
+    def rabbitmq(self) -> RabbitServer:
+        """The RabbitMQ."""
+        if self._rabbitmq is None:
+            self._rabbitmq = self._stack.enter_context(running_rabbitmq(self.root / "rabbitmq"))
+        return self._rabbitmq
 
     @asynccontextmanager
     async def cluster(self, **how: Any) -> AsyncIterator[Cluster]:
@@ -44,6 +63,6 @@ class Servers:
 
 @contextmanager
 def servers(root: Path) -> Iterator[Servers]:
-    """A PostgreSQL and a RabbitMQ that are gone at the end."""
-    with running_server() as postgres, running_rabbitmq(root / "rabbitmq") as rabbitmq:
-        yield Servers(root, postgres, rabbitmq)
+    """A PostgreSQL and a RabbitMQ for who asks for them, gone at the end."""
+    with ExitStack() as stack:
+        yield Servers(root, stack=stack)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from taskengine.domain.sealed import is_sealed, veiled
@@ -30,6 +31,7 @@ _QUERY = re.compile(r"([?&#;])([^=&#;?]+)=([^&#;]*)")
 Hide = Callable[[str], str]
 
 
+@lru_cache(maxsize=4096)  # the same headers and fields come with every request
 def is_secret_name(name: str) -> bool:
     """Whether a field of that name holds a secret: `key_id` does not, `content-key` and `contentKey` do."""
     return _SECRET_NAME.fullmatch(_snake(name)) is not None

@@ -11,13 +11,14 @@ from taskengine.domain.errors import BrokerUnavailable
 from taskengine.domain.job import Cancel, Changes
 from taskengine.domain.messages import ControlAction, ControlMessage
 from taskengine.domain.status import TASK_HELD, JobState, TaskState
-from taskengine.engine.farewells import Farewells
+from taskengine.engine.farewells import Expected, Farewells
 from taskengine.engine.signals import Signals
 from taskengine.ports import Address, Broker, Clock, Message, Outgoing
 
 log = structlog.get_logger(__name__)
 
-_FAREWELL_S = 3.0  # for workers to end what was called off; processes that will not go are killed meanwhile
+_FAREWELL_S = 3.0  # that workers may be silent while they end what was called off
+_LONGEST_FAREWELL_S = 15.0  # however much is heard of them; processes that will not go are killed meanwhile
 _UNDERWAY_S = 0.2
 _TELL_S = 2.0  # a caller waits for it: a broker that does not answer keeps nobody longer
 
@@ -86,8 +87,9 @@ class Effects:
             self._signals.dispatch_queue(queue)
 
     async def call_off(self, cancels: Sequence[Cancel], clock: Clock) -> None:
-        """Tell workers to end attempts, and hear out those that were at their end. A worker that says nothing is not
-        waited for for long: another engine may have heard it, or it is gone."""
+        """Tell workers to end attempts, and hear out those that were at their end: as long as they are heard, which ours
+        are as soon as they begin to end one. A worker that says nothing is not waited for for long: another engine may
+        have heard it, or it is gone."""
         expected = self.farewells.expect({each.token: each.worker_id or "" for each in cancels})
         try:
             if not await self.tell(cancels):
@@ -95,8 +97,7 @@ class Effects:
             if not all(each.worker_id for each in cancels):  # on their way: nobody knows who has them
                 await expected.over.wait(clock, _UNDERWAY_S)
                 expected.drop_unknown()
-            if expected.workers:
-                await expected.over.wait(clock, _FAREWELL_S)
+            await _hear_out(expected, clock)
         finally:
             self.farewells.forget(expected)
 
@@ -117,3 +118,13 @@ class Effects:
             log.warning("control_not_sent", error=str(error) or "no answer in time", messages=len(messages))
             return False
         return True
+
+
+async def _hear_out(expected: Expected, clock: Clock) -> None:
+    """Wait for the last of them, while they are heard or what they told is being decided on."""
+    until = clock.now() + round(_LONGEST_FAREWELL_S * 1000)
+    while expected.workers and clock.now() < until:
+        expected.heard = False
+        await expected.over.wait(clock, _FAREWELL_S)
+        if not (expected.heard or expected.undecided):
+            return

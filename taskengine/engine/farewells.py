@@ -18,6 +18,7 @@ class Expected:
     workers: dict[str, str]  # token → worker; "" where it is not known who has it
     over: Signal = field(default_factory=Signal)
     undecided: set[str] = field(default_factory=set)  # tokens whose last word has come and is not decided on
+    heard: bool = False  # whether one of their workers has said anything since it was last set back
 
     def drop_unknown(self) -> None:
         """Wait no more for those that nobody has said anything of."""
@@ -52,6 +53,7 @@ class Farewells:
                 message.worker.id,
             )
             own = {token for token, worker in expected.workers.items() if worker == message.worker.id}
+            expected.heard = expected.heard or bool(own)
             expected.undecided |= own & ended
             self._take(expected, own - named - expected.undecided)
 

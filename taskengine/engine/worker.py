@@ -222,6 +222,7 @@ class Worker:
             if attempt is not None:
                 log.info("attempt_withdrawn", task_id=attempt.task.task_id, action=message.action.value)
                 attempt.end(withdrawn=True)
+                self._reporter.beat()  # it still names it: who called it off hears that it is being ended
             elif message.action is ControlAction.CANCEL:
                 self._withdrawn[message.token] = None
                 if len(self._withdrawn) > _REMEMBERED:

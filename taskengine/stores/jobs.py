@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 from taskengine.domain.job import Changes, LogEntry, Snapshot
 from taskengine.domain.messages import Running, WorkerInfo
@@ -24,6 +25,7 @@ _HOUR_MS = 60 * 60 * 1000
 _KEYS_KEPT_MS = 48 * _HOUR_MS
 _WORKERS_KEPT_MS = _HOUR_MS
 
+_Amounts = tuple[int, int]  # of ids of jobs and of tasks
 _Submission = tuple[Sequence[NewJob], int]  # and when it came
 _Heartbeat = tuple[WorkerInfo, Sequence[Running], int]  # of whom, what it is at, and when it came
 
@@ -34,13 +36,19 @@ class JobUnits(Units):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._large = changes.LargeJobs()
+        self._allocations = Gathered(self._allocate, most=_MOST_SUBMISSIONS)
         self._submissions = Gathered(self._submit, most=_MOST_SUBMISSIONS)
         self._heartbeats = Gathered(self._beat, most=_MOST_HEARTBEATS)
 
     async def allocate(self, *, jobs: int = 0, tasks: int = 0) -> tuple[Sequence[int], Sequence[int]]:
         """See `ports.JobStore.allocate`."""
-        taken = await self._write_apart(lambda db: db.take({"jobs": jobs, "tasks": tasks}))
-        return taken["jobs"], taken["tasks"]
+        return await self._allocations((jobs, tasks))
+
+    async def _allocate(self, wanted: Sequence[_Amounts]) -> list[tuple[Sequence[int], Sequence[int]]]:
+        amounts = {"jobs": sum(jobs for jobs, _ in wanted), "tasks": sum(tasks for _, tasks in wanted)}
+        taken = await self._write_apart(lambda db: db.take(amounts))
+        jobs, tasks = iter(taken["jobs"]), iter(taken["tasks"])
+        return [(list(islice(jobs, few)), list(islice(tasks, many))) for few, many in wanted]
 
     async def save_definition(self, digest: str, name: str, source: str) -> None:
         """See `ports.JobStore.save_definition`."""

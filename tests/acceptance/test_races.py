@@ -31,8 +31,7 @@ async def test_one_of_them_wins_and_the_answers_say_which(tmp_path: Path, monkey
     print(f"seed {seed}")
     for module in ("taskengine.app.engine", "taskengine.app.workers"):
         monkeypatch.setattr(import_module(module), "load_handlers", _handlers)
-    for name, seconds in (("_FAREWELL_S", 20.0), ("_UNDERWAY_S", 2.0)):  # a loaded machine reports late
-        monkeypatch.setattr(f"taskengine.engine.effects.{name}", seconds)
+    monkeypatch.setattr("taskengine.engine.effects._UNDERWAY_S", 2.0)  # a loaded machine reports late
     flags = {"engine.max_jobs": SLOTS, "debug_shell": True, "concurrency": {"work": SLOTS}}
     settings = settings_for(tmp_path, workflows_dirs=[write_workflows(tmp_path / "workflows", WORKFLOW)], **flags)
     async with CallbackReceiver() as receiver, bench(settings, receiver, http=True) as world:

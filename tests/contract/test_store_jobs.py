@@ -109,6 +109,15 @@ async def test_ids_never_come_twice(database: Database) -> None:
     assert list(tasks) + list(more_tasks) == sorted({*tasks, *more_tasks})
 
 
+async def test_ids_that_are_asked_for_together_are_each_ones_own(store: Store) -> None:
+    """Everyone gets as many as were asked for."""
+    given = await asyncio.gather(*(store.allocate(jobs=n % 3, tasks=n) for n in range(20)))
+    assert [(len(jobs), len(tasks)) for jobs, tasks in given] == [(n % 3, n) for n in range(20)]
+    for place in (0, 1):
+        ids = [one for each in given for one in each[place]]
+        assert len(ids) == len(set(ids))
+
+
 async def test_new_tasks_get_ids_that_follow_the_allocated_ones(store: Store) -> None:
     """A task without an id is given one, known to the caller and to its log, event and callback."""
     _, [given] = await store.allocate(tasks=1)

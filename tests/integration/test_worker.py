@@ -129,6 +129,30 @@ async def test_a_cancel_may_come_before_its_task(tmp_path: Path) -> None:
         assert (ran, talk.events("gone")) == (["kept"], [])
 
 
+async def test_a_worker_says_at_once_that_it_ends_what_was_called_off_and_that_it_has(tmp_path: Path) -> None:
+    """By heartbeats out of their turn: while it cleans up it names the attempt, then it names it no more."""
+    began, clean = asyncio.Event(), asyncio.Event()
+
+    async def work(context: TaskContext) -> dict[str, Any]:
+        try:
+            began.set()
+            await asyncio.sleep(60)
+        finally:
+            await clean.wait()
+        return {}
+
+    async with pool(tmp_path, {"work": work}, heartbeat_s=60.0) as talk:
+        token = await talk.send("work")
+        await talk.until(lambda: talk.events(token) == ["started"])
+        said = len(talk.messages)
+        await talk.tell("cancel", token)
+        await talk.until(lambda: len(talk.messages) > said)
+        assert [one.token for one in talk.messages[-1].running] == [token]
+        clean.set()
+        await talk.until(lambda: not talk.messages[-1].running)
+        assert talk.events(token) == ["started"]
+
+
 async def test_a_fence_that_is_told_again_does_not_break_the_clean_up(tmp_path: Path) -> None:
     """The second word of the same end finds the attempt cleaning up and leaves it to it."""
     began, told, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()

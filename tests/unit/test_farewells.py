@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from taskengine.domain.messages import Report, ReportEvent, Running, WorkerInfo, WorkerMessage
+from taskengine.engine.effects import _FAREWELL_S, _LONGEST_FAREWELL_S, _hear_out
 from taskengine.engine.farewells import Expected, Farewells
+from tests.support.clock import MovedClock
 
 
 def says(worker: str, running: Sequence[str] = (), ends: Sequence[str] = ()) -> WorkerMessage:
@@ -56,6 +59,38 @@ def test_whoever_has_it_is_found_out() -> None:
     farewells.decided(["t2"])
     farewells.note(says("w1"))
     assert over(expected)
+
+
+async def test_workers_that_are_heard_are_waited_for_and_silent_ones_are_not() -> None:
+    """Each word of theirs gives them as long again, up to a limit; one of another worker does not."""
+    clock = MovedClock()
+
+    async def waited(worker: str, every_s: float) -> float:
+        """How long is waited while this worker, that names the attempt, is heard so often."""
+        expected, begun = farewells.expect({"t1": "w1"}), clock.now()
+        waiting = asyncio.ensure_future(_hear_out(expected, clock))
+        while not waiting.done():
+            await clock.advance(every_s)
+            farewells.note(says(worker, running=["t1"] if worker == "w1" else []))
+        return (clock.now() - begun) / 1000
+
+    farewells = Farewells()
+    assert await waited("w2", 1.0) == _FAREWELL_S
+    assert await waited("w1", 5.0) == 5.0, "it was silent for too long"
+    assert _LONGEST_FAREWELL_S <= await waited("w1", 1.0) <= _LONGEST_FAREWELL_S + _FAREWELL_S
+
+
+async def test_who_has_told_the_end_is_waited_for_until_it_is_decided_on() -> None:
+    """However long the store takes."""
+    clock, farewells = MovedClock(), Farewells()
+    expected = farewells.expect({"t1": "w1"})
+    waiting = asyncio.ensure_future(_hear_out(expected, clock))
+    farewells.note(says("w1", ends=["t1"]))
+    await clock.advance(2 * _FAREWELL_S)
+    assert not waiting.done()
+    farewells.decided(["t1"])
+    await clock.settle()
+    assert waiting.done()
 
 
 def test_nobody_is_told_who_waits_no_more() -> None:

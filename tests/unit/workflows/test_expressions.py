@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from taskengine.domain.errors import ExpressionError
+from taskengine.domain.scope import job_scope
 from taskengine.workflows import expressions
 from taskengine.workflows.expressions import CelEvaluator
+from tests.support.clock import START
+from tests.support.stores import a_job
 
 SCOPE: dict[str, Any] = {
     "parameters": {"name": "film", "height": 720, "rate": 2.5, "whole": 6.0, "list": [1, 2], "none": None, "on": True},
@@ -119,6 +122,14 @@ def test_what_is_too_large_is_refused_before_it_runs(evaluator: CelEvaluator, te
     assert evaluator.check(template)
     with pytest.raises(ExpressionError):
         evaluator.evaluate(template, SCOPE)
+
+
+def test_the_time_of_a_job_is_a_text_that_cel_reads(evaluator: CelEvaluator) -> None:
+    """As the API writes times: in names of folders it is readable, and `timestamp()` takes it apart."""
+    scope = {"job": job_scope(a_job(1, now=START))}
+    assert evaluator.evaluate("at ${{ job.created_at }}", scope) == "at 2027-01-15T08:00:00.000Z"
+    assert evaluator.evaluate("${{ timestamp(job.created_at).getFullYear() }}", scope) == 2027
+    assert evaluator.evaluate("${{ timestamp(job.created_at) < timestamp('2027-01-15T08:00:01Z') }}", scope) is True
 
 
 def test_nested_macros_walk_short_lists_alone(evaluator: CelEvaluator) -> None:
