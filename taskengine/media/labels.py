@@ -47,5 +47,7 @@ def _wanted(track: Track) -> str:
 
 
 def default_audio(media: Media) -> Track | None:
-    """The audio track that plays where nobody chooses: the first one that is not for accessibility."""
-    return next((track for track in media.of(TrackKind.AUDIO) if not accessible(track.role)), None)
+    """The audio track that plays where nobody chooses: the first one without a role or with `main`; else the first one that
+    is not for accessibility."""
+    tracks = [track for track in media.of(TrackKind.AUDIO) if not accessible(track.role)]
+    return next((track for track in tracks if track.role in {None, "main"}), tracks[0] if tracks else None)

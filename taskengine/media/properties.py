@@ -30,13 +30,14 @@ class Rule:
 
     kind: TrackKind
     languages: frozenset[str] | None
-    roles: frozenset[str] | None  # "" is a track without one
+    roles: frozenset[str] | None  # "" is a track without one, or with the one that is taken where none is given
     changes: Mapping[str, str]
     where: str = ""
 
     def matches(self, track: Track) -> bool:
         """Whether it is about this track."""
-        roles = {track.role or "", track.role or _ORDINARY.get(track.kind, "")}
+        ordinary = _ORDINARY.get(track.kind, "")
+        roles = {"", ordinary} if track.role in {None, ordinary} else {track.role or ""}
         return (
             track.kind is self.kind
             and (self.languages is None or track.language in self.languages)

@@ -51,6 +51,7 @@ def test_filters_match_the_language_with_the_role_or_the_kind(filters: Mapping[s
         ("audio", "eng", ["audio_1", "audio_2"]), ("audio", "eng_description", ["audio_2"]), ("audio", "und|", ["audio_3"]),
         ("audio", "", ["audio_3"]), ("audio", "deu|eng_main|description", ["audio_1", "audio_2"]), ("audio", "_description", []),
         ("audio", "eng_", ["audio_1"]), ("textstream", "ger|eng", ["text_1", "text_2"]), ("textstream", "eng_captions", ["text_1"]),
+        ("textstream", "deu_", ["text_2"]), ("textstream", "eng_", []),
     ],
 )  # fmt: skip
 def test_keys_of_the_older_format(kind: str, key: str, matched: list[str]) -> None:
@@ -127,6 +128,13 @@ def test_what_is_for_accessibility_is_never_the_default() -> None:
     first = default_audio(Media([TRACKS[1], TRACKS[2]], 1.0))
     assert first is TRACKS[2]
     assert default_audio(Media([TRACKS[1]], 1.0)) is None
+
+
+def test_a_commentary_is_the_default_only_where_there_is_no_ordinary_sound() -> None:
+    """Wherever it comes."""
+    commentary = Track("audio_9", TrackKind.AUDIO, "aac", 1.0, language="en", role="commentary")
+    assert default_audio(Media([commentary, TRACKS[0]], 1.0)) is TRACKS[0]
+    assert default_audio(Media([TRACKS[1], commentary], 1.0)) is commentary
 
 
 def test_kinds_are_other_names_of_roles() -> None:
