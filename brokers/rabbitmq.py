@@ -38,7 +38,8 @@ _MAX_REASON = 500
 def open_rabbitmq(url: str, *, deaf_s: float = _DEAF_S) -> AbstractAsyncContextManager[Broker]:
     """The broker at `amqp://user:password@host/vhost?prefix=taskengine&queues=auto`.
 
-    Raises InvalidRequest at once for a wrong URL. `queues`: the kind of new queues, `auto`, `classic` or `quorum`.
+    Raises InvalidRequest at once for a wrong URL. `queues`: the kind of new queues, `auto`, `classic` or `quorum`. It is
+    connected to when something is asked of it.
     """
     place, topology, kind = _parse(url)
     return _open(place, topology, kind, deaf_s)
@@ -48,7 +49,6 @@ def open_rabbitmq(url: str, *, deaf_s: float = _DEAF_S) -> AbstractAsyncContextM
 async def _open(place: Place, topology: Topology, kind: QueueType, deaf_s: float) -> AsyncIterator[Broker]:
     broker = RabbitBroker(place, topology, kind, deaf_s)
     try:
-        await broker.check()
         yield broker
     finally:
         await broker.close()

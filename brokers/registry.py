@@ -13,7 +13,8 @@ from taskengine.ports import Broker
 ENTRY_POINTS = "taskengine.brokers"
 
 Open = Callable[[str], AbstractAsyncContextManager[Broker]]
-"""Opens the broker at a URL; raises InvalidRequest for a wrong one when called, BrokerUnavailable when entered."""
+"""Opens the broker at a URL; raises InvalidRequest for a wrong one when called. Best not BrokerUnavailable when entered:
+an engine that can open its broker starts while that is away; `check` tells whether it is there."""
 
 
 def open_broker(url: str) -> AbstractAsyncContextManager[Broker]:

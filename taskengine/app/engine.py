@@ -342,7 +342,8 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
     """Run an engine on its data directory until the block ends, then drain it.
 
     Raises Conflict where another process owns the directory, InvalidRequest where the configuration does not fit,
-    StoreUnavailable or BrokerUnavailable where the database or the broker is away for `start_wait_s`.
+    StoreUnavailable where the database is away for `start_wait_s`. A broker that is away is none of the start's business:
+    jobs are accepted, and go on when it comes.
     """
     clock = SystemClock()
     sharing = Sharing.ALONE if settings.broker_url.startswith("memory:") else Sharing.SHARED
@@ -351,9 +352,9 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         stack.push_async_callback(settled)
         make_folders(settings)
         await remove_stale(settings.scratch)
-        wait_s = settings.start_wait_s
-        store = await enter(stack, "database", lambda: open_store(settings.database_url, clock, sharing), wait_s)
-        broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), wait_s)
+        opening = partial(open_store, settings.database_url, clock, sharing)
+        store = await enter(stack, "database", opening, settings.start_wait_s)
+        broker = await stack.enter_async_context(open_broker(settings.broker_url))
         allow = networks([str(network) for network in settings.outbound_allow])
         clients = await stack.enter_async_context(GuardedClients(allow))
         tracer = await stack.enter_async_context(tracing())

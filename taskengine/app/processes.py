@@ -7,8 +7,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import structlog
 
@@ -20,6 +20,7 @@ from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
 from taskengine.domain.errors import BrokerUnavailable
 from taskengine.net import GuardedClients
+from taskengine.ports import Broker
 from taskengine.settings import Settings
 from taskengine.storage.registry import settled
 from taskengine.storage.scratch import remove_stale
@@ -60,7 +61,7 @@ async def work(settings: Settings, queues: Mapping[str, int]) -> None:
     with _signals() as stopping:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(settled)
-            broker = await enter(stack, "broker", lambda: open_broker(settings.broker_url), settings.start_wait_s)
+            broker = await enter(stack, "broker", lambda: _there(settings.broker_url), settings.start_wait_s)
             clients = await stack.enter_async_context(GuardedClients())
             tracer = await stack.enter_async_context(tracing())
             stopping.started = True
@@ -74,6 +75,14 @@ async def work(settings: Settings, queues: Mapping[str, int]) -> None:
                 raise BrokerUnavailable(
                     f"drained, but {unreported} reports could not be sent: the broker is away. Their tasks run again elsewhere"
                 )
+
+
+@asynccontextmanager
+async def _there(url: str) -> AsyncIterator[Broker]:
+    """A broker that is there: without one a worker can do nothing, and whoever started it should hear of it."""
+    async with open_broker(url) as broker:
+        await broker.check()
+        yield broker
 
 
 class _Stopping(asyncio.Event):

@@ -402,7 +402,7 @@ class Settings(_Group):
     lease_missed: AtLeastOne = Field(3, description="Heartbeats missed before a task is taken back.")
     drain_grace_s: Number = Field(30, ge=0, description="How long running tasks may go on after a signal to end.")
     start_wait_s: Number = Field(
-        30, ge=0, description="How long a process waits at its start for a database or broker that is not there."
+        30, ge=0, description="How long an engine waits at its start for its database, and a worker for its broker."
     )
     stall_timeout_s: Seconds = Field(60, description="A media process without progress for so long is killed.")
     open_jobs_list: bool = Field(False, description="Answer `GET /jobs` without credentials (then without parameters).")

@@ -94,8 +94,8 @@ class Place(Bench):
         assert jobs["failed"] == 0
 
 
-@pytest.fixture
-async def place(tmp_path: Path, services: Services) -> AsyncIterator[Place]:
+@asynccontextmanager
+async def placed(tmp_path: Path, services: Services) -> AsyncIterator[Place]:
     """A running engine with workers."""
     settings = settings_for(tmp_path, database_url=services.database_url, broker_url=services.broker_url)
     async with AsyncExitStack() as stack:
@@ -104,6 +104,13 @@ async def place(tmp_path: Path, services: Services) -> AsyncIterator[Place]:
         place = Place(running.engine, receiver, running.judge)
         place.services = services
         place.http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield place
+
+
+@pytest.fixture
+async def place(tmp_path: Path, services: Services) -> AsyncIterator[Place]:
+    """A running engine with workers."""
+    async with placed(tmp_path, services) as place:
         yield place
 
 
@@ -239,8 +246,20 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     return process.returncode, said.decode()
 
 
-async def test_a_start_waits_for_services_and_says_so(tmp_path: Path, services: Services) -> None:
-    """Database first, then broker; ready when both are there. A signal while it waits ends it in order."""
+async def test_an_engine_starts_while_the_broker_is_away(tmp_path: Path, services: Services) -> None:
+    """It takes jobs, and they end when the broker comes; /health says what is away."""
+    await services.broker.refuse()
+    async with placed(tmp_path, services) as place:
+        assert (await place.post_job())[0] == 200
+        assert (await place.health_until(lambda broker: broker != "OK"))["status"] == "degraded"
+        async with place.http.get(f"{place.engine.url}/readyz") as answer:
+            assert answer.status == 200
+        await services.broker.start()
+        await place.all_ended(1)
+
+
+async def test_a_start_waits_for_what_it_needs_and_says_so(tmp_path: Path, services: Services) -> None:
+    """An engine for its database, a worker for its broker. A signal while it waits ends it in order."""
     await services.database.refuse()
     await services.broker.refuse()
     async with (
@@ -249,11 +268,9 @@ async def test_a_start_waits_for_services_and_says_so(tmp_path: Path, services: 
     ):
         await says(serve.stderr, "start_waits", "database")
         await says(worker.stderr, "start_waits", "broker")
-        await services.database.start()
-        await says(serve.stderr, "start_waits", "broker")
         worker.send_signal(signal.SIGTERM)
         assert (await ended(worker))[0] == 0
-        await services.broker.start()
+        await services.database.start()
         await says(serve.stdout, "ready")
         serve.send_signal(signal.SIGTERM)
         assert (await ended(serve))[0] == 0
@@ -261,11 +278,14 @@ async def test_a_start_waits_for_services_and_says_so(tmp_path: Path, services: 
 
 async def test_a_start_that_waited_in_vain_says_for_what(tmp_path: Path, services: Services) -> None:
     """Exit code 3, and the fault in one line."""
+    await services.database.refuse()
     await services.broker.refuse()
-    for command in (["serve", "--no-workers"], ["worker", "--queue", "work"]):
+    for command, proxy in (
+        (["serve", "--no-workers"], services.database), (["worker", "--queue", "work"], services.broker),
+    ):  # fmt: skip
         async with started(tmp_path, services, *command, wait_s=0.3) as process:
             code, said = await ended(process)
         assert code == 3
-        assert f"the broker at 127.0.0.1:{services.broker.port}" in said.splitlines()[-1]
+        assert f"127.0.0.1:{proxy.port}" in said.splitlines()[-1]
         assert "waited 0.3 s" in said
         assert "Traceback" not in said

@@ -254,16 +254,16 @@ async def test_a_refused_login_does_not_tell_the_password(
 ) -> None:
     """Neither in the error nor in the log."""
     with pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED") as caught:
-        async with open_broker(f"amqp://guest:sesame@127.0.0.1:{rabbitmq.port}/"):
-            pass
+        async with open_broker(f"amqp://guest:sesame@127.0.0.1:{rabbitmq.port}/") as broker:
+            await broker.check()
     assert "sesame" not in str(caught.value) + caplog.text
 
 
 async def test_a_broker_that_is_not_there_is_named(rabbitmq: RabbitServer) -> None:
     """Host and port are in the error."""
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1\b"):
-        async with open_broker("amqp://guest:guest@127.0.0.1:1/"):
-            pass
+        async with open_broker("amqp://guest:guest@127.0.0.1:1/") as broker:
+            await broker.check()
 
 
 async def test_a_message_of_ten_megabytes_arrives(broker: Broker) -> None:
@@ -378,5 +378,5 @@ async def test_a_connection_over_tls_is_verified(rabbitmq: RabbitServer, prefix:
         async with broker.consume(Address.TASKS, "work") as consumer:
             assert bodies(await take(consumer, 1)) == ["sealed"]
     with pytest.raises(BrokerUnavailable, match=r"(?i)certificate"):
-        async with open_broker(url):
-            pass
+        async with open_broker(url) as broker:
+            await broker.check()
