@@ -31,7 +31,7 @@ HEAD = """\
 Commands that talk to a running engine (`submit`, `jobs`, `queues`, `workers`, `callbacks`) take `--url`, `--client` and
 `--api-key`, or `TASKENGINE_URL`, `TASKENGINE_CLIENT` and `TASKENGINE_API_KEY`. For an engine on the same machine none of
 them is needed: the address follows from the [configuration](configuration.md), and the key is read from
-`<data-dir>/api-key` (it is sent to a loopback address alone). `workflows`, `clients`, `migrate`, `config` and `doctor`
+`<data-dir>/api-key` (it is sent to a loopback address alone). `workflows`, `profiles`, `clients`, `migrate`, `config` and `doctor`
 work on the installation itself.
 
 `--json` prints JSON for programs (`jobs watch`: one document per line and change). Without it, tables and bars are drawn

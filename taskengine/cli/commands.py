@@ -11,6 +11,7 @@ from taskengine.cli.doctor import doctor
 from taskengine.cli.engine import callbacks, queues, workers
 from taskengine.cli.installation import configuration, migrate, version
 from taskengine.cli.jobs import jobs
+from taskengine.cli.profiles import profiles
 from taskengine.cli.run import run
 from taskengine.cli.serve import serve, worker
 from taskengine.cli.submit import submit
@@ -18,8 +19,8 @@ from taskengine.cli.workflows import workflows
 
 PROGRAM = "taskengine"
 COMMANDS = (
-    serve, worker, run, submit, jobs, queues, workers, callbacks, workflows, clients, migrate, configuration, doctor,
-    contract, conformance, version,
+    serve, worker, run, submit, jobs, queues, workers, callbacks, workflows, profiles, clients, migrate, configuration,
+    doctor, contract, conformance, version,
 )  # fmt: skip
 
 

@@ -1,15 +1,17 @@
-"""The workflow catalog as commands use it: without an engine."""
+"""The workflow catalog, and files of definitions, as commands use them: without an engine."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from taskengine.cli.local import read_settings
-from taskengine.cli.output import printable
-from taskengine.domain.errors import NotFound
+from taskengine.cli.outcome import ExitCode
+from taskengine.cli.output import Output, printable
+from taskengine.domain.errors import Fault, NotFound
 from taskengine.domain.words import nearest
 
 if TYPE_CHECKING:
@@ -50,6 +52,31 @@ def find_workflow(catalog: Catalog, workflow: str, client: str) -> LoadedWorkflo
     if loaded is None:
         raise NotFound(f"there is no workflow {workflow!r}{nearest(workflow, catalog.names(client))}")
     return loaded
+
+
+def yaml_files(paths: Sequence[Path]) -> Sequence[Path]:
+    """These files, and those below these folders."""
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES) if path.is_dir() else [path]
+        if not found:
+            raise click.BadParameter(f"there is no .yaml file in {path}", param_hint="FILE")
+        files += found
+    return files
+
+
+def print_verdicts(verdicts: Mapping[str, Sequence[Fault]], *, as_json: bool) -> ExitCode:
+    """File → what is wrong with it; FAILED where there is anything."""
+    output = Output(json=as_json)
+    if as_json:
+        told = {
+            file: [{"at": fault.path, "message": fault.message} for fault in each] for file, each in verdicts.items()
+        }
+        output.value([{"file": file, "valid": not faults, "faults": faults} for file, faults in told.items()])
+    else:
+        for file, faults in verdicts.items():
+            output.line("\n".join(f"{fault.path}: {fault.message}" for fault in faults) or f"{file}: valid")
+    return ExitCode.FAILED if any(verdicts.values()) else ExitCode.OK
 
 
 def queues_of(catalog: Catalog) -> list[str]:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskengine.cli.connection import json_option
-from taskengine.cli.definitions import SUFFIXES, find_workflow, open_catalog
+from taskengine.cli.definitions import find_workflow, open_catalog, print_verdicts, yaml_files
 from taskengine.cli.local import local_options
-from taskengine.cli.outcome import ExitCode
 from taskengine.cli.output import Output
 from taskengine.cli.parameters import parameter_options, read_parameters
 from taskengine.cli.progress import task_name
 from taskengine.domain.errors import InvalidRequest, WorkflowError
 
 if TYPE_CHECKING:
+    from taskengine.domain.errors import Fault
     from taskengine.domain.workflow import Workflow
     from taskengine.workflows.catalog import Catalog
 
@@ -95,31 +95,14 @@ def _parameter_rows(schema: Mapping[str, Any]) -> list[list[object]]:
 def validate(files: Sequence[Path], *, config: Path | None, as_json: bool) -> int:
     """Check workflow files (or all of a directory): every fault, with file and line. Exits 1 where there is one."""
     catalog = open_catalog(config)
-    verdicts = {str(path): _faults(catalog, path) for path in _workflow_files(files)}
-    output = Output(json=as_json)
-    if as_json:
-        output.value([{"file": file, "valid": not faults, "faults": faults} for file, faults in verdicts.items()])
-    else:
-        for file, faults in verdicts.items():
-            output.line("\n".join(f"{fault['at']}: {fault['message']}" for fault in faults) or f"{file}: valid")
-    return ExitCode.FAILED if any(verdicts.values()) else ExitCode.OK
+    return print_verdicts({str(path): _faults(catalog, path) for path in yaml_files(files)}, as_json=as_json)
 
 
-def _workflow_files(paths: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES) if path.is_dir() else [path]
-        if not found:
-            raise click.BadParameter(f"there is no .yaml file in {path}", param_hint="FILE")
-        files += found
-    return files
-
-
-def _faults(catalog: Catalog, path: Path) -> list[dict[str, str]]:
+def _faults(catalog: Catalog, path: Path) -> Sequence[Fault]:
     try:
         catalog.judge(path)
     except WorkflowError as error:
-        return [{"at": fault.path, "message": fault.message} for fault in error.faults]
+        return error.faults
     return []
 
 

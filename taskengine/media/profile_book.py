@@ -17,6 +17,7 @@ from taskengine.domain.words import nearest
 from taskengine.media.profiles import PROFILE_NAME, Profile
 
 CLIENTS = "clients"
+SUFFIX = ".yaml"
 
 
 def built_in_profiles() -> Path:
@@ -30,6 +31,15 @@ def parse_profile(text: str, origin: str) -> Profile:
     if profile is None:
         raise ResourceFault(_sentence(faults))
     return profile
+
+
+def judge(path: Path) -> Sequence[Fault]:
+    """Every fault of one file, by line; none where an engine would take it."""
+    if path.suffix != SUFFIX:
+        return [Fault(f"{path}:1", f"engines read files that end in {SUFFIX} alone")]
+    file = _File()
+    file.refresh(path)
+    return file.faults
 
 
 def _read(text: str, origin: str) -> tuple[Profile | None, Sequence[Fault]]:
@@ -144,4 +154,6 @@ class _File:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.glob("*.yaml")) if re.fullmatch(PROFILE_NAME, path.stem) and path.is_file())
+    return (
+        path for path in sorted(folder.glob(f"*{SUFFIX}")) if re.fullmatch(PROFILE_NAME, path.stem) and path.is_file()
+    )

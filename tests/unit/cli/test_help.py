@@ -34,7 +34,8 @@ def test_every_command_of_the_contract_is_there() -> None:
         "serve", "worker", "run", "submit", "jobs list", "jobs show", "jobs why", "jobs logs", "jobs watch", "jobs pause",
         "jobs resume", "jobs break", "jobs rerun", "queues", "workers", "callbacks list", "callbacks replay", "callbacks test",
         "workflows list", "workflows show", "workflows validate", "workflows graph", "workflows schema",
-        "workflows explain", "clients add", "clients list", "clients secrets", "clients keys add", "clients keys revoke", "migrate",
+        "workflows explain", "profiles list", "profiles validate", "clients add", "clients list", "clients secrets",
+        "clients keys add", "clients keys revoke", "migrate",
         "config show", "config check", "doctor", "contract asyncapi", "contract schema", "conformance worker", "version",
     }  # fmt: skip
 

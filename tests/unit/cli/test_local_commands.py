@@ -120,6 +120,53 @@ def test_schema_is_that_of_the_file_format(cli: Cli, workflow: Path) -> None:
     assert "seconds" in cli("workflows", "schema", str(workflow)).json["properties"]
 
 
+# ------------------------------------------------------------------------------------------------------- profiles
+
+RUNG = "{width: 640, height: 360, crf: 23, max_bitrate: 900000}"
+
+
+def test_profiles_are_listed_with_those_of_the_installation_and_of_a_client(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`profiles_dirs` adds to the built-in ones; a faulty file is told of."""
+    (tmp_path / "clients" / "acme").mkdir(parents=True)
+    for path in ("HOUSE", "clients/acme/OWN"):
+        name = path.rpartition("/")[2]
+        (tmp_path / f"{path}.yaml").write_text(f"name: {name}\nvideo: [{{encoder: libx264, rungs: [{RUNG}]}}]\n")
+    (tmp_path / "BAD.yaml").write_text("name: BAD\n")
+    monkeypatch.setenv("TASKENGINE_PROFILES_DIRS", json.dumps([str(tmp_path)]))
+
+    outcome = cli("profiles", "list", "--json")
+    found = {each["name"]: each for each in outcome.json}
+    assert {"H264", "H265", "AV1", "HOUSE"} <= found.keys()
+    assert found["HOUSE"]["video"][0]["rungs"][0]["height"] == 360
+    assert f"Warning: {tmp_path}/BAD.yaml:" in outcome.err
+    assert "OWN" not in found
+    assert "OWN" in {each["name"] for each in cli("profiles", "list", "--client", "acme", "--json").json}
+    assert "libx264: 1" in cli("profiles", "list").out
+
+
+def test_profiles_are_judged_as_an_engine_would(cli: Cli, tmp_path: Path) -> None:
+    """Every fault with its line: unknown words, another name than the file's, a file that no engine reads."""
+    good, bad, other, unread = (tmp_path / name for name in ("GOOD.yaml", "BAD.yaml", "OTHER.yaml", "UNREAD.yml"))
+    text = f"name: GOOD\nvideo:\n  - encoder: libx264\n    rungs: [{RUNG}]\n"
+    for path in (good, other, unread):
+        path.write_text(text)
+    bad.write_text(text.replace("GOOD", "BAD").replace("libx264", "x264") + "audo: {}\n")
+
+    outcome = cli("profiles", "validate", str(tmp_path))
+
+    assert outcome.code == 1
+    assert f"{good}: valid" in outcome.out
+    assert f"{bad}:3: video.0.encoder: " in outcome.out
+    assert f"{bad}:5: audo: " in outcome.out
+    assert f"{other}:1: its name is 'GOOD', not that of its file" in outcome.out
+    assert f"{unread}:1: engines read files that end in .yaml alone" in outcome.out
+    verdicts = cli("profiles", "validate", str(good), str(bad), "--json").json
+    assert [(each["valid"], len(each["faults"])) for each in verdicts] == [(True, 0), (False, 2)]
+    assert cli("profiles", "validate", str(good)).code == 0
+
+
 # -------------------------------------------------------------------------------------------------- configuration
 
 
