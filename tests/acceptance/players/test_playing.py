@@ -21,6 +21,11 @@ video:
       - {width: 320, height: 180, crf: 26, max_bitrate: 600000}
       - {width: 160, height: 90, crf: 26, max_bitrate: 300000}
 """
+AV1 = """
+name: SMALL_AV1
+video: [{encoder: libsvtav1, preset: 12, rungs: [{width: 320, height: 180, crf: 40, max_bitrate: 400000}]}]
+"""
+DECODING, NO_KEYS = 3016, 6001  # codes of Shaka Player: the browser cannot decode; it knows no system of the asset
 CUE = "1\n00:00:01,000 --> 00:00:08,900\n{0}\n"
 installed = pytest.fixture(scope="module")(shaka_player)
 
@@ -66,6 +71,25 @@ async def test_an_asset_plays(studio: Studio, installed: Path, manifest: str) ->
         assert [await player("choose", height) for height in (90, 180)] == [90, 180]
 
 
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize("manifest", ["film.m3u8", "film.mpd"])
+async def test_av1_plays(tmp_path: Path, installed: Path, manifest: str) -> None:
+    """Over the border of two segments."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "SMALL_AV1.yaml").write_text(AV1)
+    made = Studio(tmp_path, profile_folders=(tmp_path / "profiles",))
+    video_source(made.source / "film.mp4", seconds=6, size="320x180")
+    await made.stream(encode_source=True, encoding_profile="SMALL_AV1")
+    async with player_over(made.output, installed) as player:
+        opened = await player.open(manifest)
+        assert {codec.partition(".")[0] for codec in opened["codecs"]} == {"av01"}
+        assert opened["heights"] == [180]
+        played = await player("play", 3.5, 1)
+        assert played["time"] >= 4.5
+        assert played["shown"] >= 20
+        assert played["stalls"] == 0
+
+
 def clear_keys(scheme: str, **changed: str) -> dict[str, str]:
     """Key id → key of a picture of less than HD and its sound; `changed`: other keys by label."""
     return {
@@ -84,10 +108,9 @@ async def test_a_protected_asset_plays_by_its_keys_alone(
     video_source(made.source / "film.mp4", seconds=6, size="160x90")
     await made.stream(drm=["widevine", "playready", "fairplay"], encode_source=True)
 
-    async with player_over(made.output, installed) as player:
-        assert await player("fails", f"/assets/{manifest}", clear_keys(scheme, SD="0" * 32)) is not None
-    async with player_over(made.output, installed) as player:
-        assert await player("fails", f"/assets/{manifest}", {}) is not None
+    for keys, code in ((clear_keys(scheme, SD="0" * 32), DECODING), ({}, NO_KEYS)):
+        async with player_over(made.output, installed) as player:
+            assert await player("fails", f"/assets/{manifest}", keys) == {"codes": [code], "shown": 0}
     async with player_over(made.output, installed) as player:
         await player.open(manifest, clear_keys(scheme))
         played = await player("play", 3.5, 1)
