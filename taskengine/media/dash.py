@@ -23,6 +23,7 @@ _KID = "{urn:mpeg:cenc:2013}default_KID"
 _PSSH = "{urn:mpeg:cenc:2013}pssh"
 _PRO = "{urn:microsoft:playready}pro"
 _TRICK_MODE = "http://dashif.org/guidelines/trickmode"
+_COLOURS = "urn:mpeg:mpegB:cicp:"
 _ROLES = "urn:mpeg:dash:role:2011"
 _LAST = {"Rating", "Viewpoint", "BaseURL", "SegmentTemplate", "SegmentList", "SegmentBase", "Representation"}
 _MAX_SEGMENTS = 1_000_000
@@ -278,8 +279,10 @@ def with_trick_set(text: str, init: str) -> str:
     for name, value in adaptation.attrib.items():
         if name not in {"id", "frameRate", "maxFrameRate"}:
             own.set(name, value)
-    etree.SubElement(own, f"{_NS}EssentialProperty", schemeIdUri=_TRICK_MODE, value=adaptation.get("id", ""))
     own.extend(deepcopy(each) for each in adaptation.iterfind(f"{_NS}ContentProtection"))
+    etree.SubElement(own, f"{_NS}EssentialProperty", schemeIdUri=_TRICK_MODE, value=adaptation.get("id", ""))
+    colours = adaptation.iterfind(f"{_NS}SupplementalProperty")
+    own.extend(deepcopy(each) for each in colours if each.get("schemeIdUri", "").startswith(_COLOURS))
     own.append(representation)
     adaptation.addnext(own)
     return _text(root)

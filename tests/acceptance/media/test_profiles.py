@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from itertools import pairwise
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from taskengine.media.tools import find_tools
 from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound
 
 CLEAR = "v/1-1/clear"
+MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 HDR = (
     "log-level=error:hdr10=1:repeat-headers=1:max-cll=1000,400:"
     "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
@@ -112,6 +115,38 @@ async def test_hdr_is_kept_in_hevc_and_av1_and_mapped_for_h264(tmp_path: Path) -
     assert "it is HDR: kept, and mapped to SDR beside it" in studio.log.text
     await studio.run("trickplay", source_folder="film")
     assert [track.get("hdr", False) for track in tracks(studio).values()] == [False, True, True]
+
+
+def colours(manifest: bytes) -> list[tuple[str, set[str]]]:
+    """(the codec, `<name>=<value>` of the properties that tell colours) of each set of video of an MPD."""
+    found = []
+    for adaptation in etree.fromstring(manifest).iter(f"{MPD}AdaptationSet"):
+        if adaptation.get("contentType") == "video":
+            codec = next(each.get("codecs", "") for each in adaptation.iter(f"{MPD}Representation"))
+            told = adaptation.findall(f"{MPD}SupplementalProperty") + adaptation.findall(f"{MPD}EssentialProperty")
+            cicp = [(each.get("schemeIdUri", ""), each.get("value")) for each in told]
+            found.append((codec, {f"{name.rpartition(':')[2]}={value}" for name, value in cicp if ":cicp:" in name}))
+    return found
+
+
+async def test_hlg_is_told_as_such_in_every_set_also_for_trick_play(tmp_path: Path) -> None:
+    """By VIDEO-RANGE and codecs in HLS, by colour properties and codecs in DASH."""
+    studio = studio_with(tmp_path, MIX=MIX)
+    look = "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv"
+    ten = ["-vf", look, "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error"]
+    ffmpeg(studio.source, *picture("160x90", seconds=2), *ten, "film.mkv")
+    await studio.stream(encode_source=True, encoding_profile="MIX", trickplay=True, trickplay_thumbnails=False)
+    lines = [line for line in (studio.output / "film.m3u8").read_text().splitlines() if "STREAM-INF" in line]
+    told = [re.findall(r'CODECS="([^"]+)".*VIDEO-RANGE=(\w+)', line)[0] for line in lines]
+    assert len(told) == 6  # three renditions, their key frames
+    assert {video_range for codec, video_range in told if codec.startswith(("hvc1.2.4.", "av01.0.00M.10."))} == {"HLG"}
+    assert {video_range for codec, video_range in told if codec.startswith("avc1.")} == {"SDR"}
+    assert [codec for codec, _ in told if codec.startswith("av01.")] == ["av01.0.00M.10.0.110.09.18.09.0"] * 2
+    sets = colours((studio.output / "film.mpd").read_bytes())
+    assert len(sets) == 4  # three codecs, key frames of one of them
+    wide = {"ColourPrimaries=9", "MatrixCoefficients=9", "TransferCharacteristics=18"}
+    for codec, told_in_dash in sets:
+        assert told_in_dash == ({"TransferCharacteristics=1"} if codec.startswith("avc1") else wide), codec
 
 
 async def test_two_passes_meet_an_average_and_what_fits_is_copied(tmp_path: Path) -> None:
