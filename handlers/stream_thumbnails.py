@@ -28,6 +28,7 @@ from taskengine.media.thumbnails import THUMBNAIL_WIDTH, Grid, grid
 from taskengine.ports import TaskContext
 
 _MOST = 10_000
+_MOST_FPS = 1_000  # what is more is the clock of a piece with one frame, not a rate
 _AT_ONCE = 2
 
 
@@ -73,7 +74,8 @@ async def _grid(context: TaskContext, opened: Opened, pieces: Pieces) -> Grid:
         raise InputFault("source: it has no picture")
     video = found.video[0]
     told = opened.variant.frame_rate if opened.variant else None
-    rate = float(video.average_rate or video.nominal_rate or 0) or told or float(context.inputs.get("video_fps") or 24)
+    found_rates = [float(rate) for rate in (video.average_rate, video.nominal_rate) if rate and rate <= _MOST_FPS]
+    rate = next(iter(found_rates), None) or told or float(context.inputs.get("video_fps") or 24)
     duration, interval = opened.stream.duration, float(context.inputs["interval"])
     if duration / interval > _MOST:
         raise InputFault(f"preview_thumbnails_interval: {interval:g} s makes more than {_MOST:,} previews")

@@ -245,6 +245,27 @@ def check_listed(studio: Studio) -> None:
     assert {name for name in there if "joined" not in name} == listed
 
 
+async def test_a_switch_keeps_the_document_and_wants_a_key_service_where_it_is_told_so(tmp_path: Path) -> None:
+    """`download_cpix` of `drmswitch` puts the document of the new set beside the asset; `cpix` is refused where the client's
+    provider is none."""
+    studio = Studio(tmp_path)
+    video_source(studio.source / "film.mp4", size="320x180", seconds=1)
+    await studio.stream()
+    with pytest.raises(
+        InputFault, match="cpix: the client's key provider 'seed' is no key service of kind cpix but seed"
+    ):
+        await studio.run("drmswitch", folder="film", drm=["widevine"], cpix=True)
+    assert hls_set(studio) == {"clear"}
+    await studio.run("drmswitch", folder="film", drm=["widevine"])
+    assert not (studio.output / "cpix.xml").exists()
+    await studio.run("drmswitch", folder="film", drm=["fairplay"], download_cpix=True)
+    root = etree.fromstring((studio.output / "cpix.xml").read_bytes())
+    ids = {element.get("kid") for element in root.iter("{urn:dashif:org:cpix}ContentKey")}
+    assert ids == {str(UUID(bytes=derive_key_id(SEED, "film", "cbcs", label))) for label in ("SD", "AUDIO")}
+    assert not list(root.iter("{urn:dashif:org:cpix}Data"))
+    check_listed(studio)
+
+
 async def test_nothing_clear_is_stored_where_all_is_to_be_encrypted(studio: Studio) -> None:
     """With the key that the job gives; what is made of the asset needs a provider that has it."""
     key, key_id = "000102030405060708090a0b0c0d0e0f", "10112233-4455-6677-8899-aabbccddeeff"

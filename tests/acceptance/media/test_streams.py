@@ -159,6 +159,31 @@ async def test_previews_of_a_stream_take_its_smallest_rendition_and_only_what_th
         assert len(server.names("small/.*(mp4|m4s)")) <= 8
 
 
+async def test_previews_are_called_as_asked_and_a_stream_that_tells_no_rate_has_the_given_one(
+    tmp_path: Path, media: Path
+) -> None:
+    """`video_fps` says when the last frame is, and so whether there is a preview near the end; not where the stream does."""
+    sparse = media / "sparse"
+    sparse.mkdir()
+    silent = "log-level=error:vui-timing-info=0:keyint=1"
+    ffmpeg(sparse, "-f", "lavfi", "-i", f"testsrc2=s=160x90:r=1:d={SECONDS}", "-c:v", "libx265", "-preset", "ultrafast",
+           "-pix_fmt", "yuv420p", "-x265-params", silent, "-f", "hls", "-hls_time", "1", "-hls_playlist_type", "vod",
+           "media.m3u8")  # fmt: skip
+    async with world_of(tmp_path, media) as (world, server, output):
+
+        async def index(source: str, **parameters: Any) -> tuple[Any, int]:
+            job = await run(
+                world, "build_thumbnails", source=f"{server.url}/{source}", seconds_between=2.9, **parameters
+            )
+            assert not job.failed, job.error
+            names = dict(job.result or {})["message"]
+            return names, (output / "film" / names[0]).read_text().count("-->")
+
+        assert await index("sparse/media.m3u8", filename_prefix="a") == (["a.vtt", "a_sprite.jpg"], 3)
+        assert await index("sparse/media.m3u8", target_file_name="b", video_fps=4) == (["b.vtt", "b_sprite.jpg"], 2)
+        assert await index("ts/media.m3u8", video_fps=4) == (["film.vtt", "film_sprite.jpg"], 3)
+
+
 @pytest.mark.parametrize(
     ("source", "time", "number"),
     [

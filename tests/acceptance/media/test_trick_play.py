@@ -127,6 +127,19 @@ async def test_it_is_added_to_an_asset(studio: Studio) -> None:
     assert tile_set(studio) is None
 
 
+async def test_it_may_go_into_another_folder(studio: Studio) -> None:
+    """The asset with trick play is made there; the one that it comes from stays as it was."""
+    await studio.stream()
+    before = {path: path.read_bytes() for path in studio.output.rglob("*") if path.is_file()}
+    answer = await studio.run("trickplay", source_folder="film", output_folder="shelf/scrubbed")
+    assert {path: path.read_bytes() for path in studio.output.rglob("*") if path.is_file()} == before
+    other = studio.roots["output_root"] / "shelf" / "scrubbed"
+    assert str(other / "film.m3u8") in answer["files"]
+    assert "#EXT-X-I-FRAME-STREAM-INF" in (other / "film.m3u8").read_text()
+    assert "thumbnail_tile" in (other / "film.mpd").read_text()
+    assert all((other / file["path"]).is_file() for file in json.loads((other / "metadata.json").read_text())["files"])
+
+
 async def test_sound_alone_has_no_trick_play(tmp_path: Path) -> None:
     """It is made as it is; there is nothing to see."""
     studio = Studio(tmp_path)
