@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskengine.domain.errors import NotFound
@@ -19,7 +19,7 @@ class Place:
 
     name = "place"
     inputs: Mapping[str, Any] = schema(
-        {"file": FILE, "name": STRING, "folder": STRING, "storage": STRING}, {"output_root": ANY}
+        {"file": FILE, "name": STRING, "folder": STRING, "storage": STRING}, {"output_root": ANY, "command": ANY}
     )
     outputs: Mapping[str, Any] = schema({"name": STRING, "files": {"type": "array"}})
 
@@ -36,16 +36,16 @@ class Place:
         }  # fmt: skip
         with storage_faults("output_folder"):
             await storage.store(local, path, UploadProgress(context, entry["size"]))
-            await _list(storage, folder, entry)
+            await _list(storage, folder, entry, inputs.get("command"))
         return {"name": name, "files": [storage.full_path(path)]}
 
 
-async def _list(storage: Storage, folder: str, entry: Mapping[str, Any]) -> None:
+async def _list(storage: Storage, folder: str, entry: Mapping[str, Any], command: Sequence[str] | None) -> None:
     path = f"{folder}/{METADATA}".lstrip("/")
     try:
         known = await storage.read(path)
     except NotFound:
         return
-    changed = with_file(known, entry)
+    changed = with_file(known, entry, command)
     if changed is not None:
         await storage.write(path, changed)

@@ -129,7 +129,7 @@ async def _write_metadata(
     commands = [*package.media.commands, *(images.commands if images else []), *package.commands]
     if context.inputs.get("sources"):
         found = await load(context, context.inputs["sources"], "sources.json", Sources)
-        sources = [{"name": source.name, "size": source.size} for source in found.sources]
+        sources = [{"name": source.name, "size": source.size} for source in (*found.sources, *found.captions)]
         commands = [*found.commands, *commands]
         versions = {**found.versions, **versions}
     if context.inputs.get("mp4_command"):

@@ -108,6 +108,7 @@ def _change(
         removed=[f"{asset.VERSIONS}/{folder}/" for folder in replaced] + [f"{ism}/" for ism in isms] + [f"{stem}.mpd"],
         superseded=replaced,
         commands=package.commands if package else (),
+        versions=package.versions if package else {},
     )
 
 

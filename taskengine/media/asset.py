@@ -94,13 +94,19 @@ def former(metadata: bytes, *, without: Sequence[str]) -> Former:
     return Former(files, body.get("sources", ()), body.get("commands", ()), body.get("tools", {}))
 
 
-def with_file(metadata: bytes, entry: Mapping[str, Any]) -> bytes | None:
-    """A `metadata.json` that lists one more file (path, size, sha256); None where it is somebody else's."""
+def with_file(metadata: bytes, entry: Mapping[str, Any], command: Sequence[str] | None) -> bytes | None:
+    """A `metadata.json` that lists one more file (path, size, sha256) and what made it; None where it is somebody else's."""
     if not published_names(metadata):
         return None
     body = json.loads(metadata)
     others = [file for file in body["files"] if file["path"] != entry["path"]]
-    return _dumped(body | {"files": [*others, dict(entry)]})
+    commands = [*body.get("commands", ()), *([command] if command else ())]
+    return _dumped(body | {"files": [*others, dict(entry)], "commands": _once(commands)})
+
+
+def _once(commands: Iterable[Sequence[str]]) -> list[list[str]]:
+    """What made several sets, and a file again, is told once."""
+    return [list(command) for command in dict.fromkeys(map(tuple, commands))]
 
 
 def _dumped(body: Mapping[str, Any]) -> bytes:
@@ -181,7 +187,7 @@ def metadata(
         "sources": list(sources),
         "files": list(files),
         "tools": dict(versions),
-        "commands": [list(command) for command in commands],
+        "commands": _once(commands),
     }
     return _dumped(body)
 
@@ -215,6 +221,7 @@ class Change:
     removed: Sequence[str]
     superseded: Sequence[str]
     commands: Sequence[Sequence[str]] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the tools that made new sets
 
 
 def switched(metadata: bytes, change: Change) -> bytes:
@@ -232,7 +239,8 @@ def switched(metadata: bytes, change: Change) -> bytes:
             "sets": {**sets_of(body), **change.sets},
             "superseded": sorted({*body.get("superseded", ()), *change.superseded}),
             "files": [*kept, *change.files],
-            "commands": [*body.get("commands", ()), *(list(command) for command in change.commands)],
+            "tools": {**body.get("tools", {}), **change.versions},
+            "commands": _once([*body.get("commands", ()), *change.commands]),
         }
     )
 
