@@ -129,7 +129,8 @@ async def _write_metadata(
     commands = [*package.media.commands, *(images.commands if images else []), *package.commands]
     if context.inputs.get("sources"):
         found = await load(context, context.inputs["sources"], "sources.json", Sources)
-        sources = [{"name": source.name, "size": source.size} for source in (*found.sources, *found.captions)]
+        sizes = {each.name: each.size for each in found.sources} | {each.name: each.size for each in found.captions}
+        sources = [{"name": name, "size": size} for name, size in sizes.items()]
         commands = [*found.commands, *commands]
         versions = {**found.versions, **versions}
     if context.inputs.get("mp4_command"):
