@@ -7,7 +7,11 @@ is the test's own, and nothing leaves loopback.
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +30,9 @@ from taskengine.ports import DueCallback
 from tests.support.api import World, api_world, shared_catalog
 from tests.support.engine import bench, settings_for
 from tests.support.receiver import CallbackReceiver, redirect
+from tests.support.services import require_service
 
+ROOT = Path(__file__).parents[2]
 QUICK = Timeouts(total_s=2, connect_s=2, body_s=0.5)
 DECOY = "127.0.0.2"  # which the installation allows; the canary's own address it does not
 ALLOWED = networks([f"{DECOY}/32"])
@@ -200,6 +206,31 @@ async def test_no_redirect_leads_to_an_inner_address(place: Place, way: Way) -> 
             await way(place, place.decoy.script(f"/{number}", redirect(target, status)))
     assert place.canary.received == []
     assert len(place.decoy.received) >= len(SPELLINGS) - 2
+
+
+_OWN_RESOLVER = 'echo "nameserver 127.0.0.1" >"$0" && mount --bind "$0" /etc/resolv.conf && exec "$@"'
+
+
+def test_what_a_real_name_server_says_leads_to_no_inner_address(tmp_path: Path) -> None:
+    """Over DNS and through the system's own resolver, in a network of its own: names of inner addresses, one that changes
+    its mind between two questions, and one that gives the inner address first."""
+    apart = ["unshare", "--map-root-user", "--mount", "--net", "sh", "-c"]
+    possible = shutil.which("unshare") and subprocess.run([*apart, "true"], capture_output=True, check=False)
+    refused = "no namespaces of its own" if not possible or possible.returncode else None
+    require_service("unshare", refused)
+    done = subprocess.run(
+        [*apart, _OWN_RESOLVER, str(tmp_path / "resolv.conf"), sys.executable, "-m", "tests.support.rebinding"],
+        capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["asked"] == dict.fromkeys(("outer.example", "inner.example", "rebind.example", "both.example"), 3)
+    assert told["canary"] == 0
+    assert told["told"]["outer.example"] == told["told"]["both.example"] == ["200"] * 3
+    first, *later = told["told"]["rebind.example"]
+    assert first == "200"
+    assert all("127.0.0.1 is a loopback address" in one for one in later)
+    assert all("is a loopback address" in one for one in told["told"]["inner.example"])
 
 
 # ------------------------------------------------------------------------------------------ fields of workflows
