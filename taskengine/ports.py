@@ -475,7 +475,7 @@ class JobStore(Protocol):
         ...
 
     async def workers(self) -> Sequence[Mapping[str, Any]]:
-        """Every worker that was heard of lately: id, name, language, queues, seen_at, working."""
+        """Every worker that was heard of lately: id, name, language, queues, seen_at, working, sandbox."""
         ...
 
     async def check(self) -> None:

@@ -224,6 +224,7 @@ class WorkerObject(TypedDict):
     queues: Mapping[str, int]
     seen_at: str | None
     working: int
+    sandbox: Mapping[str, str]  # what confines its subprocesses; empty where it does not say
 
 
 class WorkflowSummary(TypedDict):

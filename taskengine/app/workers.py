@@ -49,9 +49,11 @@ def build_worker(
 ) -> Worker:
     """A worker for these queues with their slots. `clients` allow nothing by themselves: what a task may reach comes
     with it. `embedded`: it is an engine's own."""
-    for missing in worker_sandbox(settings).missing:
+    sandbox = worker_sandbox(settings)
+    for missing in sandbox.missing:
         log.warning("sandbox_incomplete", missing=missing)
-    info = WorkerInfo(uuid.uuid4().hex, f"{socket.gethostname()}-{os.getpid()}", queues=dict(queues))
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    info = WorkerInfo(uuid.uuid4().hex, name, queues=dict(queues), sandbox=sandbox.described())
     return Worker(
         info,
         broker,

@@ -143,6 +143,7 @@ class Worker(BaseModel):
     name: str
     language: str = ""
     queues: Mapping[str, Annotated[int, Field(ge=0)]] = Field(description="The slots of each queue.")
+    sandbox: Mapping[str, str] = Field({}, description="What confines its subprocesses: `OK`, or what is missing.")
 
 
 class Reports(BaseModel):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from taskengine.domain.errors import ErrorKind, MessageError
@@ -20,6 +21,7 @@ MAX_OUTPUT_BYTES = 64 * 1024
 MAX_INPUT_BYTES = 8 * 1024 * 1024  # of `with`: what a message has no room for is in the workspace
 MAX_TEXT = 16 * 1024  # characters of one log entry or error message
 _MAX_SLOTS = 100_000
+_MAX_SANDBOX, _MAX_SANDBOX_TEXT = 8, 200  # parts of a sandbox, and characters of what is said of each
 OWN_ROOTS = "own_roots"  # of a storage of a task message: root → its folder, where the client has its own
 
 
@@ -184,12 +186,36 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """Who a worker is: `id` is new per start; `queues` maps queue to slots."""
+    """Who a worker is: `id` is new per start; `queues` maps queue to slots; `sandbox` is what confines its subprocesses."""
 
     id: str
     name: str
     language: str = "python"
     queues: Mapping[str, int] = field(default_factory=dict)
+    sandbox: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The wire form as a mapping."""
+        body = {"id": self.id, "name": self.name, "language": self.language, "queues": dict(self.queues)}
+        return body | ({"sandbox": dict(self.sandbox)} if self.sandbox else {})
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> WorkerInfo:
+        """Parse the wire form; raise KeyError, TypeError, ValueError or AttributeError."""
+        queues = {
+            str(queue): min(max(int(slots), 0), _MAX_SLOTS) for queue, slots in (body.get("queues") or {}).items()
+        }
+        sandbox = {_kept(name): _kept(text) for name, text in islice((body.get("sandbox") or {}).items(), _MAX_SANDBOX)}
+        worker = cls(
+            str(body["id"]), str(body.get("name") or body["id"]), str(body.get("language", "")), queues, sandbox
+        )
+        f"{worker.id}{worker.language}".encode()  # half a surrogate pair cannot be kept
+        return worker
+
+
+def _kept(text: object) -> str:
+    """What a worker says for people, as far as it is kept."""
+    return str(text)[:_MAX_SANDBOX_TEXT].encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +228,9 @@ class WorkerMessage:
 
     def to_json(self) -> bytes:
         """The wire form."""
-        worker = self.worker
         return encode({
             "v": VERSION,
-            "worker": {"id": worker.id, "name": worker.name, "language": worker.language, "queues": dict(worker.queues)},
+            "worker": self.worker.to_dict(),
             "running": [{"task_id": r.task_id, "attempt": r.attempt, "token": r.token} for r in self.running],
             "reports": [report.to_dict() for report in self.reports],
         })  # fmt: skip
@@ -215,12 +240,7 @@ class WorkerMessage:
         """Parse the wire form; raise MessageError. Unknown fields are ignored."""
         body = decode(data)
         try:
-            who = body["worker"]
-            queues = {
-                str(queue): min(max(int(slots), 0), _MAX_SLOTS) for queue, slots in (who.get("queues") or {}).items()
-            }
-            worker = WorkerInfo(str(who["id"]), str(who.get("name") or who["id"]), str(who.get("language", "")), queues)
-            f"{worker.id}{worker.language}".encode()  # half a surrogate pair cannot be kept
+            worker = WorkerInfo.from_dict(body["worker"])
             running = [
                 Running(int(r["task_id"]), int(r["attempt"]), str(r["token"])) for r in body.get("running") or ()
             ]

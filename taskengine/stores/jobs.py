@@ -183,10 +183,10 @@ def _start_queued(snapshot: Snapshot, *, start: Decide) -> Changes | None:
 async def _beat(db: Session, *, heartbeats: Sequence[_Heartbeat]) -> list[list[Running]]:
     last = {worker.id: (worker, now) for worker, _, now in heartbeats}
     workers = [
-        (id_, rows.plain(worker.name), worker.language, rows.dump(dict(worker.queues)), now)
+        (id_, rows.plain(worker.name), worker.language, rows.dump(dict(worker.queues)), now, rows.dump(worker.sandbox))
         for id_, (worker, now) in sorted(last.items())  # in one order, whoever writes
     ]
-    silent = max(now for *_, now in workers) - _WORKERS_KEPT_MS
+    silent = max(now for _, _, _, _, now, _ in workers) - _WORKERS_KEPT_MS
     leases = [
         (now, worker.id, rows.plain(worker.name), one.task_id, one.token)
         for worker, running, now in heartbeats

@@ -259,7 +259,7 @@ async def _health(db: Session, *, client: str | None, lately: int) -> Health:
     for queue, name, value in await db.all("queue_counters"):
         queues[queue]["working" if name == "running" else "pending"] += value
     tasks["pending"] = sum(queue["pending"] for queue in queues.values())
-    for *_, slots_of, seen_at in await db.all("workers"):
+    for *_, slots_of, seen_at, _ in await db.all("workers"):
         for queue, slots in rows.load(slots_of).items() if seen_at >= lately else ():
             queues[queue]["workers"] += 1
             queues[queue]["slots"] += slots
@@ -271,7 +271,7 @@ async def _workers(db: Session) -> list[Mapping[str, Any]]:
     return [
         {
             "id": id_, "name": name, "language": language, "queues": rows.load(queues), "seen_at": seen_at,
-            "working": working.get(id_, 0),
+            "working": working.get(id_, 0), "sandbox": rows.load(sandbox),
         }
-        for id_, name, language, queues, seen_at in await db.all("workers")
+        for id_, name, language, queues, seen_at, sandbox in await db.all("workers")
     ]  # fmt: skip

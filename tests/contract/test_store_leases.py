@@ -15,7 +15,7 @@ from taskengine.ports import Dispatched, Store
 from tests.support.clock import START
 from tests.support.stores import Database, a_job, a_task, add_jobs, add_ready, move_job, move_task, submit, token_maker
 
-WORKER = WorkerInfo("w1", "box", "python", {"work": 4})
+WORKER = WorkerInfo("w1", "box", "python", {"work": 4}, {"files": "OK"})
 HOUR = 3_600_000
 
 
@@ -78,9 +78,10 @@ async def test_workers_are_known_by_their_heartbeats(store: Store) -> None:
     await store.heartbeat(WorkerInfo("w2", "other", "go", {"work": 1, "package": 2}), [], START)
     await store.heartbeat(WORKER, [], START)
     assert [dict(worker) for worker in await store.workers()] == [
-        {"id": "w1", "name": "box", "language": "python", "queues": {"work": 4}, "seen_at": START, "working": 1},
+        {"id": "w1", "name": "box", "language": "python", "queues": {"work": 4}, "seen_at": START, "working": 1,
+         "sandbox": {"files": "OK"}},
         {"id": "w2", "name": "other", "language": "go", "queues": {"work": 1, "package": 2}, "seen_at": START,
-         "working": 0},
+         "working": 0, "sandbox": {}},
     ]  # fmt: skip
     queues = (await store.health()).queues
     assert queues["work"] == {"workers": 2, "slots": 5, "working": 1, "pending": 1}

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from taskengine.domain.execution import Run
+from taskengine.domain.messages import WorkerInfo
 from taskengine.engine import jobs
 from tests.support.api import World, api_world, fail
+from tests.support.clock import START
 
 
 @pytest.fixture
@@ -181,8 +183,11 @@ async def test_the_recurring_duties_are_listed(world: World) -> None:
 
 
 async def test_workers_are_listed(world: World) -> None:
-    """None has been heard of."""
+    """None has been heard of, then one: with what confines its programs, where it says so."""
     assert (await world.call("GET", "/workers")).body == []
+    await world.store.heartbeat(WorkerInfo("w1", "box", "go", {"work": 2}, {"files": "OK"}), [], START)
+    [worker] = (await world.call("GET", "/workers")).body
+    assert (worker["name"], worker["queues"], worker["sandbox"]) == ("box", {"work": 2}, {"files": "OK"})
 
 
 # ------------------------------------------------------------------------------------------------------------- settings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.errors import MessageError
-from taskengine.domain.messages import MAX_OUTPUT_BYTES, ReportEvent, TaskMessage, WorkerMessage
+from taskengine.domain.messages import MAX_OUTPUT_BYTES, ReportEvent, TaskMessage, WorkerInfo, WorkerMessage
 
 TASK: dict[str, Any] = {
     "v": 1, "job_id": 1, "task_id": 2, "attempt": 3, "token": "t", "queue": "q", "handler": "h", "client": "c",
@@ -35,6 +35,20 @@ def test_outputs_beyond_the_limit_are_a_failure_of_that_attempt_alone() -> None:
     assert beyond.event is ReportEvent.FAILED
     assert beyond.details["error"]["kind"] == "internal"
     assert f"at most {MAX_OUTPUT_BYTES} are allowed" in beyond.details["error"]["message"]
+
+
+def test_a_worker_may_say_what_confines_its_programs() -> None:
+    """What it says is for people, and bounded; one that says nothing is none the worse for it."""
+    said = WorkerInfo("w", "box", "python", {"work": 2}, {"files": "OK", "network": "network: not confined"})
+    assert WorkerMessage.from_json(WorkerMessage(said).to_json()).worker == said
+    silent = WorkerInfo("w", "box", "go", {"work": 2})
+    assert b"sandbox" not in WorkerMessage(silent).to_json()
+    assert WorkerMessage.from_json(WorkerMessage(silent).to_json()).worker == silent
+    flood = WorkerInfo("w", "box", "odd", {}, {f"part {number}": "\udc80" * 1000 for number in range(100)})
+    kept = WorkerMessage.from_json(WorkerMessage(flood).to_json()).worker.sandbox
+    assert (len(kept), {*kept.values()}) == (8, {"?" * 200})
+    with pytest.raises(MessageError):
+        WorkerMessage.from_json(b'{"v":1,"worker":{"id":"w","sandbox":["OK"]}}')
 
 
 def test_inputs_are_in_the_message_or_by_reference() -> None:

@@ -214,10 +214,11 @@ WHERE state IN ('dispatched', 'running') AND id IN (
 )
 
 -- name: note_worker --
-INSERT INTO workers (id, name, language, queues, seen_at)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+INSERT INTO workers (id, name, language, queues, seen_at, sandbox)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
 ON CONFLICT (id) DO UPDATE SET
-    name = excluded.name, language = excluded.language, queues = excluded.queues, seen_at = excluded.seen_at
+    name = excluded.name, language = excluded.language, queues = excluded.queues, seen_at = excluded.seen_at,
+    sandbox = excluded.sandbox
 
 -- name: forget_worker --
 DELETE FROM workers WHERE id IN (

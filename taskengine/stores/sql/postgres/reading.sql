@@ -264,7 +264,7 @@ SELECT name, value FROM counters WHERE scope = 'tasks'
 SELECT substr(scope, 7), name, value FROM counters WHERE scope LIKE 'queue:%'
 
 -- name: workers --
-SELECT id, name, language, queues, seen_at FROM workers ORDER BY name COLLATE "C", id COLLATE "C"
+SELECT id, name, language, queues, seen_at, sandbox FROM workers ORDER BY name COLLATE "C", id COLLATE "C"
 
 -- name: held_by_worker --
 SELECT worker_id, count(*) FROM tasks

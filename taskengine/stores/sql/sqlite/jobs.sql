@@ -144,9 +144,10 @@ UPDATE tasks SET published = 1
 WHERE state IN ('dispatched', 'running') AND token IN (SELECT value FROM json_each(?))
 
 -- name: note_worker --
-INSERT INTO workers (id, name, language, queues, seen_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO workers (id, name, language, queues, seen_at, sandbox) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
-    name = excluded.name, language = excluded.language, queues = excluded.queues, seen_at = excluded.seen_at
+    name = excluded.name, language = excluded.language, queues = excluded.queues, seen_at = excluded.seen_at,
+    sandbox = excluded.sandbox
 
 -- name: forget_worker --
 DELETE FROM workers WHERE seen_at < ?

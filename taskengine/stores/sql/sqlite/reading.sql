@@ -263,7 +263,7 @@ SELECT name, value FROM counters WHERE scope = 'tasks'
 SELECT substr(scope, 7), name, value FROM counters WHERE scope GLOB 'queue:*'
 
 -- name: workers --
-SELECT id, name, language, queues, seen_at FROM workers ORDER BY name, id
+SELECT id, name, language, queues, seen_at, sandbox FROM workers ORDER BY name, id
 
 -- name: held_by_worker --
 SELECT worker_id, count(*) FROM tasks
