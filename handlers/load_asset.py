@@ -24,16 +24,18 @@ from taskengine.handlers.support import (
     load_text,
     need_space,
     process_fault,
+    run_ffmpeg,
     save,
     schema,
     storage_faults,
     together,
 )
-from taskengine.media import packager
+from taskengine.media import ffmpeg, packager
 from taskengine.media.asset import METADATA
-from taskengine.media.protection import CBCS, CENC, CLEAR, protections
+from taskengine.media.protection import AES, CBCS, CENC, CLEAR, protections
 from taskengine.media.published import Published, read_published, segment_paths
 from taskengine.media.tracks import Media, Track, TrackKind, plain_name, text_file
+from taskengine.media.verify import VerificationFault
 from taskengine.ports import Storage, TaskContext
 
 _AT_ONCE = 16
@@ -42,7 +44,8 @@ _COPIES = 2.2  # segments, the files made of them, and a little
 
 class LoadAsset:
     """Reads the asset's `metadata.json`, fetches its segments and joins them by track: the clear ones, or where there are
-    none, encrypted ones, which it decrypts with the keys of the client's provider."""
+    none, encrypted ones, which it decrypts with the keys of the client's provider. TS segments come last: they have not
+    every track."""
 
     name = "load_asset"
     inputs: Mapping[str, Any] = schema(
@@ -69,12 +72,17 @@ class LoadAsset:
         if not stored:
             raise InputFault(f"source_folder: the asset in {storage.full_path(folder)} has no {name} segments")
         await need_space(context, round(sum(stored.values()) * _COPIES), "bringing the asset back")
-        for track in published.media.tracks:
-            await _join_track(context, storage, base, track)
+        tracks = published.media.tracks
+        keys: Mapping[str, ContentKey] = {}
         if name != CLEAR:
             keys = await keys_of_set(context, published.content_id, name, published.sets[name], published.media)
-            await _decrypt(context, name, published.media.tracks, keys)
-        tracks = [await _stored(context, track) for track in published.media.tracks]
+        if name == AES:
+            tracks = [track for track in tracks if track.kind is TrackKind.TEXT or track.name in keys]
+        for track in tracks:
+            await _bring(context, storage, base, track, keys.get(track.name) if name == AES else None)
+        if name in {CENC, CBCS}:
+            await _decrypt(context, name, tracks, keys)
+        tracks = [await _stored(context, track) for track in tracks]
         media = Media(tracks, published.media.duration, published.media.segment_duration)
         return {
             "media": await save(context, "media.json", media, Media),
@@ -98,17 +106,26 @@ async def read_asset(storage: Storage, folder: str, what: str = "source_folder")
 
 def _source(published: Published, folder: str) -> str:
     """The set to take the tracks from."""
-    for name in (CLEAR, CENC, CBCS):
+    for name in (CLEAR, CENC, CBCS, AES):
         if name in published.sets:
             return name
-    raise InputFault(f"source_folder: the asset in {folder} has TS segments alone, which are not taken apart")
+    raise InputFault(f"source_folder: the asset in {folder} has no set of segments that is known here")
 
 
-async def _join_track(context: TaskContext, storage: Storage, base: str, track: Track) -> None:
-    """The track in a file of its own in scratch: init segment and media segments, one after the other."""
+async def _bring(context: TaskContext, storage: Storage, base: str, track: Track, key: ContentKey | None) -> None:
+    """The track in a file of its own in scratch; `key`: of TS segments."""
     if track.kind is TrackKind.TEXT:
         await _load_text(context, storage, base, track)
         return
+    playlist, parts = await _fetched(context, storage, base, track)
+    if key is None:
+        await in_thread(_join, context.scratch, parts, f"{track.name}.mp4")
+    else:
+        await _open_transport(context, track, key, playlist, parts)
+
+
+async def _fetched(context: TaskContext, storage: Storage, base: str, track: Track) -> tuple[str, Sequence[str]]:
+    """A track's playlist, and its init segment and segments in scratch in their order."""
     from taskengine.media import hls  # its parser is not needed before
 
     text = await load_text(storage, f"{base}/{track.name}.m3u8", "source_folder")
@@ -121,7 +138,26 @@ async def _join_track(context: TaskContext, storage: Storage, base: str, track: 
     await together(
         [fetch_source(context, storage, path, name) for path, name in zip(paths, plain, strict=True)], _AT_ONCE
     )
-    await in_thread(_join, context.scratch, plain, f"{track.name}.mp4")
+    return text, plain
+
+
+async def _open_transport(
+    context: TaskContext, track: Track, key: ContentKey, playlist: str, parts: Sequence[str]
+) -> None:
+    """Make an MP4 file of TS segments that are encrypted whole."""
+    from taskengine.media import whole_segments  # cryptography is not needed before
+
+    opened = [f"{part}.ts" for part in parts]
+    try:
+        for part, name in zip(parts, opened, strict=True):
+            await in_thread(whole_segments.decrypt, context.scratch / part, context.scratch / name, key.key, playlist)
+            await in_thread((context.scratch / part).unlink)
+    except VerificationFault as error:
+        raise InputFault(f"source_folder: {track.name}: {error}") from error
+    await in_thread(_join, context.scratch, opened, f"{track.name}.ts")
+    argv = ffmpeg.from_transport(context.tools.ffmpeg, f"{track.name}.ts", f"{track.name}.mp4")
+    await run_ffmpeg(context, argv, f"bringing {track.name} back", of_input=True)
+    await in_thread((context.scratch / f"{track.name}.ts").unlink)
 
 
 async def _load_text(context: TaskContext, storage: Storage, base: str, track: Track) -> None:

@@ -18,6 +18,7 @@ TONE_MAP = (
     "zscale=t=bt709:m=bt709:r=tv",
 )  # fmt: skip
 PLAIN = ("-map_metadata", "-1", "-map_chapters", "-1")  # nothing of the source's but its media
+TRANSPORT_OFFSET_S = 0.1  # of all times in the TS segments that packager writes (transport_stream_timestamp_offset_ms)
 
 
 def base_argv(ffmpeg: str) -> list[str]:
@@ -60,6 +61,16 @@ def remux(ffmpeg: str, source: str, outputs: Sequence[Output], delay: float = 0.
         argv += ["-map", f"0:{output.stream}", *_copied_or_encoded(output)]
         argv += [*moved, "-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", output.file]
     return argv
+
+
+def from_transport(ffmpeg: str, source: str, output: str) -> list[str]:
+    """Copy the one stream of a transport stream of packager's into an MP4 file, at the times that it had before: what begins
+    before zero, as the priming of AAC does, is cut by an edit list again."""
+    return [
+        *base_argv(ffmpeg), "-copyts", *input_of(source), "-map", "0:0", "-c", "copy",
+        "-output_ts_offset", number(-TRANSPORT_OFFSET_S), "-avoid_negative_ts", "disabled",
+        "-map_metadata", "-1", "-f", "mp4", output,
+    ]  # fmt: skip
 
 
 def _copied_or_encoded(output: Output) -> list[str]:

@@ -309,8 +309,15 @@ async def test_what_is_made_of_a_protected_asset(tmp_path: Path) -> None:
     studio.providers["seed"] = SEED_KEYS
     await studio.stream(drm=["aes"])
     assert (hls_set(studio), (studio.output / "film.mpd").exists()) == ({"aes"}, False)
-    with pytest.raises(InputFault, match="TS segments alone"):
-        await studio.run("createmp4", source_folder="film")
+    await studio.stream(drm=["clear"], output_folder="clear")
+    always = studio.output.parent / "clear"
+    await studio.run("createmp4", source_folder="film")
+    assert [track.handler for track in mp4.read_movie(studio.output / "film.mp4").tracks] == ["vide", "soun"]
+    await studio.run("drmswitch", folder="film")
+    assert (hls_set(studio), (studio.output / "film.mpd").exists()) == ({"clear"}, True)
+    for name in ("video_1.m3u8", "audio_1.m3u8"):
+        (before,) = always.glob(f"v/*/clear/{name}")
+        assert frames(joined(set_of(studio, "clear") / name)) == frames(joined(before))
 
 
 async def test_names_of_isms_say_whether_it_is_protected(tmp_path: Path) -> None:
