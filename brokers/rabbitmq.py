@@ -106,8 +106,7 @@ class RabbitBroker:
         """End every consumer, then the connections."""
         for consumer in self._consumers:
             consumer.end()
-        await self._consuming.close()
-        await self._publishing.close()
+        await asyncio.gather(self._consuming.close(), self._publishing.close())
 
     async def _publish(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
         """Publish all; those that no queue took."""

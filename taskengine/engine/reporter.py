@@ -48,6 +48,7 @@ class Reporter:
         self._quiet_until = 0
         self._beat_now = False
         self._patient_until: int | None = None  # ms; None: for ever
+        self._sending: asyncio.Timeout | None = None  # what is being sent now
         self.unreported = 0  # reports that were given up
 
     # -------------------------------------------------------------------------------------------------------- telling
@@ -81,6 +82,8 @@ class Reporter:
     def finish(self, seconds: float) -> None:
         """The worker ends: after `seconds` more, what a broker that is away does not take is given up."""
         self._patient_until = self._clock.now() + round(seconds * 1000)
+        if self._sending is not None and not self._sending.expired():
+            self._sending.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def progress(self, task: TaskMessage, details: Mapping[str, Any]) -> None:
         """The attempt's latest progress; only the last one before a message counts."""
@@ -153,8 +156,7 @@ class Reporter:
         """Publish until confirmed: a report is never dropped while the worker lives; the fault where it was given up."""
         while True:
             try:
-                for part in _parts(self.worker, list(self._running.values()), reports):
-                    await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
+                await self._publish(_parts(self.worker, list(self._running.values()), reports))
             except BrokerUnavailable as error:
                 if self._patient_until is not None and self._clock.now() >= self._patient_until:
                     return error
@@ -162,6 +164,18 @@ class Reporter:
                 await self._clock.sleep(_RETRY_S)
             else:
                 return None
+
+    async def _publish(self, parts: Sequence[bytes]) -> None:
+        """Within what patience is left, also where it came to an end meanwhile."""
+        until, now = self._patient_until, self._clock.now()
+        try:
+            async with asyncio.timeout(None if until is None else max((until - now) / 1000, 0)) as self._sending:
+                for part in parts:
+                    await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
+        except TimeoutError:
+            raise BrokerUnavailable("the broker did not take the last reports in time") from None
+        finally:
+            self._sending = None
 
     def _flush_entries(self, token: str) -> None:
         """Entries become a report, ahead of whatever the same task reports next."""

@@ -46,7 +46,8 @@ log = structlog.get_logger(__name__)
 
 _QUICK_S = 0.02  # a task that ends within it is told in one report
 _EARLY_ACK_S = 60.0  # long before a broker gives up on an unacknowledged delivery
-_LAST_WORDS_S = 10.0  # for the last reports of a worker that drains while the broker is away
+_PAUSE_S = 3.0  # for the broker's word, at a drain, that it delivers nothing more
+_LAST_WORDS_S = 5.0  # for the last reports of a worker that drains while the broker is away
 _REMEMBERED = 10_000  # tokens that were withdrawn before they were met
 
 Outcome = tuple[ReportEvent, dict[str, Any]]
@@ -249,8 +250,9 @@ class Worker:
                     for delivery in deliveries:
                         attempts.create_task(self._deliver(delivery, pool, pool.take()))
             except asyncio.CancelledError:  # drained: what runs is settled by this consumer, else it would come again
-                with contextlib.suppress(BrokerUnavailable):
-                    await consumer.pause()
+                with contextlib.suppress(BrokerUnavailable, TimeoutError):
+                    async with asyncio.timeout(_PAUSE_S):
+                        await consumer.pause()
                 pool.closed.set()
                 await pool.idle()
                 raise

@@ -178,11 +178,16 @@ async def test_a_blocked_broker_holds_up_no_call_and_all_goes_on_after_it(place:
     await place.all_ended(3)
 
 
+@pytest.mark.parametrize("how", ["refused", "silent"])
 async def test_a_worker_drains_while_the_broker_is_away(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """It gives its last reports up in the end, and says how many; their tasks run again."""
+    """It gives its last reports up in the end, and says how many; their tasks run again. However long one would wait for a
+    broker that says nothing, it does not."""
     monkeypatch.setattr("taskengine.engine.worker._LAST_WORDS_S", 0.5)
+    monkeypatch.setattr("taskengine.engine.worker._PAUSE_S", 0.5)
+    for module in ("amqp", "amqp_consumer"):
+        monkeypatch.setattr(f"taskengine.brokers.{module}.ANSWER_S", WAIT_S * 2)
     url = place.services.broker_url
     async with open_broker(url) as broker, GuardedClients() as clients:
         worker = build_worker(settings_for(tmp_path, broker_url=url), broker, SystemClock(), {"aside": 1}, clients)
@@ -196,9 +201,13 @@ async def test_a_worker_drains_while_the_broker_is_away(
         async with asyncio.timeout(WAIT_S):
             while not worker._attempts:  # noqa: ASYNC110 - only asking tells
                 await asyncio.sleep(0.01)
-            await place.services.broker.refuse()
+            if how == "refused":
+                await place.services.broker.refuse()
+            else:
+                place.services.broker.black_hole()
             worker.drain()
             assert await running == 1
+        place.services.broker.heal()
 
 
 # ------------------------------------------------------------------------------------------------------------- at start
