@@ -22,7 +22,7 @@ from taskengine.engine.meter import NoMeter
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.rules import Decisions
 from taskengine.engine.signals import Signal
-from taskengine.ports import Address, Broker, Clock, Consumer, Delivery, Dispatched, JobStore, Meter
+from taskengine.ports import Address, Advanced, Broker, Clock, Consumer, Delivery, Dispatched, JobStore, Meter
 
 log = structlog.get_logger(__name__)
 
@@ -167,28 +167,37 @@ class Coordinator:
     async def _decide(self, inbox: Inbox) -> None:
         """One of the deciders: what is next, again and again. Others go on while it publishes."""
         while by_job := await inbox.some(_JOBS):
-            dispatched = await self._decided(by_job)
-            await inbox.done(list(by_job))
-            try:
-                await self._dispatcher.publish(dispatched)
-            except BrokerUnavailable as error:  # they are given back, and the dispatcher waits for the broker
-                log.warning("dispatch_not_sent", error=str(error), tasks=len(dispatched))
+            advanced = await self._advanced(by_job)
+            dispatched = [one for each in advanced for one in each.dispatched]
+            async with asyncio.TaskGroup() as group:
+                if dispatched:  # a worker waits for it: all else that follows waits until it is sent
+                    group.create_task(self._publish(dispatched))
+                    await _passed_on()
+                await self._follow(by_job, advanced)
+                await inbox.done(list(by_job))
 
-    async def _decided(self, by_job: Mapping[int, Sequence[Told]]) -> list[Dispatched]:
-        """Decide and write; what is to be published then."""
+    async def _advanced(self, by_job: Mapping[int, Sequence[Told]]) -> Sequence[Advanced]:
+        """Decide and write."""
 
         def apply(run: Run) -> None:
             for told in by_job[run.job.id]:
                 run.report(told.worker_id, told.worker, told.report)
 
         tasks = {job_id: {one.report.task_id for one in told} for job_id, told in by_job.items()}
-        advanced = await self._decisions.advance_each(tasks, apply, self._dispatcher.plan())
+        return await self._decisions.advance_each(tasks, apply, self._dispatcher.plan())
+
+    async def _publish(self, dispatched: Sequence[Dispatched]) -> None:
+        try:
+            await self._dispatcher.publish(dispatched)
+        except BrokerUnavailable as error:  # they are given back, and the dispatcher waits for the broker
+            log.warning("dispatch_not_sent", error=str(error), tasks=len(dispatched))
+
+    async def _follow(self, by_job: Mapping[int, Sequence[Told]], advanced: Sequence[Advanced]) -> None:
         self._effects.farewells.decided(told.report.token for some in by_job.values() for told in some)
         for each in advanced:
             self._log_attempts(each.changes)
             await self._effects.follow(each.changes, handed_out=True)
             self._effects.dispatch_later(each.passed_over)
-        return [one for each in advanced for one in each.dispatched]
 
     def _log_attempts(self, written: Sequence[Changes]) -> None:
         """The canonical line of each attempt."""
@@ -236,6 +245,12 @@ class Coordinator:
         if fenced:
             worker = message.worker.id
             await self._effects.tell([Cancel(run.task_id, run.token, worker, "fenced") for run in fenced])
+
+
+async def _passed_on() -> None:
+    """Let what was begun hand its messages to the connection, and the connection write them."""
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 def _log_attempt(job: Job, task: Task | None, attempt: Attempt, seconds: float) -> None:

@@ -155,27 +155,20 @@ class Reporter:
     async def _send(self, reports: list[Report]) -> BrokerUnavailable | None:
         """Publish until confirmed: a report is never dropped while the worker lives; the fault where it was given up."""
         while True:
+            until, now = self._patient_until, self._clock.now()
             try:
-                await self._publish(_parts(self.worker, list(self._running.values()), reports))
-            except BrokerUnavailable as error:
+                async with asyncio.timeout(None if until is None else max((until - now) / 1000, 0)) as self._sending:
+                    for part in _parts(self.worker, list(self._running.values()), reports):
+                        await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
+            except (BrokerUnavailable, TimeoutError) as error:
                 if self._patient_until is not None and self._clock.now() >= self._patient_until:
-                    return error
+                    return BrokerUnavailable(str(error) or "the broker did not take the last reports in time")
                 log.warning("reports_wait", error=str(error), reports=len(reports))
                 await self._clock.sleep(_RETRY_S)
             else:
                 return None
-
-    async def _publish(self, parts: Sequence[bytes]) -> None:
-        """Within what patience is left, also where it came to an end meanwhile."""
-        until, now = self._patient_until, self._clock.now()
-        try:
-            async with asyncio.timeout(None if until is None else max((until - now) / 1000, 0)) as self._sending:
-                for part in parts:
-                    await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
-        except TimeoutError:
-            raise BrokerUnavailable("the broker did not take the last reports in time") from None
-        finally:
-            self._sending = None
+            finally:
+                self._sending = None
 
     def _flush_entries(self, token: str) -> None:
         """Entries become a report, ahead of whatever the same task reports next."""

@@ -13,29 +13,39 @@ class Signal:
     """A wake-up that is kept until somebody waits for it; many become one."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._is_set = False
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def set(self) -> None:
         """Wake whoever waits, now or next."""
-        self._event.set()
+        self._is_set = True
+        for waiting in self._waiting:
+            _wake(waiting)
 
     async def wait(self, clock: Clock, seconds: float | None = None) -> None:
         """Until the signal was set, or `seconds` have passed on the clock."""
-        if seconds is None:
-            await self._event.wait()
-        elif not self._event.is_set():
-            await _first(self._event, clock, seconds)
-        self._event.clear()
+        if not self._is_set:
+            await self._woken(clock, seconds)
+        self._is_set = False
+
+    async def _woken(self, clock: Clock, seconds: float | None) -> None:
+        """No task stands between who sets the signal and who waits for it: this is on the way of every report."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sleeping = None if seconds is None else asyncio.ensure_future(clock.sleep(max(seconds, 0.0)))
+        if sleeping is not None:
+            sleeping.add_done_callback(lambda _: _wake(waiting))
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+            if sleeping is not None:
+                sleeping.cancel()
 
 
-async def _first(event: asyncio.Event, clock: Clock, seconds: float) -> None:
-    waiting = asyncio.ensure_future(event.wait())
-    sleeping = asyncio.ensure_future(clock.sleep(max(seconds, 0.0)))
-    try:
-        await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-        sleeping.cancel()
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class Signals:
