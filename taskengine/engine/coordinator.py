@@ -61,7 +61,16 @@ class Coordinator:
         self._over: set[Ended] = set()  # what was told to have ended since the last heartbeats were written
         self._heard = Signal()
         self.listening = False  # whether workers can be heard now
-        self.caught_up_at = 0  # when nothing that they had said was waiting here to be read, ms
+        self._inbox = Inbox()
+        self._reading: asyncio.Future[list[Delivery]] | None = None  # done where something is there to be taken
+        self._caught_up_at = 0
+
+    @property
+    def caught_up_at(self) -> int:
+        """When nothing that workers had said was last waiting here to be read or decided, ms; 0: not yet."""
+        if self._reading is not None and not self._reading.done() and self._inbox.empty:
+            self._caught_up_at = self._clock.now()
+        return self._caught_up_at
 
     def stop(self) -> None:
         """`run` returns once everything that is there already was taken."""
@@ -85,30 +94,30 @@ class Coordinator:
             raise BrokerUnavailable("the consumer of reports was closed")
 
     async def _consume(self, consumer: Consumer) -> None:
-        inbox = Inbox()
+        inbox = self._inbox = Inbox()
         async with asyncio.TaskGroup() as group:
             for _ in range(_DECIDERS):
                 group.create_task(self._decide(inbox))
             heartbeats = group.create_task(self._heartbeats())
-            while deliveries := await self._next(consumer, inbox):
+            while deliveries := await self._next(consumer):
                 await self._take(deliveries, inbox)
             await inbox.close()
             heartbeats.cancel()
             await self._write_heartbeats()
 
-    async def _next(self, consumer: Consumer, inbox: Inbox) -> list[Delivery]:
+    async def _next(self, consumer: Consumer) -> list[Delivery]:
         """The next batch; [] once stopping and nothing is there."""
         stopping = asyncio.ensure_future(self._stopping.wait())
         batch = asyncio.ensure_future(consumer.batch(_BATCH))
         try:
             await asyncio.sleep(0)  # what is there already is taken by now
-            if not batch.done() and inbox.empty:
-                self.caught_up_at = self._clock.now()
+            self._reading = batch
             await asyncio.wait({stopping, batch}, return_when=asyncio.FIRST_COMPLETED)
             if not batch.done():
                 await asyncio.wait({batch}, timeout=_LAST_LOOK_S)
             return await batch if batch.done() else []
         finally:
+            self._reading = None
             stopping.cancel()
             batch.cancel()
 

@@ -45,6 +45,25 @@ async def say(broker: Broker, worker: str, task: TaskMessage, event: str, *, run
     await broker.publish([Outgoing(Address.REPORTS, Message(message.to_json()))])
 
 
+async def test_what_a_broker_lost_is_found_while_no_worker_says_anything(
+    tmp_path: Path, receiver: CallbackReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that hears nothing has nothing unread: it does not wait for the next heartbeat of anybody."""
+    monkeypatch.setattr("taskengine.engine.reaper._START_GRACE_S", 0.1)
+    monkeypatch.setattr("taskengine.engine.reaper._LOOK_MS", 20)
+    async with bench(settings_for(tmp_path), receiver, workers=False) as world:
+        async with world.engine.broker.consume(Address.TASKS, "work", prefetch=1) as tasks, asyncio.timeout(20):
+            job_id = await world.submit("chain", 1)
+            tokens = []
+            for _ in range(2):
+                [delivery] = await tasks.batch(1)
+                tokens.append(TaskMessage.from_json(delivery.message.body).token)
+                await delivery.ack()
+        [first, *_] = await world.engine.store.tasks(job_id)
+        assert [attempt["token"] for attempt in first.attempts] == tokens[:1]
+        assert first.task.token == tokens[1]
+
+
 async def test_a_silent_workers_task_is_taken_back_and_its_late_result_refused(
     tmp_path: Path, receiver: CallbackReceiver
 ) -> None:
