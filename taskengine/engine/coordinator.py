@@ -27,6 +27,7 @@ from taskengine.ports import Address, Advanced, Broker, Clock, Consumer, Deliver
 log = structlog.get_logger(__name__)
 
 _BATCH = 200
+_HELD = 2 * _BATCH  # messages that are not acknowledged
 _JOBS = 50  # in one transaction
 _DECIDERS = 3  # transactions at one time: while one waits for the disk, another is computed
 _KNOWN_TASKS = 100_000
@@ -63,13 +64,18 @@ class Coordinator:
         self.listening = False  # whether workers can be heard now
         self._inbox = Inbox()
         self._reading: asyncio.Future[list[Delivery]] | None = None  # done where something is there to be taken
-        self._caught_up_at = 0
+        self._read_at = self._caught_up_at = 0
 
     @property
     def caught_up_at(self) -> int:
-        """When nothing that workers had said was last waiting here to be read or decided, ms; 0: not yet."""
-        if self._reading is not None and not self._reading.done() and self._inbox.empty:
-            self._caught_up_at = self._clock.now()
+        """Up to when all that workers had said by then is read and decided, as far as that is known here, ms; 0: not yet.
+        While as much is held as the broker gives, older words may wait there."""
+        if self._reading is not None and not self._reading.done():
+            self._read_at = self._clock.now()
+        if len(self._inbox) < _HELD:
+            oldest = self._inbox.oldest_at
+            decided = self._read_at if oldest is None else min(self._read_at, oldest)
+            self._caught_up_at = max(self._caught_up_at, decided)
         return self._caught_up_at
 
     def stop(self) -> None:
@@ -82,7 +88,7 @@ class Coordinator:
         if self._stopping.is_set():  # and the broker was away: what it has is for the next engine
             return
         await self._store.check()
-        async with self._broker.consume(Address.REPORTS, prefetch=_BATCH * 2) as consumer:
+        async with self._broker.consume(Address.REPORTS, prefetch=_HELD) as consumer:
             self.listening = True
             try:
                 await self._consume(consumer)
@@ -100,7 +106,10 @@ class Coordinator:
                 group.create_task(self._decide(inbox))
             heartbeats = group.create_task(self._heartbeats())
             while deliveries := await self._next(consumer):
-                await self._take(deliveries, inbox)
+                now = self._clock.now()
+                await self._take(deliveries, inbox, now)
+                if len(deliveries) < _BATCH:  # these were all
+                    self._read_at = now
             await inbox.close()
             heartbeats.cancel()
             await self._write_heartbeats()
@@ -121,7 +130,7 @@ class Coordinator:
             stopping.cancel()
             batch.cancel()
 
-    async def _take(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
+    async def _take(self, deliveries: Sequence[Delivery], inbox: Inbox, now: int) -> None:
         """Hand what is said to the deciders, by job."""
         told: list[tuple[Delivery, list[Told]]] = []
         for delivery in deliveries:
@@ -134,7 +143,8 @@ class Coordinator:
                 told.append((delivery, self._note(message)))
         jobs = await self._jobs({one.report.task_id for _, some in told for one in some})
         for delivery, some in told:
-            await inbox.add(delivery, [(jobs[one.report.task_id], one) for one in some if one.report.task_id in jobs])
+            known = [(jobs[one.report.task_id], one) for one in some if one.report.task_id in jobs]
+            await inbox.add(delivery, known, now)
 
     def _note(self, message: WorkerMessage) -> list[Told]:
         """Note what needs no decision; the rest."""

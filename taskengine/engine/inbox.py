@@ -25,6 +25,7 @@ class _Parcel:
 
     delivery: Delivery
     left: int
+    at: int  # when it was put in, ms
 
 
 @dataclass(slots=True)
@@ -34,15 +35,17 @@ class Inbox:
 
     _waiting: dict[int, list[tuple[Told, _Parcel]]] = field(default_factory=dict)
     _taken: dict[int, list[_Parcel]] = field(default_factory=dict)
+    _parcels: dict[_Parcel, None] = field(default_factory=dict)  # what is not decided on, the oldest first
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
 
-    async def add(self, delivery: Delivery, told: Sequence[tuple[int, Told]]) -> None:
-        """Put in what a message says, each report with its job."""
+    async def add(self, delivery: Delivery, told: Sequence[tuple[int, Told]], at: int) -> None:
+        """Put in what a message says, each report with its job; `at`: now, ms."""
         if not told:
             await delivery.ack()
             return
-        parcel = _Parcel(delivery, len(told))
+        parcel = _Parcel(delivery, len(told), at)
+        self._parcels[parcel] = None
         for job_id, one in told:
             self._waiting.setdefault(job_id, []).append((one, parcel))
         self._changed.set()
@@ -66,7 +69,17 @@ class Inbox:
         for parcel in parcels:
             parcel.left -= 1
             if not parcel.left:
+                del self._parcels[parcel]
                 await parcel.delivery.ack()
+
+    def __len__(self) -> int:
+        """How many messages are not decided on."""
+        return len(self._parcels)
+
+    @property
+    def oldest_at(self) -> int | None:
+        """When the first of them was put in, ms."""
+        return next(iter(self._parcels)).at if self._parcels else None
 
     @property
     def empty(self) -> bool:

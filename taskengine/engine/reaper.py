@@ -31,7 +31,7 @@ class Hearing:
     """What the engine has heard of its workers."""
 
     now: bool  # whether they can be heard at present
-    caught_up_at: int  # when nothing that they had said was waiting to be read, ms; 0: not yet
+    caught_up_at: int  # up to when all that they had said is read and decided, ms; 0: not yet
 
 
 class Reaper:

@@ -82,7 +82,7 @@ class Reporter:
     def finish(self, seconds: float) -> None:
         """The worker ends: after `seconds` more, what a broker that is away does not take is given up."""
         self._patient_until = self._clock.now() + round(seconds * 1000)
-        if self._sending is not None and not self._sending.expired():
+        if self._sending is not None:
             self._sending.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def progress(self, task: TaskMessage, details: Mapping[str, Any]) -> None:
@@ -157,9 +157,13 @@ class Reporter:
         while True:
             until, now = self._patient_until, self._clock.now()
             try:
-                async with asyncio.timeout(None if until is None else max((until - now) / 1000, 0)) as self._sending:
-                    for part in _parts(self.worker, list(self._running.values()), reports):
-                        await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
+                async with asyncio.timeout(None if until is None else max((until - now) / 1000, 0)) as limit:
+                    self._sending = limit
+                    try:
+                        for part in _parts(self.worker, list(self._running.values()), reports):
+                            await self._broker.publish([Outgoing(Address.REPORTS, Message(part))])
+                    finally:
+                        self._sending = None
             except (BrokerUnavailable, TimeoutError) as error:
                 if self._patient_until is not None and self._clock.now() >= self._patient_until:
                     return BrokerUnavailable(str(error) or "the broker did not take the last reports in time")
@@ -167,8 +171,6 @@ class Reporter:
                 await self._clock.sleep(_RETRY_S)
             else:
                 return None
-            finally:
-                self._sending = None
 
     def _flush_entries(self, token: str) -> None:
         """Entries become a report, ahead of whatever the same task reports next."""
