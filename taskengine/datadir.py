@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from taskengine.domain.errors import Conflict
+from taskengine.domain.errors import Conflict, Fault, InvalidRequest
 
 API_KEY = "api-key"
 _LOCK = "owner.lock"
@@ -18,19 +18,23 @@ _LOCK = "owner.lock"
 
 @contextmanager
 def owned(data_dir: Path) -> Iterator[None]:
-    """Own the directory (made where it is missing) until the end; Conflict where another process does.
+    """Own the directory (made where it is missing) until the end; Conflict where another process does, InvalidRequest
+    where it cannot be made or written.
 
     The lock is the kernel's: it goes with the process, however that ends.
     """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(data_dir / _LOCK)
     try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock.acquire(timeout=0)
     except Timeout:
         raise Conflict(
             f"the data directory {data_dir} belongs to another running engine; submit the job to it instead "
             "(`taskengine submit WORKFLOW …`), or name another directory with --data-dir"
         ) from None
+    except OSError as error:
+        text = f"the folder {data_dir} cannot be used: {error.strerror}"
+        raise InvalidRequest(f"/data_dir: {text}", [Fault("/data_dir", text)]) from error
     try:
         yield
     finally:

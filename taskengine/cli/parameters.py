@@ -65,8 +65,10 @@ def _refuse(word: str) -> NoReturn:
 def _from_file(file: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{file}: {error}", param_hint="--params") from error
+    except OSError as error:
+        raise click.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="--params") from error
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{file} is not UTF-8", param_hint="--params") from error
     parameters = _parse_file(file, text)
     if not isinstance(parameters, dict) or not all(isinstance(key, str) for key in parameters):
         raise click.BadParameter(f"{file} does not hold an object of named parameters", param_hint="--params")
@@ -83,5 +85,10 @@ def _parse_file(file: str, text: str) -> Any:
 
     try:
         return yaml.load(text, Loader=CoreLoader)  # noqa: S506  # yamlcore's loader is a safe one
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        text = f"{file} is neither JSON nor YAML: {line}{error.problem}"
+        raise click.BadParameter(text, param_hint="--params") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise click.BadParameter(f"{file} is neither JSON nor YAML: {error}", param_hint="--params") from error
+        text = f"{file} is neither JSON nor YAML: {str(error).splitlines()[0]}"
+        raise click.BadParameter(text, param_hint="--params") from error

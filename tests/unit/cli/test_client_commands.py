@@ -100,6 +100,25 @@ def test_something_else_that_answers_is_no_engine(cli: Cli, engine: FakeEngine) 
 
 
 @pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b"a: : [", "p is neither JSON nor YAML: line 1: "),
+        (b"a: [1\nb: 2", "p is neither JSON nor YAML: line 2: "),
+        (b"\xff", "p is not UTF-8"),
+        (b"[1]", "p does not hold an object of named parameters"),
+        (None, "p cannot be read: No such file or directory"),
+    ],
+)
+def test_a_file_of_parameters_that_is_none_is_told_in_one_line(cli: Cli, written: bytes | None, told: str) -> None:
+    """With the place in it."""
+    if written is not None:
+        Path("p").write_bytes(written)
+    outcome = cli("submit", "w", "--params", "p")
+    assert outcome.code == 2
+    assert f"Error: Invalid value for --params: {told}" in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("jobs", "show", "x"), ("jobs", "list", "--limit", "0"), ("jobs", "list", "--state", "gone"),

@@ -242,6 +242,14 @@ def test_migrate_makes_the_schema_once(cli: Cli, tmp_path: Path) -> None:
     assert cli("migrate", "--data-dir", str(tmp_path / "d")).out == "the schema is current\n"
 
 
+def test_a_data_directory_that_cannot_be_one_is_named(cli: Cli, tmp_path: Path) -> None:
+    """As a fault of the configuration: where it lies and why."""
+    (tmp_path / "d").touch()
+    outcome = cli("run", "debug", "--data-dir", str(tmp_path / "d"))
+    assert outcome.code == 2
+    assert outcome.err.splitlines() == [f"Error: /data_dir: the folder {tmp_path / 'd'} cannot be used: File exists"]
+
+
 # -------------------------------------------------------------------------------------------------------- clients
 
 
