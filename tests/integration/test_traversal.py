@@ -17,7 +17,7 @@ from taskengine.workflows.expressions import CelEvaluator
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 
-FORMATS = {"logical-path", "logical-path-or-root", "file-name"}
+FORMATS = {"logical-path", "logical-path-or-root", "file-name", "image-name"}
 # Every parameter of the contract that names a file or folder.
 NAMES = {
     "source_folder", "output_folder", "folder", "local_source", "mp4_filename", "gif_filename", "image_filename",
