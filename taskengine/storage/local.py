@@ -141,7 +141,8 @@ class LocalStorage:
             self._beneath.parent(path, create=True) as (here, name),
             _partial(here, name) as partial,
         ):
-            if not self._link(source, file, here, partial):
+            if not self._link(source, file, here, partial) and not _copy_unnamed(file, here, partial, stop):
+                os.lseek(file, 0, os.SEEK_SET)
                 _copy_to(file, lambda: os.open(partial, _NEW, 0o666, dir_fd=here), None, stop)
             return os.fstat(file).st_size
 
@@ -253,6 +254,24 @@ def _partial(folder: int, name: str) -> Iterator[str]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(partial, dir_fd=folder)
+
+
+def _copy_unnamed(file: int, folder: int, name: str, stop: Stop) -> bool:
+    """Copy into a file that has a name when it is whole, so that nothing stays of a process that is killed. Whether this
+    disk and system can."""
+    try:
+        target = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except (OSError, AttributeError):
+        return False
+    try:
+        copy(file, target, stop)
+        os.fsync(target)
+        with suppress(OSError):
+            os.link(f"/proc/self/fd/{target}", name, dst_dir_fd=folder, follow_symlinks=True)
+            return True
+        return False
+    finally:
+        os.close(target)
 
 
 def _copy_to(file: int, create: Callable[[], int], undo: Callable[[], None] | None, stop: Stop) -> None:

@@ -206,6 +206,29 @@ async def test_a_store_that_fails_leaves_nothing(root: Path, tmp_path: Path, mon
     assert [entry.name for entry in (root / "folder").iterdir()] == ["file"]
 
 
+async def test_what_is_copied_has_no_name_until_it_is_whole(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is killed meanwhile leaves nothing that somebody would have to find and remove."""
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+    except (OSError, AttributeError):
+        pytest.skip("this disk has no files without names")
+    (tmp_path / "source").write_bytes(b"x" * 1000)
+    (tmp_path / "second").hardlink_to(tmp_path / "source")
+    seen: list[list[str]] = []
+
+    def looked_at(source: int, target: int, stop: Stop) -> None:
+        copy(source, target, stop)
+        seen.append(names(root / "folder"))
+
+    monkeypatch.setattr("taskengine.storage.local.copy", looked_at)
+    await LocalStorage(root).store(tmp_path / "source", "folder/new")
+    assert seen == [["file"]]
+    assert (root / "folder" / "new").read_bytes() == b"x" * 1000
+    assert names(root / "folder") == ["file", "new"]
+
+
 async def test_two_disks_copy(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no link can be made, the file is copied both ways."""
     refuse_to_link(monkeypatch)
