@@ -13,11 +13,12 @@ import pytest
 
 from taskengine.domain.job import Job, Task
 from taskengine.engine.jobs import Submission
+from taskengine.handlers.publication import UPLOADED
 from taskengine.ports import Storage
 from taskengine.storage.buckets import bucket
 from tests.support.azure import AzureServer
 from tests.support.engine import Bench, bench, settings_for
-from tests.support.media import video_source
+from tests.support.media import H264, ffmpeg, picture, video_source
 from tests.support.oracle import gather, judge
 from tests.support.proxy import fault_proxy
 from tests.support.receiver import CallbackReceiver
@@ -163,8 +164,45 @@ async def check_listed(output: Storage, folder: str) -> None:
         f"{folder}/metadata.json"
     }
     for file in listed:
-        data = await output.read(f"{folder}/{file['path']}")
+        data = await output.read(f"{folder}/{file['path']}", limit=64 * 1024 * 1024)
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"]), file["path"]
+
+
+async def test_progress_moves_within_a_large_file(tmp_path: Path, s3: S3Server) -> None:
+    """While the network holds the rest of an upload back, the task tells what was sent of it."""
+    settings = s3.settings()
+    source = tmp_path / "data" / "storage" / "source" / "film"
+    source.mkdir(parents=True)
+    noise = ["-vf", "noise=alls=100:allf=t", "-qp", "6", "-g", "25"]
+    ffmpeg(source, *picture("640x360", seconds=4), *noise, *H264, "film.mp4")
+    async with fault_proxy(s3.endpoint) as proxy, CallbackReceiver() as receiver:
+        through = {**settings, "options": {**settings["options"], "endpoint": proxy.through(s3.endpoint)}}
+        storages = {"local": {"kind": "local"}, "S3": through}
+        async with bench(settings_for(tmp_path, storages=storages), receiver) as world:
+
+            def after_a_part(piece: bytes) -> bool:
+                if piece.startswith(b"PUT ") and b"partNumber=2" in piece:
+                    proxy.black_hole()
+                return False
+
+            proxy.watch = after_a_part
+            running = asyncio.create_task(run(world, "vodstream", source_folder="film", destination_storage="S3"))
+            try:
+                async with asyncio.timeout(60):
+                    while not 0 < await progress_of_publishing(world) < UPLOADED:  # noqa: ASYNC110 - nobody is told of it
+                        await asyncio.sleep(0.05)
+                assert not running.done()
+            finally:
+                proxy.heal()
+            await running
+    await check_listed(output_of(settings), "film")
+
+
+async def progress_of_publishing(world: Bench) -> float:
+    """0 to 1, as the engine knows it now."""
+    found = [one for one in await world.engine.store.tasks(1) if one.task.name == "publish"]
+    live = world.engine.jobs.live(found[0]) if found else None
+    return live.fraction if live else 0.0
 
 
 @pytest.mark.parametrize(("server", "name"), [("s3", "S3"), ("azure", "azure_blob")])
