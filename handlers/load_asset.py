@@ -184,8 +184,18 @@ async def _decrypt(context: TaskContext, name: str, tracks: Sequence[Track], key
     result = await run_with_keys(context, argv, flags, keys.values(), context.scratch / files[0][2])
     if result.exit_code != 0:
         raise process_fault(f"decrypting {name}", result)
-    for before, _, after in files:
-        await in_thread((context.scratch / after).replace, context.scratch / before)
+    for before, kind, after in files:
+        await in_thread(_replace, context.scratch / after, context.scratch / before, kind)
+
+
+def _replace(opened: Path, closed: Path, kind: TrackKind) -> None:
+    """Put a decrypted file in the place of the other; packager leaves out how players turn its pictures."""
+    from taskengine.media import mp4
+
+    matrix = mp4.display_matrix(closed) if kind is TrackKind.VIDEO else None
+    if matrix is not None:
+        mp4.set_display_matrix(opened, matrix)
+    opened.replace(closed)
 
 
 async def _stored(context: TaskContext, track: Track) -> Track:

@@ -79,6 +79,7 @@ def finish_cmaf(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
 
     for name in (packager.MASTER, packager.MPD):
         verify.whole_file(folder / name, name)
+    _turn(folder, contents)
     manifest = folder / packager.MPD
     manifest.write_text(dash.aligned(manifest.read_text(encoding="utf-8")), encoding="utf-8")
     texts.describe(folder, contents.media, texts_of(folder.parent, contents))
@@ -89,6 +90,20 @@ def finish_cmaf(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
     if contents.tiles:
         add_tiles(folder, contents.tiles)
     return verify.package(folder, contents.media)
+
+
+def _turn(folder: Path, contents: Contents) -> None:
+    """Have players turn the pictures as those of the sources are: packager leaves that out."""
+    from taskengine.media import mp4
+
+    for track in contents.media.of(TrackKind.VIDEO):
+        try:
+            matrix = mp4.display_matrix(folder.parent / contents.files[track.name])
+        except mp4.BoxFault:  # packager takes more than is read here
+            matrix = None
+        if matrix is not None:
+            for name in (track.name, *([packager.TRICK] if contents.trick_play else [])):
+                mp4.set_display_matrix(folder / name / packager.INIT, matrix)
 
 
 def texts_of(scratch: Path, contents: Contents) -> Mapping[str, str]:

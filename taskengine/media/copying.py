@@ -182,7 +182,9 @@ def _notes(source: Source) -> list[str]:
             f"{source.name}: it is cut between key frames: copied from {preroll:.3f} s before; encode_source cuts"
         )
     if track and track.rotation:
-        notes.append(f"{source.name}: players may not turn it by its {track.rotation} degrees; encode_source does")
+        notes.append(
+            f"{source.name}: players turn it by its {track.rotation} degrees, not every one does; encode_source turns it for all"
+        )
     if len(source.probe.video) > 1:
         notes.append(f"{source.name}: its first video track is used; it has {len(source.probe.video)}")
     keys = track.timing.key_frames if track and track.timing else ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf", b"edts"}
+_UPRIGHT = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _MAX_BOX = 256 * 1024 * 1024  # of metadata that is read whole
 
 
@@ -152,6 +153,43 @@ def _track(data: bytes, boxes: Mapping[bytes, Box], defaults: Mapping[int, int])
     samples = struct.unpack_from(">I", data, boxes[b"stsz"].start + 8)[0] if b"stsz" in boxes else 0
     kind = data[handler + 8 : handler + 12].decode("ascii", "replace")
     return MovieTrack(track, kind, timescale, samples, duration, defaults.get(track, 0))
+
+
+def display_matrix(path: Path) -> bytes | None:
+    """How players turn the pictures of the first video track; None where they do not. Raises BoxFault."""
+    place = _matrix_place(path)
+    if place is None:
+        return None
+    with path.open("rb") as file:
+        file.seek(place)
+        matrix = file.read(len(_UPRIGHT))
+    return None if matrix == _UPRIGHT else matrix
+
+
+def set_display_matrix(path: Path, matrix: bytes) -> None:
+    """Have players turn the pictures of the first video track, which is there. Raises BoxFault."""
+    place = _matrix_place(path)
+    if place is None:
+        raise BoxFault("it has no video track")
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(matrix)
+
+
+def _matrix_place(path: Path) -> int | None:
+    offset = next((offset for kind, offset, _ in layout(path) if kind == b"moov"), 0)
+    data = next(_read(path, b"moov"), b"")
+    movie = list(_walk(data, 0, len(data)))
+    for track in (box for box in movie if box.kind == b"trak"):
+        inner = list(_walk(data, track.start, track.end))
+        header = next((box for box in inner if box.kind == b"tkhd"), None)
+        handler = next((box for box in inner if box.kind == b"hdlr"), None)  # QuickTime has one for the data, too
+        if header and handler and data[handler.start + 8 : handler.start + 12] == b"vide":
+            place = header.start + (52 if data[header.start] == 1 else 40)
+            if place + len(_UPRIGHT) > header.end:
+                raise BoxFault("its track header is cut short")
+            return offset + place
+    return None
 
 
 def sample_durations(path: Path) -> frozenset[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from taskengine.media import mp4
 from taskengine.media.captions import vtt
 from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
 
@@ -109,6 +110,22 @@ async def test_different_lengths_are_noted(studio: Studio) -> None:
     ffmpeg(studio.source, *picture(seconds=2), *sound(4), *H264, *AAC, "film.mp4")
     await studio.stream()
     assert "audio_1 is 4." in studio.log.text
+
+
+async def test_a_picture_that_its_file_turns_is_turned_by_players(studio: Studio) -> None:
+    """In every set, in key frames for trick play, and in what is made of the asset by decrypting it."""
+    ffmpeg(studio.source.parent, *picture("320x180"), *sound(), *H264, *AAC, "flat.mp4")
+    ffmpeg(studio.source, "-display_rotation:v", "90", "-i", "../flat.mp4", "-c", "copy", "film.mov")
+    matrix = mp4.display_matrix(studio.source / "film.mov")
+    assert matrix is not None
+    await studio.stream(drm=["clear", "cenc"], trickplay=True)
+    assert "rotation of 90" in studio.asset().first_frame(f"{CLEAR}/video_1.m3u8")
+    inits = sorted(studio.output.glob("v/*/*/[vt]*/init.mp4"))
+    assert [path.parent.name for path in inits] == ["trick", "video_1", "trick", "video_1"]
+    assert {mp4.display_matrix(path) for path in inits} == {matrix}
+    await studio.stream(drm=["cenc"])
+    await studio.run("createmp4", source_folder="film", mp4_filename="turned.mp4")
+    assert mp4.display_matrix(studio.output / "turned.mp4") == matrix
 
 
 async def test_sound_alone_can_be_packaged_as_it_is(studio: Studio) -> None:
