@@ -54,6 +54,7 @@ class Caller:
 EVERY_WORKFLOW = "*"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 CLIENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+CLIENT_NAME_RULE = "must begin with a small letter and have small letters, digits, _ and - (64 at most)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from taskengine.domain.errors import Conflict, Fault, InvalidRequest, NotFound, SecretUnavailable, Unauthorized
-from taskengine.domain.tenants import CLIENT_NAME, Caller, ClientConfig, Role, parse_client_config
+from taskengine.domain.tenants import (
+    CLIENT_NAME,
+    CLIENT_NAME_RULE,
+    Caller,
+    ClientConfig,
+    Role,
+    parse_client_config,
+)
 from taskengine.engine.directory import Directory, Entries
 from taskengine.ports import ApiKey, Client, ClientStore, Clock, Evaluator
 
@@ -166,9 +173,7 @@ class Tenants:
         """InvalidRequest with every fault at once."""
         faults = []
         if not CLIENT_NAME.fullmatch(name):
-            faults.append(
-                Fault("/name", "must begin with a small letter and have small letters, digits, _ and - (64 at most)")
-            )
+            faults.append(Fault("/name", CLIENT_NAME_RULE))
         if role not in set(Role):
             faults.append(Fault("/role", f"must be one of {', '.join(Role)}"))
         try:

@@ -30,6 +30,7 @@ from taskengine.sealing import parse_keys
 from taskengine.settings.values import (
     AbsolutePath,
     AtLeastOne,
+    ClientName,
     Count,
     DatabaseUrl,
     Hours,
@@ -328,7 +329,7 @@ class Settings(_Group):
     )
     host: str = Field("127.0.0.1", min_length=1, description="The address that the API binds to.")
     port: Port = Field(8080, description="Its port; 0 takes a free one. `PORT` is honoured too.")
-    bootstrap_client: Name = Field("demo", description="The admin client that is made when the store has none.")
+    bootstrap_client: ClientName = Field("demo", description="The admin client that is made when the store has none.")
     bootstrap_api_key: SecretStr | None = Field(
         None, description="Its key; null generates one and writes it to `<data_dir>/api-key`."
     )

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from taskengine.domain.tenants import CLIENT_NAME, CLIENT_NAME_RULE
+
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+(?=@)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
 
@@ -36,6 +38,12 @@ def _database_url(value: str) -> str:
     raise ValueError("must be sqlite:///path or postgresql://…")
 
 
+def _client_name(value: str) -> str:
+    if not CLIENT_NAME.fullmatch(value):
+        raise ValueError(CLIENT_NAME_RULE)
+    return value
+
+
 def masked(url: str) -> str:
     """The URL without its password."""
     return _PASSWORD.sub(r"\1:***", url)
@@ -50,4 +58,5 @@ Port = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=65535)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Url = Annotated[str, AfterValidator(_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+ClientName = Annotated[str, AfterValidator(_client_name)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]

@@ -189,6 +189,10 @@ def test_a_fault_has_the_pointer_of_its_setting() -> None:
         ("- port", "given.yaml: must be a mapping of settings"),
         ("port: [", "given.yaml: line 1: expected the node content, but found '<stream end>'"),
         ("port: true", "given.yaml: port: must be a number, is true or false"),
+        (
+            "bootstrap_client: Demo",
+            "given.yaml: bootstrap_client: must begin with a small letter and have small letters, digits, _ and - (64 at most)",
+        ),
         ("log: debug", "given.yaml: log: must be a mapping"),
         ("storages: {S3: {kind: s3}}", "storages.S3.url: a storage of kind s3 needs one"),
         ("default_storage: nowhere", "given.yaml: default_storage: must be one of the storages (local)"),
