@@ -70,11 +70,8 @@ class CallbackUnits(Units):
 
     async def callback_backlog(self) -> tuple[int, int | None]:
         """See `ports.CallbackStore.callback_backlog`."""
-        return await self._read_whole(_backlog)
-
-
-async def _backlog(db: Session) -> tuple[int, int | None]:
-    return await db.value("counter", ("callbacks", "pending")) or 0, await db.value("oldest_callback")
+        [(undelivered, oldest_at)] = await self._read(lambda db: db.all("callback_backlog"))
+        return undelivered, oldest_at
 
 
 async def _claim(db: Session, *, now: int, limit: int, busy: Busy, lease_until: int) -> list[DueCallback]:

@@ -179,5 +179,6 @@ WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpo
         WHERE tasks.job_id = new.job_id AND tasks.endpoint = new.endpoint AND tasks.lane < new.lane
     )
 
--- name: oldest_callback --
-SELECT min(created_at) FROM callbacks WHERE state = 'pending'
+-- name: callback_backlog --
+SELECT coalesce((SELECT value FROM counters WHERE scope = 'callbacks' AND name = 'pending'), 0),
+    (SELECT min(created_at) FROM callbacks WHERE state = 'pending')

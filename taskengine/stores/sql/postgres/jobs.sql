@@ -191,9 +191,6 @@ ORDER BY head.client, head.top_of_queue DESC, head.priority, head.id
 SELECT id, client, priority, top_of_queue FROM jobs
 WHERE state = 'queued' AND client = $1::text ORDER BY top_of_queue DESC, priority, id LIMIT $2::bigint
 
--- name: counter --
-SELECT value FROM counters WHERE scope = $1 AND name = $2
-
 -- name: waiting_heads --
 -- Under the queue's lock, which it takes: how many of a queue are on their way, and what is next of those that are ready,
 -- up to `most` together.

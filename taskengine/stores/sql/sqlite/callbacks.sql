@@ -121,5 +121,6 @@ UPDATE callback_lines SET due_at = ?1, failures = 0
 WHERE job_id = ?2 AND endpoint = ?3 AND lane = ?4 AND claimed = 0 AND due_at > ?1
     AND NOT EXISTS (SELECT 1 FROM callback_lines WHERE job_id = ?2 AND endpoint = ?3 AND lane < ?4)
 
--- name: oldest_callback --
-SELECT min(created_at) FROM callbacks WHERE state = 'pending'
+-- name: callback_backlog --
+SELECT coalesce((SELECT value FROM counters WHERE scope = 'callbacks' AND name = 'pending'), 0),
+    (SELECT min(created_at) FROM callbacks WHERE state = 'pending')

@@ -120,9 +120,6 @@ ORDER BY client, top_of_queue DESC, priority, id
 SELECT id, client, priority, top_of_queue FROM jobs
 WHERE state = 'queued' AND client = ? ORDER BY top_of_queue DESC, priority, id LIMIT ?
 
--- name: counter --
-SELECT value FROM counters WHERE scope = ? AND name = ?
-
 -- name: waiting_heads --
 -- The writer is alone, so it has the queue's lock. How many of a queue are on their way, and what is next of those that are ready: up to `most` together.
 SELECT one.out, ahead.top_of_queue, ahead.priority, ahead.job_id, ahead.id
