@@ -311,7 +311,7 @@ def check_version(version: object) -> None:
     """MessageError for a version that this reader does not know: it knows the current one and the one before."""
     if isinstance(version, bool) or version not in READABLE_VERSIONS:
         known = " and ".join(map(str, READABLE_VERSIONS))
-        raise MessageError(f"version {str(version)[:40]} is not known; this reader knows {known}")
+        raise MessageError(f"version {repr(version)[:40]} is not known; this reader knows {known}")
 
 
 def _no_number(name: str) -> float:

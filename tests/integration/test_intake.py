@@ -186,6 +186,7 @@ async def test_a_message_that_asks_for_no_answer_is_accepted_or_put_aside(bus: B
         (b"\xff\xfe", "not UTF-8"),
         (json.dumps({**JOB, "v": 2}).encode(), "version 2 is not known"),
         (json.dumps({**JOB, "v": True}).encode(), "version True is not known"),
+        (json.dumps({**JOB, "v": "1"}).encode(), "version '1' is not known"),
     ],
 )
 async def test_what_does_not_parse_is_put_aside_and_answered(bus: Bus, body: bytes, reason: str) -> None:
