@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 
 from taskengine.cli.definitions import catalog_of, queues_of
 from taskengine.cli.local import configure_log, local_options, read_settings
+from taskengine.domain.words import nearest
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -41,6 +42,8 @@ def serve(config: Path | None, *, no_workers: bool, concurrencies: Sequence[str]
     """
     each, _ = read_concurrency(concurrencies, bare=False)
     settings = read_settings({**flags, **_slot_flags(each)}, config)
+    if each:
+        _judge_queues(each, {*queues_of(catalog_of(settings)), "default"}, "this engine")
     configure_log(settings)
     if no_workers and is_memory(settings):
         click.echo("Warning: no worker can meet this engine: the broker memory:// is within one process", err=True)
@@ -131,6 +134,13 @@ def _slot_flags(each: Mapping[str, int]) -> dict[str, Any]:
     return {"concurrency": dict(each)} if each else {}
 
 
+def _judge_queues(each: Mapping[str, int], queues: Collection[str], whose: str) -> None:
+    if strangers := each.keys() - set(queues):
+        stranger = min(strangers)
+        hint = nearest(stranger, queues)
+        raise click.BadParameter(f"{stranger!r} is none of the queues of {whose}{hint}", param_hint="--concurrency")
+
+
 def worker_slots(
     settings: Settings, queues: Sequence[str], each: Mapping[str, int], of_all: int | None
 ) -> dict[str, int]:
@@ -138,7 +148,6 @@ def worker_slots(
     named = dict.fromkeys(queues)
     if ALL_QUEUES in named:
         named = dict.fromkeys([*queues_of(catalog_of(settings)), *(queue for queue in named if queue != ALL_QUEUES)])
-    if strangers := each.keys() - named:
-        raise click.BadParameter(f"{min(strangers)!r} is none of the queues of this worker", param_hint="--concurrency")
+    _judge_queues(each, named.keys(), "this worker")
     slots = {queue: each.get(queue) or of_all or settings.slots(queue) for queue in named}
     return {queue: count for queue, count in slots.items() if count}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the known name that is most like `name`, else ""."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    names = sorted(known)
+    matches = get_close_matches(name, names, 1) or get_close_matches(name.lower(), names, 1)
     return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from taskengine.domain.errors import Fault, InvalidRequest
+from taskengine.domain.words import nearest
 from taskengine.settings import names
 from taskengine.settings.sources import Entry, Reading, from_environment, from_flags, from_secret_files, from_yaml
 from taskengine.settings.tree import Settings
@@ -113,7 +114,7 @@ def _fault(detail: ErrorDetails, tree: _Tree, known: Mapping[names.Path, names.S
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if detail["type"] == "extra_forbidden":
         siblings = [known_path[-1] for known_path in known if names.fits(path[:-1], known_path[:-1])]
-        message = "there is no such setting" + names.nearest(path[-1], siblings)
+        message = "there is no such setting" + nearest(path[-1], siblings)
     elif detail["type"] == "missing":
         message = f"{'.'.join(path)} must be given"
     elif detail["type"] in {"model_type", "dict_type"}:

@@ -1,10 +1,9 @@
-"""The names of settings: in the tree, in the environment, in files; and the nearest one to a name that is unknown."""
+"""The names of settings: in the tree, in the environment, in files."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -91,12 +90,6 @@ def is_injected(name: str, value: str) -> bool:
     if "__" in name:
         return False
     return bool(_KUBERNETES.search(name)) or (name.endswith("_PORT") and bool(_KUBERNETES_PORT.match(value)))
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean X?)`, or nothing."""
-    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def variables(known: Mapping[Path, Shape]) -> list[str]:

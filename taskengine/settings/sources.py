@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taskengine.domain.errors import Fault
+from taskengine.domain.words import nearest
 from taskengine.settings import names
 from taskengine.settings.names import PREFIX, Shape
 
@@ -131,7 +132,7 @@ def _take(
         return
     if path is None:
         if not names.is_injected(name, text):
-            hint = names.nearest(name, names.variables(known))
+            hint = nearest(name, names.variables(known))
             reading.faults.append(Fault("", f"{origin}: there is no such setting{hint}"))
         return
     try:

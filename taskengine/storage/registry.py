@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from taskengine.domain.errors import Fault, InvalidRequest
+from taskengine.domain.words import nearest
 from taskengine.ports import Storage
 from taskengine.storage.local import LocalStorage
 
@@ -155,7 +155,5 @@ def _kind(kind: str) -> Make:
 
 
 def _unknown(what: str, name: str, known: Mapping[str, Any], path: str) -> InvalidRequest:
-    near = get_close_matches(name, known, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    message = f"{name!r} is no {what}; known are {', '.join(sorted(known)) or 'none'}{hint}"
+    message = f"{name!r} is no {what}; known are {', '.join(sorted(known)) or 'none'}{nearest(name, known)}"
     return InvalidRequest(message, [Fault(path, message)])

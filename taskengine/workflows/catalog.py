@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -83,12 +82,6 @@ class Catalog:
     def names(self, client: str) -> Sequence[str]:
         """Every workflow that this client can name, sorted."""
         return sorted({*self._view.shared, *self._view.of_clients.get(client, {})})
-
-    def nearest(self, name: str, client: str = "") -> str | None:
-        """The known name that is nearest to an unknown one; None where none is near."""
-        names = list(self.names(client))
-        found = get_close_matches(name, names, 1) or get_close_matches(name.lower(), names, 1)
-        return found[0] if found else None
 
     @property
     def faults(self) -> Sequence[Fault]:

@@ -11,9 +11,10 @@ from jsonschema import Draft202012Validator
 from taskengine.domain import graph
 from taskengine.domain.callback_config import header_fault
 from taskengine.domain.durations import DurationFault, parse_duration
+from taskengine.domain.words import nearest
 from taskengine.workflows.definitions import HandlerSpec, Surroundings, as_list, as_mapping, merged_schema
 from taskengine.workflows.expressions import is_template
-from taskengine.workflows.messages import Path, described, nearest
+from taskengine.workflows.messages import Path, described
 from taskengine.workflows.references import Place, reference_faults
 from taskengine.workflows.schema_checks import schema_faults
 

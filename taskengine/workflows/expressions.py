@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from cel import compile as compile_cel
 
 from taskengine.domain.errors import ExpressionError
 from taskengine.domain.sealed import as_text, has_sealed, is_sealed
+from taskengine.domain.words import nearest
 from taskengine.workflows import lexer
 
 MAX_EXPRESSION = 2_000  # characters
@@ -166,10 +166,7 @@ def _compile(text: str) -> _Expression:
 def _judge_functions(text: str, names: set[str]) -> None:
     known = FUNCTIONS | METHODS | lexer.MACROS
     for name in sorted(names - known):
-        near = get_close_matches(name, sorted(known), 1)
-        raise ExpressionError(
-            f"{_quote(text)}: there is no function {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-        )
+        raise ExpressionError(f"{_quote(text)}: there is no function {name!r}{nearest(name, known)}")
 
 
 def _parse_fault(message: str) -> str:

@@ -14,11 +14,12 @@ from taskengine import documents
 from taskengine.domain import graph
 from taskengine.domain.durations import parse_duration
 from taskengine.domain.errors import Fault, WorkflowError
+from taskengine.domain.words import nearest
 from taskengine.domain.workflow import RetryPolicy, Step, Workflow
 from taskengine.workflows.checks import check
 from taskengine.workflows.definitions import SharedParameters, Surroundings, as_mapping, merged_schema
 from taskengine.workflows.file_schema import workflow_file_schema
-from taskengine.workflows.messages import Path, described, nearest
+from taskengine.workflows.messages import Path, described
 
 DEFAULT_QUEUE = "work"
 DEFAULT_TIMEOUT_S = 3600.0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from jsonschema import ValidationError
 from jsonschema.exceptions import best_match
+
+from taskengine.domain.words import nearest
 
 Path = tuple[str | int, ...]
 
@@ -37,13 +38,6 @@ def field_name(path: Sequence[str | int]) -> str:
     for part in path:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
     return name
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean x?`, or nothing where no known name is near."""
-    names = sorted(known)
-    found = get_close_matches(name, names, 1, 0.6) or get_close_matches(name.lower(), names, 1, 0.6)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 def show(value: Any) -> str:

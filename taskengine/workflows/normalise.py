@@ -12,8 +12,9 @@ from typing import Any
 
 from taskengine.domain.errors import Fault
 from taskengine.domain.paths import PathFault, logical_path
+from taskengine.domain.words import nearest
 from taskengine.workflows.formats import LOGICAL_PATHS
-from taskengine.workflows.messages import Path, field_name, nearest, pointer
+from taskengine.workflows.messages import Path, field_name, pointer
 
 _DECIMAL = re.compile(r"-?\d{1,19}(?:\.\d{1,18})?", re.ASCII)
 _ALL_TYPES = frozenset({"string", "boolean", "integer", "number", "array", "object", "null"})

@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+from taskengine.domain.words import nearest
 from taskengine.workflows.definitions import HandlerSpec, as_mapping
-from taskengine.workflows.messages import nearest
 
 JOB = ("id", "client", "workflow", "priority", "created_at")
 STEP = ("outputs", "state")

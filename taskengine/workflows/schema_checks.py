@@ -9,11 +9,12 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from taskengine.domain import graph
+from taskengine.domain.words import nearest
 from taskengine.ports import Evaluator
 from taskengine.workflows import formats
 from taskengine.workflows.definitions import as_list, as_mapping
 from taskengine.workflows.expressions import is_template
-from taskengine.workflows.messages import Path, described, nearest
+from taskengine.workflows.messages import Path, described
 from taskengine.workflows.parameters import default_needs
 
 Found = Iterator[tuple[Path, str]]

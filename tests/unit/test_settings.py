@@ -168,9 +168,9 @@ def test_all_faults_are_told_at_once_each_with_its_source() -> None:
     assert sorted(found) == [
         "--port: must be less than or equal to 65535",
         "TASKENGINE_DATABASE_URL: must be sqlite:///path or postgresql://…",
-        "TASKENGINE_DATADIR: there is no such setting (did you mean TASKENGINE_DATA_DIR?)",
+        "TASKENGINE_DATADIR: there is no such setting; did you mean 'TASKENGINE_DATA_DIR'?",
         "given.yaml: heartbeat_s: must be a valid number, unable to parse string as a number",
-        "given.yaml: log.colour: there is no such setting (did you mean color?)",
+        "given.yaml: log.colour: there is no such setting; did you mean 'color'?",
     ]
 
 

@@ -368,6 +368,13 @@ def test_a_wrong_concurrency_is_a_usage_error(cli: Cli, text: str) -> None:
     assert "--concurrency" in outcome.err
 
 
+def test_concurrency_of_an_unknown_queue_is_a_usage_error(cli: Cli) -> None:
+    """By an engine: a misspelt queue would silently have the usual slots."""
+    outcome = cli("serve", "--concurrency", "transcod=2")
+    assert outcome.code == 2
+    assert "'transcod' is none of the queues of this engine; did you mean 'transcode'?" in outcome.err
+
+
 def test_a_wrong_configuration_stops_serve(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """All faults at once, exit code 2, no traceback."""
     monkeypatch.setenv("TASKENGINE_PROT", "1")

@@ -47,7 +47,7 @@ def test_a_client_overrides_roots(storages: Storages, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "root", "message"),
     [
-        ("local2", "output_root", r"'local2' is no storage; known are archive, local \(did you mean 'local'\?\)"),
+        ("local2", "output_root", r"'local2' is no storage; known are archive, local; did you mean 'local'\?"),
         ("archive", "premum", r"'premum' is no root of the storage 'archive'; known are output_root, premium, source"),
     ],
 )

@@ -58,8 +58,6 @@ def test_a_later_directory_overrides_by_name_and_a_client_has_its_own(tmp_path: 
     assert described(loaded, "own") is None
     assert list(loaded.names("acme")) == ["one", "own", "two"]
     assert list(loaded.names("demo")) == ["one", "two"]
-    assert loaded.nearest("onne") == "one"
-    assert loaded.nearest("zzz") is None
 
 
 async def test_a_reload_takes_what_changed_and_keeps_the_last_good_version(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_has_tells_whether_a_member_is_there(evaluator: CelEvaluator) -> None:
         ("a ${{ parameters.name", "not closed"),
         ("${{ 1 + }}", "does not parse"),
         ("${{ }}", "empty"),
-        ("${{ sizee(parameters.list) }}", "did you mean size?"),
+        ("${{ sizee(parameters.list) }}", "did you mean 'size'?"),
     ],
 )
 def test_a_fault_says_which_expression_and_why(evaluator: CelEvaluator, template: str, message: str) -> None:

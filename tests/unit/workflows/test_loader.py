@@ -123,9 +123,9 @@ def test_all_faults_come_at_once_each_with_its_line() -> None:
     """)
     assert list(found) == [f"test.yaml:{line}" for line in (1, 2, 3, 5, 8, 9, 10)]
     assert "must be a lower case letter" in found["test.yaml:1"]
-    assert "did you mean steps?" in found["test.yaml:2"]
+    assert "did you mean 'steps'?" in found["test.yaml:2"]
     assert "'soon' is no duration" in found["test.yaml:3"]
-    assert "did you mean debug.noop?" in found["test.yaml:5"]
+    assert "did you mean 'debug.noop'?" in found["test.yaml:5"]
     assert "does not parse" in found["test.yaml:8"]
     assert "must be a lower case letter" in found["test.yaml:9"]
     assert "must be more than 0" in found["test.yaml:10"]
@@ -134,16 +134,16 @@ def test_all_faults_come_at_once_each_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ("{handler: debug.noop, needs: [firsst]}", "which is no step of steps; did you mean first?"),
+        ("{handler: debug.noop, needs: [firsst]}", "which is no step of steps; did you mean 'first'?"),
         ("{handler: debug.noop, needs: [second]}", "need each other: second → second"),
         ("{handler: debug.noop, with: {x: '${{ steps.lone.outputs }}'}}", "without needing it: add it to needs"),
         (
             "{handler: debug.noop, with: {x: '${{ steps.firsst.outputs }}'}}",
-            "unknown step 'firsst'; did you mean first?",
+            "unknown step 'firsst'; did you mean 'first'?",
         ),
         (
             "{handler: debug.noop, needs: [first], with: {x: '${{ steps.first.outputs.second }}'}}",
-            "no output 'second'; did you mean seconds?",
+            "no output 'second'; did you mean 'seconds'?",
         ),
         ("{handler: debug.noop, needs: [first], with: {x: '${{ steps.first.output }}'}}", "has outputs and state"),
         ("{handler: debug.noop, with: {x: '${{ steps }}'}}", "must be used by name"),
@@ -154,14 +154,14 @@ def test_all_faults_come_at_once_each_with_its_line() -> None:
         ("{handler: debug.noop, foreach: '${{ [1] }}', if: '${{ item == 1 }}'}", "with foreach alone"),
         ("{handler: debug.noop, if: parameters.p}", "if is no expression"),
         ("{handler: debug.noop, if: 3}", "if must be a string or true or false"),
-        ("{handler: debug.noop, nedes: [first]}", "unknown key 'nedes'; did you mean needs?"),
+        ("{handler: debug.noop, nedes: [first]}", "unknown key 'nedes'; did you mean 'needs'?"),
         ("{with: {}}", "handler is required"),
         ("{handler: debug.sleep, with: {seconds: 1, second: 2}}", "takes no input 'second'"),
         ("{handler: debug.sleep}", "with lacks 'seconds'"),
         ("{handler: debug.sleep, with: {seconds: soon}}", 'must be a number, not "soon"'),
-        ("{handler: debug.fail, with: {kind: interna}}", "did you mean internal?"),
+        ("{handler: debug.fail, with: {kind: interna}}", "did you mean 'internal'?"),
         ("{handler: debug.noop, retry: {delay: 5x}}", "delay: '5x' is no duration"),
-        ("{handler: debug.noop, retry: {limits: 5}}", "did you mean limit?"),
+        ("{handler: debug.noop, retry: {limits: 5}}", "did you mean 'limit'?"),
         ("{handler: debug.noop, queue: Work}", "queue: the name 'Work' must be"),
     ],
 )
@@ -205,7 +205,7 @@ def test_the_job_callback_and_clean_up_may_look_at_every_step() -> None:
     [
         ("{required: [b], properties: {a: {type: string}}}", "the required parameter 'b' is not declared"),
         ("{properties: {a: {type: strings}}}", "no JSON Schema"),
-        ("{properties: {a: {format: logical-pth}}}", "did you mean logical-path?"),
+        ("{properties: {a: {format: logical-pth}}}", "did you mean 'logical-path'?"),
         ("{properties: {a: {pattern: '('}}}", "'(' is no regular expression: missing )"),
         ("{patternProperties: {'[': {type: string}}}", "'[' is no regular expression: unterminated"),
         ("{properties: {a: {type: object, patternProperties: {'*': {}}}}}", "'*' is no regular expression: nothing to"),

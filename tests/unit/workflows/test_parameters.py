@@ -115,11 +115,11 @@ def test_an_unknown_parameter_is_a_warning_that_names_the_nearest_unless_strict(
     checked = check({"cuont": 1, "clips": [{"source": "http://h/x", "starts": 1}]}, strict=False)
     assert not checked.faults
     assert list(checked.warnings) == [
-        "unknown parameter 'cuont'; did you mean count?",
-        "unknown parameter 'clips[0].starts'; did you mean start?",
+        "unknown parameter 'cuont'; did you mean 'count'?",
+        "unknown parameter 'clips[0].starts'; did you mean 'start'?",
     ]
     assert "cuont" not in checked.arguments
-    assert "did you mean count?" in faults({"cuont": 1})["/parameters/cuont"]
+    assert "did you mean 'count'?" in faults({"cuont": 1})["/parameters/cuont"]
 
 
 def test_null_counts_as_not_given() -> None:
