@@ -69,6 +69,8 @@ class Place:
             yield
         except TimeoutError as error:
             raise BrokerUnavailable(f"the broker at {self.name} did not answer in time") from error
+        except StopAsyncIteration as error:  # what the library makes of an end amid the greeting
+            raise BrokerUnavailable(f"the broker at {self.name} closed the connection") from error
         except (AMQPError, OSError, RuntimeError) as error:
             if _cancellations() > before:
                 raise asyncio.CancelledError from error

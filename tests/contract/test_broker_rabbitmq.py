@@ -10,6 +10,7 @@ from typing import Any
 
 import aiormq
 import pytest
+from aiormq.connection import FrameReceiver
 
 from taskengine.brokers import open_broker
 from taskengine.brokers.rabbitmq import RabbitBroker, open_rabbitmq
@@ -257,6 +258,20 @@ async def test_a_refused_login_does_not_tell_the_password(
         async with open_broker(f"amqp://guest:sesame@127.0.0.1:{rabbitmq.port}/") as broker:
             await broker.check()
     assert "sesame" not in str(caught.value) + caplog.text
+
+
+async def test_a_broker_that_hangs_up_amid_the_greeting_is_away(
+    rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the library makes of it: loops wait for a broker that is away, and tell a defect of all else."""
+
+    async def at_its_end(_: FrameReceiver) -> None:
+        raise StopAsyncIteration  # as the library does where the stream is at its end
+
+    monkeypatch.setattr(FrameReceiver, "get_frame", at_its_end)
+    async with open_broker(rabbitmq.url()) as broker:
+        with pytest.raises(BrokerUnavailable, match="closed the connection"):
+            await broker.check()
 
 
 async def test_a_broker_that_is_not_there_is_named(rabbitmq: RabbitServer) -> None:
