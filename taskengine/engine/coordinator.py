@@ -267,8 +267,8 @@ class Coordinator:
 
 
 async def _passed_on() -> None:
-    """Let what was begun hand its messages to the connection, and the connection write them."""
-    for _ in range(2):
+    """Let what was begun ask the broker, the broker hand the messages to the connection, and the connection write them."""
+    for _ in range(3):
         await asyncio.sleep(0)
 
 
