@@ -193,6 +193,7 @@ async def test_progress_moves_within_a_large_file(tmp_path: Path, s3: S3Server) 
                         await asyncio.sleep(0.05)
                 assert not running.done()
             finally:
+                proxy.watch = None
                 proxy.heal()
             await running
     await check_listed(output_of(settings), "film")
