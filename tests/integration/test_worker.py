@@ -142,7 +142,7 @@ async def test_a_worker_says_at_once_that_it_ends_what_was_called_off_and_that_i
         return {}
 
     async with pool(tmp_path, {"work": work}, heartbeat_s=60.0) as talk:
-        token = await talk.send("work")
+        token = await talk.send("work", heartbeat_s=60.0)  # nothing else makes it speak
         await talk.until(lambda: talk.events(token) == ["started"])
         said = len(talk.messages)
         await talk.tell("cancel", token)

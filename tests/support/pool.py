@@ -95,14 +95,15 @@ class Pool:
         return [one.event.value for one in self.reports if one.token == token and one.event not in quiet]
 
     async def send(
-        self, handler: str, *, timeout_s: float = 60, token: str | None = None, inputs: Mapping[str, Any] | None = None
-    ) -> str:
+        self, handler: str, *, timeout_s: float = 60, token: str | None = None,
+        inputs: Mapping[str, Any] | None = None, heartbeat_s: float = 0.1,
+    ) -> str:  # fmt: skip
         """Send a task; its token."""
         number = next(self._ids)
         task = TaskMessage(
             job_id=1, task_id=number, attempt=1, token=token or f"t{number}", queue="work", handler=handler,
             client="demo", workflow="w", task_name="t", priority=5, inputs=inputs or {}, workspace="ws://1", storages={},
-            outbound_allow=[], timeout_s=timeout_s, heartbeat_s=0.1,
+            outbound_allow=[], timeout_s=timeout_s, heartbeat_s=heartbeat_s,
         )  # fmt: skip
         await self.broker.publish([Outgoing(Address.TASKS, Message(task.to_json(), task.message_id), "work")])
         return task.token
