@@ -30,7 +30,6 @@ from taskengine.ports import DueCallback
 from tests.support.api import World, api_world, shared_catalog
 from tests.support.engine import bench, settings_for
 from tests.support.receiver import CallbackReceiver, redirect
-from tests.support.services import require_service
 
 ROOT = Path(__file__).parents[2]
 QUICK = Timeouts(total_s=2, connect_s=2, body_s=0.5)
@@ -214,12 +213,11 @@ _OWN_RESOLVER = 'echo "nameserver 127.0.0.1" >"$0" && mount --bind "$0" /etc/res
 def test_what_a_real_name_server_says_leads_to_no_inner_address(tmp_path: Path) -> None:
     """Over DNS and through the system's own resolver, in a network of its own: names of inner addresses, one that changes
     its mind between two questions, and one that gives the inner address first."""
-    apart = ["unshare", "--map-root-user", "--mount", "--net", "sh", "-c"]
-    possible = shutil.which("unshare") and subprocess.run([*apart, "true"], capture_output=True, check=False)
-    refused = "no namespaces of its own" if not possible or possible.returncode else None
-    require_service("unshare", refused)
+    apart = ["unshare", "--map-root-user", "--mount", "--net", "sh", "-c", _OWN_RESOLVER, str(tmp_path / "resolv.conf")]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine gives nobody a network of their own")
     done = subprocess.run(
-        [*apart, _OWN_RESOLVER, str(tmp_path / "resolv.conf"), sys.executable, "-m", "tests.support.rebinding"],
+        [*apart, sys.executable, "-m", "tests.support.rebinding"],
         capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
