@@ -208,10 +208,10 @@ async def test_check_tells_a_database_that_was_taken_away(tmp_path: Path) -> Non
 
 
 HOT = [
-    "snapshot_jobs", "snapshot_tasks", "jobs_in_slots", "waiting_heads", "take_ready", "confirm_published", "renew_leases",
-    "save_progress", "held", "due", "next_due", "gated", "expired", "due_lines", "line_heads", "next_callback", "oldest_callback",
+    "snapshot_jobs", "snapshot_tasks", "jobs_in_slots", "waiting_heads", "take_ready", "confirm_published", "renew_lease", "held_of",
+    "save_progress", "held", "due", "next_due", "gated", "expired", "due_lines", "line_heads", "next_callback", "callback_backlog",
     "callbacks", "tasks_of_job", "attempts_of_tasks", "progress", "positions", "scheduled", "logs",
-    "events_after", "cleanable", "held_by_worker", "update_task", "update_job", "settle_end", "put_off_line",
+    "events_after", "cleanable", "held_by_worker", "update_task", "update_job", "settle", "put_off_line",
     "close_empty_lines", "kill_callbacks", "heads_of_queue", "heads_of_client", "workspace_user", "next_gated", "jobs_of_tasks", "insert_key", "forget_keys",
 ]  # fmt: skip
 GROWING = ("jobs", "tasks", "attempts", "logs", "events", "callbacks", "job_bodies", "queued", "head", "idempotency")
