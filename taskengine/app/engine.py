@@ -31,7 +31,7 @@ from taskengine.callbacks.sender import HttpCallbackSender
 from taskengine.clock import SystemClock
 from taskengine.datadir import owned, write_key
 from taskengine.domain.callback_config import rule_of
-from taskengine.domain.errors import StoreUnavailable
+from taskengine.domain.errors import BrokerUnavailable, StoreUnavailable
 from taskengine.domain.messages import OWN_ROOTS
 from taskengine.engine.callback_desk import CallbackDesk
 from taskengine.engine.callback_policy import CallbackPolicy
@@ -77,6 +77,7 @@ log = structlog.get_logger(__name__)
 
 _BEGINNERS = ("intake", "recurring", "admissions", "dispatcher")  # the loops that begin something new
 _OTHERS_EVENTS_S = 0.5  # between looks for events that another engine has written
+_PREPARE_S = 5.0  # for a broker to make its queues, before the engine is ready without
 
 Loop = Callable[[], Awaitable[None]]
 
@@ -361,6 +362,7 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         sealer = await engine_sealer(settings, store)
         parts = _Parts(settings, store, broker, clients, _catalog(settings), clock, tracer, sealer)
         await _bootstrap(parts)
+        await _prepare(parts)
         services = _services(parts, workers=workers)
         intake = Intake(services, settings.bus.users)
         async with asyncio.TaskGroup() as group:
@@ -412,6 +414,15 @@ async def _bootstrap(parts: _Parts) -> None:
         voided = await parts.reaper.void_all()
         if voided:
             log.info("attempts_voided", tasks=voided)
+
+
+async def _prepare(parts: _Parts) -> None:
+    """Who is told that the engine is ready finds its queues; a broker that is away makes them when it is there again."""
+    try:
+        async with asyncio.timeout(_PREPARE_S):
+            await parts.broker.prepare(parts.queues())
+    except (BrokerUnavailable, TimeoutError) as error:
+        log.warning("broker_away", error=str(error) or f"no answer within {_PREPARE_S:g} s")
 
 
 @asynccontextmanager
