@@ -59,7 +59,7 @@ async def measure(place: Path, broker: str, given: argparse.Namespace) -> dict[s
                     both_s = (await encode(engine, "CHUNKED")).wall_s
             found.append({"one_worker_s": alone_s, "two_workers_s": both_s, "ratio": alone_s / both_s})
             note(f"round {number + 1} of {given.rounds}: {values(found[-1])}")
-    return {"medians": medians(found), "rounds": found, "bar": {"ratio": BAR}}
+    return {"medians": medians(found), "rounds": found, "bars": {"ratio": BAR}}
 
 
 def _configure(place: Path, given: argparse.Namespace) -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 from taskengine.media import encoders
 from taskengine.media.audio_argv import audio_graph, audio_output
@@ -21,6 +23,8 @@ from taskengine.media.ffmpeg import (
 )
 from taskengine.media.ladder import Rendition
 from taskengine.media.thumbnails import Grid
+
+_Size = tuple[int, int]  # width and height
 
 _GUESSED = 2  # frames at most that the filter of rates and our count may differ by
 
@@ -156,25 +160,33 @@ def _video_graph(
         return []
     head = f"[{source}:{video.stream}]{','.join(common_filters(video, part))}"
     if len(groups) == 1:
-        (((hdr, pixel_format), branches),) = groups.items()
-        return _branches(f"{head},{look_filters(video, pixel_format, hdr=hdr)}", branches)
+        (((hdr, pixel_format), group),) = groups.items()
+        return _branches(f"{head},{look_filters(video, pixel_format, hdr=hdr)}", group)
     labels = [f"[g_{index}]" for index in range(1, len(groups) + 1)]
     graph = [f"{head},split={len(groups)}{''.join(labels)}"]
-    for label, ((hdr, pixel_format), branches) in zip(labels, groups.items(), strict=True):
-        graph += _branches(f"{label}{look_filters(video, pixel_format, hdr=hdr)}", branches)
+    for label, ((hdr, pixel_format), group) in zip(labels, groups.items(), strict=True):
+        graph += _branches(f"{label}{look_filters(video, pixel_format, hdr=hdr)}", group)
     return graph
 
 
-def _groups(video: VideoEncoding, encoding: Encoding) -> dict[tuple[bool, str], dict[str, str]]:
-    """(HDR kept, pixel format) → branch → its filters. Images are made of what is SDR."""
-    groups: dict[tuple[bool, str], dict[str, str]] = {}
+@dataclass(slots=True)
+class _Group:
+    """What is made of pictures of the same colours."""
+
+    sizes: dict[_Size, list[str]] = field(default_factory=dict)  # the renditions of each
+    images: dict[str, str] = field(default_factory=dict)  # branch → its filters
+
+
+def _groups(video: VideoEncoding, encoding: Encoding) -> dict[tuple[bool, str], _Group]:
+    """By (HDR kept, pixel format). Images are made of what is SDR."""
+    groups: dict[tuple[bool, str], _Group] = {}
     for rendition in video.encoded:
-        scaled = f"scale={rendition.width}:{rendition.height}:out_range=tv,setsar=1"
-        groups.setdefault((rendition.hdr, rendition.pixel_format), {})[rendition.name] = scaled
+        group = groups.setdefault((rendition.hdr, rendition.pixel_format), _Group())
+        group.sizes.setdefault((rendition.width, rendition.height), []).append(rendition.name)
     images = _images(video, encoding)
     if images:
         plain = next((look for look in groups if not look[0]), (False, "yuv420p"))
-        groups.setdefault(plain, {}).update(images)
+        groups.setdefault(plain, _Group()).images = images
     return groups
 
 
@@ -189,10 +201,19 @@ def _images(video: VideoEncoding, encoding: Encoding) -> dict[str, str]:
     return branches
 
 
-def _branches(head: str, branches: dict[str, str]) -> list[str]:
-    names = "".join(f"[s_{name}]" for name in branches)
-    chains = [f"[s_{name}]{chain}[{name}]" for name, chain in branches.items()]
-    return [f"{head},split={len(branches)}{names}", *chains]
+def _branches(head: str, group: _Group) -> list[str]:
+    """A picture is made of the next larger one, the largest of the source's
+    (docs/decisions/0029-sizes-are-scaled-in-a-chain.md)."""
+    sizes = sorted(group.sizes, reverse=True)
+    labels = {size: f"[s_{names[0]}]" for size, names in group.sizes.items()}
+    smaller = {large: small for large, small in pairwise(sizes) if small[1] <= large[1]}
+    first = [labels[size] for size in sizes if size not in smaller.values()] + [f"[s_{name}]" for name in group.images]
+    graph = [f"{head},split={len(first)}{''.join(first)}"]
+    for size in sizes:
+        made = [f"[{name}]" for name in group.sizes[size]] + ([labels[smaller[size]]] if size in smaller else [])
+        scaled = f"{labels[size]}scale={size[0]}:{size[1]}:out_range=tv,setsar=1"
+        graph.append(scaled + (f",split={len(made)}" if len(made) > 1 else "") + "".join(made))
+    return graph + [f"[s_{name}]{chain}[{name}]" for name, chain in group.images.items()]
 
 
 def common_filters(video: VideoEncoding, part: Chunk | None = None) -> list[str]:

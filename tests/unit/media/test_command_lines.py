@@ -38,8 +38,8 @@ def test_a_plain_encoding() -> None:
     encoding = decide([source_of(video_track(), audio_track())], PROFILE, Wishes(poster_time=3, preview_interval=5))
     assert " ".join(encode_argv.transcode("ffmpeg", encoding)[0]) == (
         f"{BASE} {LIMITS} -i source_1.mp4 -filter_complex "
-        "[0:0]setpts=PTS-STARTPTS,fps=25/1,format=yuv420p,split=4[s_video_1][s_video_2][s_poster][s_previews];"
-        "[s_video_1]scale=1280:720:out_range=tv,setsar=1[video_1];"
+        "[0:0]setpts=PTS-STARTPTS,fps=25/1,format=yuv420p,split=3[s_video_1][s_poster][s_previews];"
+        "[s_video_1]scale=1280:720:out_range=tv,setsar=1,split=2[video_1][s_video_2];"
         "[s_video_2]scale=640:360:out_range=tv,setsar=1[video_2];"
         "[s_poster]select='gte(t,2.999)',scale=1280:720,setsar=1[poster];"
         "[s_previews]select='isnan(prev_selected_t)+gt(floor((t+0.001)/5),floor((prev_selected_t+0.001)/5))',"

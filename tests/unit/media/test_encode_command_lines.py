@@ -48,8 +48,8 @@ def test_two_passes_measure_the_video_first() -> None:
     rate = "-b:v 500000 -maxrate 800000 -bufsize 1600000"
     graph = "[0:0]setpts=PTS-STARTPTS,fps=25/1,format=yuv420p,split={0}"
     assert first == (
-        f"{BASE} {LIMITS} -i source_1.mp4 -filter_complex {graph.format(2)}[s_video_2][s_video_3];"
-        "[s_video_2]scale=640:360:out_range=tv,setsar=1[video_2];[s_video_3]scale=640:360:out_range=tv,setsar=1[video_3] "
+        f"{BASE} {LIMITS} -i source_1.mp4 -filter_complex {graph.format(1)}[s_video_2];"
+        "[s_video_2]scale=640:360:out_range=tv,setsar=1,split=2[video_2][video_3] "
         f"-map [video_2] -c:v libx265 -preset veryfast -profile:v main {rate} {keys} {HEVC.format('')} "
         "-pass 1 -passlogfile video_2 -fps_mode passthrough -f null - "
         f"-map [video_3] -c:v libx264 -preset veryfast -profile:v high {rate} {keys} {AVC} "
@@ -82,9 +82,8 @@ def test_hdr_is_kept_where_it_can_be_and_mapped_beside_it() -> None:
         "zscale=t=bt709:m=bt709:r=tv,format=yuv420p,split=2[s_video_1][s_poster];"
         "[s_video_1]scale=640:360:out_range=tv,setsar=1[video_1];"
         "[s_poster]select='gte(t,-0.001)',scale=640:360,setsar=1[poster];"
-        "[g_2]format=yuv420p10le,split=2[s_video_2][s_video_3];"
-        "[s_video_2]scale=640:360:out_range=tv,setsar=1[video_2];"
-        "[s_video_3]scale=640:360:out_range=tv,setsar=1[video_3]"
+        "[g_2]format=yuv420p10le,split=1[s_video_2];"
+        "[s_video_2]scale=640:360:out_range=tv,setsar=1,split=2[video_2][video_3]"
     )
     assert [argv[place + 1] for place, word in enumerate(argv) if word == "-profile:v"] == ["high", "main10"]
     assert argv[argv.index("-x265-params") + 1].endswith(
@@ -113,8 +112,8 @@ def test_a_chunk_begins_between_two_frames_and_keeps_the_grid() -> None:
     end = f"-fps_mode passthrough -video_track_timescale 30000 {PLAIN}"
     assert " ".join(encode_argv.chunk("ffmpeg", whole, chunks[1])) == (
         f"{BASE} -ss 9.491317 {LIMITS} -i source_1.mp4 -filter_complex "
-        "[0:0]setpts=PTS-STARTPTS,fps=30000/1001,trim=end_frame=240,format=yuv420p,split=2[s_video_1][s_video_2];"
-        "[s_video_1]scale=640:360:out_range=tv,setsar=1[video_1];[s_video_2]scale=640:360:out_range=tv,setsar=1[video_2] "
+        "[0:0]setpts=PTS-STARTPTS,fps=30000/1001,trim=end_frame=240,format=yuv420p,split=1[s_video_1];"
+        "[s_video_1]scale=640:360:out_range=tv,setsar=1,split=2[video_1][video_2] "
         f"-map [video_1] -c:v libx264 -preset veryfast -profile:v high {rate} {keys} {AVC}:vbv-init=0.4 {end} video_1.mp4 "
         f"-map [video_2] -c:v libx265 -preset veryfast -profile:v main {rate} {keys} {HEVC.format(':vbv-init=0.4')} {end} "
         "video_2.mp4"
