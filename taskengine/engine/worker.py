@@ -129,10 +129,14 @@ class _Pool:
             await self._adjust()
 
     async def give_back(self, slot: _Slot) -> None:
-        """The slot is free again."""
-        self._taken.discard(slot)
+        """The slot is free again, and the consumer may hold one more."""
+        self.freed(slot)
         if slot.detached:
             await self._adjust()
+
+    def freed(self, slot: _Slot) -> None:
+        """The slot is free again."""
+        self._taken.discard(slot)
         self._freed.set()
 
     async def _adjust(self) -> None:
@@ -248,7 +252,7 @@ class Worker:
                     if not deliveries:
                         raise BrokerUnavailable(f"the consumer of {pool.queue} was closed")
                     for delivery in deliveries:
-                        attempts.create_task(self._deliver(delivery, pool, pool.take()))
+                        self._begin(delivery, pool, attempts)
             except asyncio.CancelledError:  # drained: what runs is settled by this consumer, else it would come again
                 with contextlib.suppress(BrokerUnavailable, TimeoutError):
                     async with asyncio.timeout(_PAUSE_S):
@@ -256,6 +260,11 @@ class Worker:
                 pool.closed.set()
                 await pool.idle()
                 raise
+
+    def _begin(self, delivery: Delivery, pool: _Pool, attempts: asyncio.TaskGroup) -> None:
+        slot = pool.take()
+        running = attempts.create_task(self._deliver(delivery, pool, slot))
+        running.add_done_callback(lambda _: pool.freed(slot))  # also where it was cancelled before its first step
 
     async def _deliver(self, delivery: Delivery, pool: _Pool, slot: _Slot) -> None:
         try:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from taskengine.domain.messages import MAX_MESSAGE_BYTES, MAX_OUTPUT_BYTES, ReportEvent
-from taskengine.ports import TaskContext
-from tests.support.pool import Work, pool
+from taskengine.clock import SystemClock
+from taskengine.domain.messages import MAX_MESSAGE_BYTES, MAX_OUTPUT_BYTES, ReportEvent, WorkerInfo
+from taskengine.engine.worker import Worker
+from taskengine.ports import Address, Broker, Consumer, Delivery, Message, Outgoing, TaskContext
+from tests.support.pool import Work, facilities, pool
+from tests.support.vault import VAULT
 
 
 async def noop(context: TaskContext) -> dict[str, Any]:
@@ -224,3 +229,43 @@ async def test_a_deadline_ends_the_process_group(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     [child] = pids
     assert not runs(child)
+
+
+async def test_a_worker_that_is_cancelled_as_a_task_comes_ends(tmp_path: Path) -> None:
+    """Nothing of the delivery has run yet; its slot is waited for by nobody."""
+
+    class Cancelling(Consumer):
+        def __init__(self, inner: Consumer) -> None:
+            self._inner = inner
+
+        async def batch(self, most: int) -> list[Delivery]:
+            deliveries = await self._inner.batch(most)
+            running.cancel()
+            return deliveries
+
+        async def pause(self) -> None:
+            await self._inner.pause()
+
+        async def resume(self) -> None:
+            await self._inner.resume()
+
+        async def set_prefetch(self, most: int) -> None:
+            await self._inner.set_prefetch(most)
+
+    async with pool(tmp_path, {"noop": noop}) as talk:
+        consume = talk.broker.consume
+
+        @asynccontextmanager
+        async def consuming(address: Address, key: str = "", *, prefetch: int = 1) -> AsyncIterator[Consumer]:
+            async with consume(address, key, prefetch=prefetch) as consumer:
+                yield Cancelling(consumer)
+
+        info = WorkerInfo("two", "two", queues={"other": 2})
+        broker = SimpleNamespace(consume=consuming, subscribe=talk.broker.subscribe, publish=talk.broker.publish)
+        given: dict[str, Any] = {"heartbeat_s": 1, "drain_grace_s": 0}
+        worker = Worker(info, cast(Broker, broker), {}, facilities(tmp_path), SystemClock(), VAULT, **given)
+        running = asyncio.create_task(worker.run())
+        await talk.broker.publish([Outgoing(Address.TASKS, Message(b"{}"), "other")])
+        done, _ = await asyncio.wait({running}, timeout=10)
+        assert done
+        assert running.cancelled()
