@@ -157,10 +157,11 @@ async def _noted(db: Session, submissions: Sequence[_Submission]) -> dict[int, K
         for new in jobs
         if new.idempotency_key is not None
     )
-    if await db.many("insert_key", keys) == len(keys):
-        return {}
-    found = {job_id: await _known(db, client=client, key=key) for client, key, job_id, *_ in keys}
-    return {job_id: known for job_id, known in found.items() if known is not None and known.job_id != job_id}
+    noted = {row[0] for row in await db.returned("insert_key", keys)}
+    found = {
+        job_id: await _known(db, client=client, key=key) for client, key, job_id, *_ in keys if job_id not in noted
+    }
+    return {job_id: known for job_id, known in found.items() if known is not None}
 
 
 async def _known(db: Session, *, client: str, key: str) -> Known | None:

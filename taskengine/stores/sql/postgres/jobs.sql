@@ -30,6 +30,7 @@ SELECT job_id, fingerprint, answer FROM idempotency WHERE client = $1 AND key = 
 INSERT INTO idempotency (client, key, job_id, fingerprint, answer, created_at)
 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[])
 ON CONFLICT DO NOTHING
+RETURNING job_id
 
 -- name: insert_job --
 INSERT INTO jobs (

@@ -24,6 +24,7 @@ SELECT job_id, fingerprint, answer FROM idempotency WHERE client = ? AND key = ?
 -- name: insert_key --
 INSERT INTO idempotency (client, key, job_id, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
+RETURNING job_id
 
 -- name: insert_job --
 INSERT INTO jobs (
