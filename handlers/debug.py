@@ -107,7 +107,7 @@ class Shell:
         command = context.inputs.get("command")
         if not isinstance(command, str) or not command or "\0" in command:
             raise InputFault("command must be a text that is not empty")
-        result = await context.run(["/bin/sh", "-c", command])
+        result = await context.run(["/bin/sh", "-c", command], children=True)
         if result.exit_code != 0:
             raise InternalFault(
                 f"the command exited with {result.exit_code}",

@@ -1,7 +1,7 @@
 """Become a program that dies with its parent, within resource limits and a sandbox. Run as `python -I -S`; see `process`.
 
 Arguments: the parent's process id, a descriptor for faults, limits (`resource:value,…`), what confines it (the version of
-Landlock and 1 for seccomp, `7:1`; 0 is none), how many paths follow and these (`r/path` to read and execute, `w/path` to write
+Landlock, 0 for none, and the filter of calls in hexadecimal, or nothing: `7:2000…`), how many paths follow and these (`r/path` to read and execute, `w/path` to write
 too), the program's path, its argv.
 It stands alone and stays tiny: it is compiled and run anew for each subprocess. A Python hook between fork and exec
 would make the worker fork instead, which is slow with much memory and unsafe with threads.
@@ -13,9 +13,11 @@ import resource
 import struct
 import sys
 
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 22, 24, 38, 47
+_CLEAR_ALL = 4  # of the ambient capabilities
+_CAP_DAC_READ_SEARCH, _CAPABILITIES = 2, 64  # the one that is left, and more than there are
 _SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25  # the signal module would take a third of the start-up time
-_EPERM, _ENOSYS = 1, 38
+_SELF = b"\xff\xff\xff\xff"  # stands in the filter for this process's id
 
 # Landlock: numbers of its calls, the same on every architecture, and rights by the version that brought them.
 _CREATE, _ADD, _RESTRICT, _PATH_BENEATH = 444, 445, 446, 1
@@ -23,21 +25,6 @@ _FILE_READ, _FILE_WRITE, _DIR_READ = 0b101, 0b10, 0b1000  # execute and read, wr
 _V1, _REFER, _TRUNCATE, _IOCTL_DEV = (1 << 13) - 1, 1 << 13, 1 << 14, 1 << 15
 _SPECIAL = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12  # devices, sockets, pipes and links: nobody makes them
 _TCP, _SCOPED = 0b11, 0b11  # bind and connect; abstract sockets and signals
-
-# seccomp: architecture by machine, then the calls that are refused, there and here: sockets, io_uring, other processes,
-# namespaces and mounts, and parts of the kernel that no encoder needs.
-_ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-_REFUSED = (
-    (41, 198), (53, 199), (42, 203), (49, 200), (50, 201), (43, 202), (288, 242), (44, 206), (46, 211), (307, 269),
-    (425, 425), (426, 426), (427, 427), (101, 117), (310, 270), (311, 271), (312, 272), (424, 424), (434, 434), (438, 438),
-    (272, 97), (308, 268), (165, 40), (166, 39), (155, 41), (428, 428), (429, 429), (430, 430), (431, 431), (432, 432),
-    (433, 433), (442, 442), (321, 280), (323, 282), (298, 241), (248, 217), (249, 218), (250, 219), (304, 265), (303, 264),
-    (246, 104), (175, 105), (313, 273), (176, 106), (167, 224), (169, 142),
-)  # fmt: skip
-_CLONE, _CLONE3 = (56, 220), 435
-_NAMESPACES = 0x7E020000  # flags of clone
-_LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 
 
 def main(parent: int, faults: int, limits: str, confined: str, paths: list[str], program: str, argv: list[str]) -> None:
@@ -49,17 +36,18 @@ def main(parent: int, faults: int, limits: str, confined: str, paths: list[str],
             _prctl(libc, _PR_SET_PDEATHSIG, _SIGKILL)
             _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)  # a set-user-id program would undo the line before
             _offer_itself()
+            _drop_capabilities(libc)
         if os.getppid() != parent:  # it died before it could take this process along
             os._exit(127)
         for ignored_by_python in (_SIGPIPE, _SIGXFSZ):
             libc.signal(ignored_by_python, None)
         for limit in limits.split(","):
             _limit(*(int(part) for part in limit.split(":")))
-        landlock, _, seccomp = confined.partition(":")
+        landlock, _, calls = confined.partition(":")
         if landlock != "0":
             _confine_files(libc, int(landlock), paths)
-        if seccomp == "1":
-            _confine_calls(libc)
+        if calls:
+            _confine_calls(libc, calls)
         os.execv(program, argv)  # noqa: S606 - no shell is what is wanted
     except (OSError, ValueError, AttributeError, KeyError) as error:
         os.write(faults, (getattr(error, "strerror", None) or repr(error)).encode())
@@ -80,6 +68,17 @@ def _offer_itself() -> None:
         return
     os.write(score, b"1000")
     os.close(score)
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """What a worker may as root its programs may not, but read inputs that are another user's.
+
+    Who lacks the right to drop them is not root and has none to pass on but ambient ones; old kernels know none of those.
+    """
+    libc.prctl(_PR_CAP_AMBIENT, *map(ctypes.c_ulong, (_CLEAR_ALL, 0, 0, 0)))
+    for number in range(_CAPABILITIES):
+        if number != _CAP_DAC_READ_SEARCH:
+            libc.prctl(_PR_CAPBSET_DROP, *map(ctypes.c_ulong, (number, 0, 0, 0)))
 
 
 def _limit(name: int, value: int) -> None:
@@ -110,29 +109,12 @@ def _confine_files(libc: ctypes.CDLL, version: int, paths: list[str]) -> None:
     os.close(ruleset)
 
 
-def _confine_calls(libc: ctypes.CDLL) -> None:
-    """Refuse system calls by a filter that holds for all that follows."""
-    program = call_filter(os.uname().machine)
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(code)))
+def _confine_calls(libc: ctypes.CDLL, encoded: str) -> None:
+    """Refuse system calls by a filter (`call_filter.py`) that holds for all that follows."""
+    code = bytes.fromhex(encoded).replace(_SELF, os.getpid().to_bytes(4, "little"))
+    kept = ctypes.create_string_buffer(code, len(code))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(kept)))
     _prctl(libc, _PR_SET_SECCOMP, 2, ctypes.addressof(header))
-
-
-def call_filter(machine: str) -> list[tuple[int, int, int, int]]:
-    """The filter as a program of BPF: (operation, steps to skip where it is so, and where not, operand)."""
-    architecture, column = _ARCHITECTURES[machine]
-    refuse, unknown = _ERRNO | _EPERM, _ERRNO | _ENOSYS
-    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, refuse), (_LOAD, 0, 0, 0)]
-    program += [(_AT_LEAST, 0, 1, 0x40000000), (_RETURN, 0, 0, refuse)]  # the other way to call of x86
-    program += [
-        (_EQUAL, 0, 1, _CLONE3),
-        (_RETURN, 0, 0, unknown),
-    ]  # whose flags no filter sees: clone is called instead
-    for numbers in _REFUSED:
-        program += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, refuse)]
-    program += [(_EQUAL, 1, 0, _CLONE[column]), (_RETURN, 0, 0, _ALLOW)]
-    program += [(_LOAD, 0, 0, 16), (_ANY_OF, 0, 1, _NAMESPACES), (_RETURN, 0, 0, refuse), (_RETURN, 0, 0, _ALLOW)]
-    return program
 
 
 def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:

@@ -80,13 +80,15 @@ class SubprocessRunner:
         on_line: OnLine | None = None,
         stall_s: float | None = None,
         max_stdout: int = 16 * 1024 * 1024,
+        children: bool = False,
     ) -> ProcessResult:
         """Run to the end; the contract is `ports.ProcessRunner`'s."""
         program = _find(argv[0])
+        bounds = self._bounds(program, cwd, children=children)
         group = _Group(argv, _Output(on_line, max_stdout), stall_s, self._wait_s)
         with _fault_channel() as (faults, child_end):
             try:
-                await _uninterrupted(self._spawn(program, group, cwd, child_end))
+                await _uninterrupted(self._spawn(program, group, cwd, child_end, bounds))
                 await group.ended()
             finally:
                 await group.end()
@@ -95,8 +97,13 @@ class SubprocessRunner:
                     raise ResourceFault(f"the program {argv[0]!r} cannot be started: {reason}")
         return group.result()
 
-    async def _spawn(self, program: str, group: _Group, cwd: Path, child_end: int) -> None:
-        command, options = _launch([program, *group.argv], cwd, child_end, self._limits, self._sandbox)
+    def _bounds(self, program: str, cwd: Path, *, children: bool) -> list[str]:
+        """What limits and confines a program, as the launcher takes it."""
+        paths = self._sandbox.paths(program, cwd.absolute())
+        return [self._limits.encoded(), self._sandbox.confined(children=children), str(len(paths)), *paths]
+
+    async def _spawn(self, program: str, group: _Group, cwd: Path, child_end: int, bounds: Sequence[str]) -> None:
+        command, options = _launch([program, *group.argv], cwd, child_end, bounds)
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: group, *command, stdin=asyncio.subprocess.DEVNULL, **options
@@ -109,7 +116,7 @@ class SubprocessRunner:
 
 
 def _launch(
-    program: Sequence[str], cwd: Path, child_end: int, limits: ResourceLimits, sandbox: Sandbox
+    program: Sequence[str], cwd: Path, child_end: int, bounds: Sequence[str]
 ) -> tuple[list[str], dict[str, Any]]:
     """The command line that becomes the program (its path, then its argv), and how it is spawned."""
     home = str(cwd.absolute())
@@ -119,9 +126,10 @@ def _launch(
         environment["SYSTEMROOT"] = os.environ.get("SYSTEMROOT", "")  # nothing starts without it
         return [program[0], *program[2:]], options
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_launcher.py"))]
-    paths = sandbox.paths(program[0], cwd.absolute())
-    settings = [str(os.getpid()), str(child_end), limits.encoded(), sandbox.confined(), str(len(paths)), *paths]
-    return [*launcher, *settings, *program], options | {"start_new_session": True, "pass_fds": (child_end,)}
+    return [*launcher, str(os.getpid()), str(child_end), *bounds, *program], options | {
+        "start_new_session": True,
+        "pass_fds": (child_end,),
+    }
 
 
 def _find(name: str) -> str:

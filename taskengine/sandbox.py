@@ -1,4 +1,4 @@
-"""What confines subprocesses on this machine: their files by Landlock, the network and the kernel by a seccomp filter.
+"""What confines subprocesses on this machine: their files by Landlock, the network and the kernel by a filter of calls (seccomp).
 
 Here is decided what is there and what a program may see; `_launcher` does it, in the process that becomes the program.
 """
@@ -6,16 +6,18 @@ Here is decided what is there and what a program may see; `_launcher` does it, i
 from __future__ import annotations
 
 import ctypes
+import functools
 import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from taskengine.call_filter import call_filter, encoded, known
+
 _CREATE_RULESET, _VERSION = 444, 1
 _PR_GET_SECCOMP = 21
 _NEWEST = 7  # version of Landlock whose rights the launcher knows
-_MACHINES = frozenset({"x86_64", "aarch64"})  # whose calls the filter knows by number
 # What a program of the system needs beside itself: the loader and its libraries, devices, and what the processor is.
 _READ = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",
          "/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system", "/proc/stat", "/proc/cpuinfo",
@@ -33,9 +35,9 @@ class Sandbox:
     reads: Sequence[Path] = ()  # what programs of this installation may read beside the system's own
     missing: Sequence[str] = ()  # what the machine lacks, and why
 
-    def confined(self) -> str:
-        """As the launcher takes it."""
-        return f"{self.landlock}:{int(self.seccomp)}"
+    def confined(self, *, children: bool) -> str:
+        """As the launcher takes it; `children`: whether the program may start others."""
+        return f"{self.landlock}:{_filter(children=children) if self.seccomp else ''}"
 
     def paths(self, program: str, work: Path) -> list[str]:
         """What a program may see, as the launcher takes it: `r/path` to read and execute, `w/path` to write too."""
@@ -68,6 +70,11 @@ def find_sandbox(*, reads: Sequence[Path] = ()) -> Sandbox:
     return Sandbox(landlock, seccomp, tuple(reads), tuple(missing))
 
 
+@functools.cache
+def _filter(*, children: bool) -> str:
+    return encoded(call_filter(platform.machine(), children=children)).hex()
+
+
 def _landlock() -> int:
     version = ctypes.CDLL(None).syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_long(0), ctypes.c_long(_VERSION))
     return max(0, min(int(version), _NEWEST))
@@ -76,6 +83,4 @@ def _landlock() -> int:
 def _seccomp() -> bool:
     """Whether filters can be set: a kernel without them, or a machine whose calls we do not know, has none."""
     zero = ctypes.c_ulong(0)
-    return (
-        platform.machine() in _MACHINES and int(ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, zero, zero, zero, zero)) >= 0
-    )
+    return known(platform.machine()) and int(ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, zero, zero, zero, zero)) >= 0

@@ -148,12 +148,15 @@ class Context:
         *,
         on_line: Callable[[str], bool | None] | None = None,
         stall_s: float | None = None,
+        children: bool = False,
     ) -> ProcessResult:
         """Run a program in the scratch directory and log what became of it."""
         line = shlex.join(argv)
         self._enter()
         try:
-            result = await self._facilities.runner.run(argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s)
+            result = await self._facilities.runner.run(
+                argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s, children=children
+            )
         except (InternalFault, ResourceFault) as fault:
             tell = self.log.error  # the job's log, not the process's
             tell(f"{line}\n{fault}")

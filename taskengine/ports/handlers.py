@@ -99,10 +99,15 @@ class TaskContext(Protocol):
         ...
 
     async def run(
-        self, argv: Sequence[str], *, on_line: Callable[[str], bool | None] | None = None, stall_s: float | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        on_line: Callable[[str], bool | None] | None = None,
+        stall_s: float | None = None,
+        children: bool = False,
     ) -> ProcessResult:
         """Run a program in `scratch`; command line, exit status and the last lines of stderr go to the task's log, its
-        wall time to the attempt's record."""
+        wall time to the attempt's record. `children`: whether it may start other programs."""
         ...
 
     def report_progress(

@@ -140,11 +140,16 @@ class MediaContext:
         return LocalStorage(self.roots[root])
 
     async def run(
-        self, argv: Sequence[str], *, on_line: Callable[[str], bool | None] | None = None, stall_s: float | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        on_line: Callable[[str], bool | None] | None = None,
+        stall_s: float | None = None,
+        children: bool = False,
     ) -> ProcessResult:
         """Run in scratch and keep how it ended."""
         check_inputs(argv)
-        result = await self.runner.run(argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s)
+        result = await self.runner.run(argv, cwd=self.scratch, on_line=on_line, stall_s=stall_s, children=children)
         self.runs.append(result)
         return result
 

@@ -23,8 +23,9 @@ class Fake:
     progress: list[float] = field(default_factory=list)
     ran: list[Sequence[str]] = field(default_factory=list)
 
-    async def run(self, argv: Sequence[str]) -> ProcessResult:
+    async def run(self, argv: Sequence[str], *, children: bool) -> ProcessResult:
         """Note what was to run."""
+        assert children
         self.ran.append(argv)
         return ProcessResult(argv, self.result[0], 0.0, self.result[1], "last words")
 
