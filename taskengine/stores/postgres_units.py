@@ -29,9 +29,11 @@ _CLOSE_TIMEOUT_S = 10
 _ACQUIRE_S = 15  # for a connection that is free, or made
 _NAMED = re.compile(r"(?<!:):([a-z_]+)")
 _PLACE = re.compile(r"\$(\d+)")
-# One message for both: what is written here tells later whether the transaction was committed.
+# One message for all of it. What is planned for the values at hand is never better, where rows are found by their ids, and
+# costs the server more than to execute it. What is written here tells later whether the transaction was committed.
 _BEGIN = """
 BEGIN;
+SET LOCAL plan_cache_mode = force_generic_plan;
 INSERT INTO commits (connection, number, begun_at) VALUES ('{connection}', {number}, now())
 ON CONFLICT (connection) DO UPDATE SET number = excluded.number, begun_at = excluded.begun_at
 """

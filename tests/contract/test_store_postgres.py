@@ -275,6 +275,18 @@ async def test_a_commit_that_was_not_answered_is_asked_after(
         assert len(await store.logs(job_id)) == 1
 
 
+async def test_what_writes_is_planned_once(url: str) -> None:
+    """However often it is executed, and with whatever values: a plan costs more than a decision."""
+    async with open_store(url, MovedClock()) as store:
+        assert isinstance(store, PostgresStore)
+        ids = await add_jobs(store, 8)
+        for job_id in ids:
+            await store.decide([job_id], count_up)
+        planned = "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE 'WITH part0 AS%INTO logs%'"
+        [counts] = await store._transactions.write(lambda db: db.select(planned, ()))
+    assert counts == (0, len(ids))
+
+
 async def test_a_server_that_is_away_is_told_and_comes_back() -> None:
     """StoreUnavailable while it is away, without the secret; the same store goes on when it is there again."""
     with running_server() as server:
