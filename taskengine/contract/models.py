@@ -95,6 +95,7 @@ class Entry(BaseModel):
     severity: int = Field(1, ge=0, le=4, description="0 debug, 1 info, 2 warning, 3 error, 4 fatal.")
     message: Text
     at: Milliseconds | None = None
+    visible: bool = Field(True, description="false: shown only to who asks for all entries.")
 
 
 class Log(_Report):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskengine.domain.callbacks import job_body, task_body
 from taskengine.domain.composing import compose
-from taskengine.domain.job import Callback, Event, LogEntry, Task
+from taskengine.domain.job import Attempt, Callback, Event, LogEntry, Task
 from taskengine.domain.masking import mask_tail
 from taskengine.domain.messages import MAX_TEXT
 from taskengine.domain.scope import scope_of
@@ -18,7 +18,7 @@ from taskengine.domain.times import format_utc as utc
 if TYPE_CHECKING:
     from taskengine.domain.execution import Run
 
-__all__ = ["job_ended", "job_event", "log", "submitted", "task_event", "utc", "worker_log"]
+__all__ = ["attempt_ended", "job_ended", "job_event", "log", "submitted", "task_event", "utc", "worker_log"]
 
 _SEVERITIES = range(5)
 
@@ -38,6 +38,19 @@ def submitted(origin: Mapping[str, Any], parameters: Mapping[str, Any], now: int
 def log(run: Run, progname: str, message: str, task: Task | None = None, *, severity: int = 1) -> None:
     """One line of the job's log."""
     run.changes.logs.append(LogEntry(severity, progname, message[:MAX_TEXT], run.now, task))
+
+
+def attempt_ended(run: Run, task: Task, attempt: Attempt, stderr_tail: str) -> None:
+    """The attempt's one line. It is of the engine's inside (who had it, how it ended, how long it took), not of the job's
+    course: whoever asks for all entries sees it."""
+    seconds = (attempt.ended_at - (attempt.started_at or attempt.ended_at)) / 1000
+    parts = [f"'{task.name}' attempt {attempt.attempt} {attempt.outcome} after {seconds:.3f} s"]
+    parts += [f"worker {attempt.worker}"] if attempt.worker else []
+    parts += [f"processes {attempt.process_s:.3f} s"] if attempt.process_s else []
+    parts += [f"exit code {attempt.exit_code}"] if attempt.exit_code is not None else []
+    text = ", ".join(parts) + (f": {attempt.error}" if attempt.error else "")
+    text = f"{text}\n{stderr_tail}" if stderr_tail else text
+    run.changes.logs.append(LogEntry(0, "controller", text[:MAX_TEXT], run.now, task, visible=False))
 
 
 def worker_log(run: Run, task: Task, entries: Sequence[Any]) -> None:

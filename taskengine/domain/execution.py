@@ -244,7 +244,11 @@ class Run:
             error = details["error"]
             task.exit_code = error.get("exit_code")
             self._fail_attempt(
-                task, ErrorKind(error["kind"]), str(error["message"]), process_s=details.get("process_s")
+                task,
+                ErrorKind(error["kind"]),
+                str(error["message"]),
+                process_s=details.get("process_s"),
+                stderr_tail=str(error.get("stderr_tail") or ""),
             )
 
     def _begin(self, task: Task, worker_id: str, worker: str) -> None:
@@ -263,7 +267,14 @@ class Run:
         emission.task_event(self, task, "complete")
 
     def _fail_attempt(
-        self, task: Task, kind: ErrorKind, message: str, *, outcome: str = "failed", process_s: float | None = None
+        self,
+        task: Task,
+        kind: ErrorKind,
+        message: str,
+        *,
+        outcome: str = "failed",
+        process_s: float | None = None,
+        stderr_tail: str = "",
     ) -> None:
         task.error, task.error_kind = message, kind.value
         policy = self._step(task).retry
@@ -273,7 +284,7 @@ class Run:
         else:
             task.tries += 1
             task.timeouts += kind is ErrorKind.TIMEOUT
-        self._record(task, outcome, process_s=process_s)
+        self._record(task, outcome, process_s=process_s, stderr_tail=stderr_tail)
         if delay is None:
             self._fail_task(task, message)
             return
@@ -466,19 +477,19 @@ class Run:
         task.ended_at = self.now
         self._move(task, state)
 
-    def _record(self, task: Task, outcome: str, *, process_s: float | None = None) -> None:
-        """Write the attempt's line of history."""
+    def _record(self, task: Task, outcome: str, *, process_s: float | None = None, stderr_tail: str = "") -> None:
+        """Write the attempt's line of history, and of the log."""
         if task.id is None or task.token is None:
             return
         failed = outcome in {"failed", "lost"}
-        self.changes.attempts.append(
-            Attempt(
-                task_id=task.id, attempt=task.attempt, token=task.token, worker=task.worker,
-                started_at=task.attempt_started_at, ended_at=self.now, outcome=outcome, process_s=process_s,
-                error=task.error if failed else None, error_kind=task.error_kind if failed else None,
-                exit_code=task.exit_code if failed else None,
-            )
+        attempt = Attempt(
+            task_id=task.id, attempt=task.attempt, token=task.token, worker=task.worker,
+            started_at=task.attempt_started_at, ended_at=self.now, outcome=outcome, process_s=process_s,
+            error=task.error if failed else None, error_kind=task.error_kind if failed else None,
+            exit_code=task.exit_code if failed else None,
         )  # fmt: skip
+        self.changes.attempts.append(attempt)
+        emission.attempt_ended(self, task, attempt, stderr_tail)
 
     def _move(self, task: Task, state: TaskState) -> None:
         if task.id is not None:

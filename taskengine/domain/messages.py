@@ -108,7 +108,7 @@ class Report:
     """One report of one attempt; `at` is the worker's clock in UTC milliseconds.
 
     `details` is the rest of the wire form, by event: `progress` {progress 0–1, message, speed, eta_s}; `log` {entries:
-    [{severity, message, at}]}; `completed` {outputs, process_s}; `failed` {error: {kind, message, exit_code, stderr_tail},
+    [{severity, message, at, visible}]}; `completed` {outputs, process_s}; `failed` {error: {kind, message, exit_code, stderr_tail},
     process_s}; `released` {reason}.
     """
 

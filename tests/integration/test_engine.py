@@ -229,3 +229,18 @@ async def test_the_log_tells_the_job_from_submission_to_end(world: Bench) -> Non
     assert '"payload": "job_created"' in messages[0]
     assert "'a' completed successfully" in messages
     assert messages[-1] == "job has completed successfully"
+
+
+async def test_each_attempt_is_a_line_that_is_shown_to_who_asks_for_all(world: Bench) -> None:
+    """Who had it, how it ended, and what a failed one said last: the engine's inside, not the job's course."""
+    job_id = await world.submit("flaky", 2)
+    await world.ended(job_id)
+    shown = await world.engine.store.logs(job_id)
+    [task] = await world.engine.jobs.tasks(ADMIN, job_id)
+    lines = [row for row in await world.engine.store.logs(job_id, show_all=True) if not row["visible"]]
+    assert {row["task_id"] for row in lines} == {task.task.id}
+    assert not {row["id"] for row in lines} & {row["id"] for row in shown}
+    assert [row["message"].split(" after ")[0] for row in lines] == [
+        f"'{task.task.name}' attempt {each['attempt']} {each['outcome']}" for each in task.attempts
+    ]
+    assert all(each["worker"] in row["message"] for row, each in zip(lines, task.attempts, strict=True))

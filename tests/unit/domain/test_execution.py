@@ -55,6 +55,21 @@ def test_a_start_that_is_told_after_the_end_is_ignored() -> None:
     assert [cancel.action for cancel in life.take(lambda run: run.report("w1", "w1", late)).cancels] == ["fenced"]
 
 
+def test_a_worker_says_which_of_its_entries_are_shown_to_all() -> None:
+    """Those that it does not hide; what a failed attempt said last is in the attempt's own line, which is hidden."""
+    life = Life(CHAIN, max_retries=0).start()
+    life.dispatch(life.task("a"))
+    entries = [{"message": "open"}, {"message": "inside", "visible": False}]
+    logs = life.report(life.task("a"), "log", entries=entries).logs
+    assert [(entry.message, entry.visible) for entry in logs] == [("open", True), ("inside", False)]
+    error = {"kind": "input", "message": "no sound", "exit_code": 3, "stderr_tail": "last words"}
+    [line, *told] = life.report(life.task("a"), "failed", error=error, process_s=0.5).logs
+    assert (line.severity, line.visible, line.task) == (0, False, life.task("a"))
+    assert line.message.startswith("'a' attempt 1 failed after ")
+    assert line.message.endswith(", worker w1, processes 0.500 s, exit code 3: no sound\nlast words")
+    assert all(entry.visible for entry in told)
+
+
 def test_a_dispatch_that_cannot_be_made_is_a_failed_try() -> None:
     """Tried again up to the limit, then the job fails and says why; a token that is not out changes nothing."""
     life = Life(CHAIN, max_retries=1).start()
