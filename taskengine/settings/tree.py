@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from taskengine.domain.setting import SETTINGS
 from taskengine.sealing import parse_keys
 from taskengine.settings.values import (
     AbsolutePath,
@@ -39,6 +40,7 @@ from taskengine.settings.values import (
     Port,
     Seconds,
     Url,
+    WholeNumber,
     masked,
 )
 
@@ -50,6 +52,12 @@ class _Group(BaseModel):
 def _derived(factory: Callable[[dict[str, Any]], Any], description: str, derived: str) -> Any:
     """A setting whose default follows from others (those above it); `derived` says how."""
     return Field(default_factory=factory, description=description, json_schema_extra={"derived": derived})
+
+
+def _changeable(name: str, description: str) -> Any:
+    """A setting that `POST /settings` changes: its default and its domain are written there."""
+    setting = SETTINGS[name]
+    return Field(setting.default, ge=setting.low, le=setting.high, description=description)
 
 
 def _lower(value: Any) -> Any:
@@ -202,13 +210,17 @@ class KeyProviderSettings(_Group):
 class EngineSettings(_Group):
     """The system-wide settings of `POST /settings`, as they are until somebody sets them there."""
 
-    max_jobs: Count = Field(2, description="Jobs started at one time.")
-    priority_slots: Count = Field(0, description="Of those, slots kept for priority jobs; never more than `max_jobs`.")
-    priority_threshold: AtLeastOne = Field(5, description="A job with at most this priority may use the kept slots.")
-    schedule_interval: AtLeastOne = Field(60, description="Seconds between the scheduler's looks.")
-    retry_delay: Count = Field(5, description="Seconds before a failed task is tried again.")
-    retry_limit: Count = Field(3, description="Tries after the first before the job is given up.")
-    retention_days: AtLeastOne = Field(30, description="Days that ended jobs are kept.")
+    max_jobs: WholeNumber = _changeable("max_jobs", "Jobs started at one time.")
+    priority_slots: WholeNumber = _changeable(
+        "priority_slots", "Of those, slots kept for priority jobs; never more than `max_jobs`."
+    )
+    priority_threshold: WholeNumber = _changeable(
+        "priority_threshold", "A job with at most this priority may use the kept slots."
+    )
+    schedule_interval: Number = _changeable("schedule_interval", "Seconds between the scheduler's looks.")
+    retry_delay: Number = _changeable("retry_delay", "Seconds before a failed task is tried again.")
+    retry_limit: WholeNumber = _changeable("retry_limit", "Tries after the first before the job is given up.")
+    retention_days: Number = _changeable("retention_days", "Days that ended jobs are kept.")
 
     @field_validator("priority_slots")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from taskengine.domain.errors import InvalidRequest
+from taskengine.domain.setting import SETTINGS, Setting
 from taskengine.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -174,6 +176,16 @@ def test_all_faults_are_told_at_once_each_with_its_source() -> None:
     ]
 
 
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
+def test_what_is_changed_while_the_engine_runs_is_configured_by_the_same_rule(setting: Setting) -> None:
+    """The least, the most and what lies between, of those that need not be whole."""
+    for value in {setting.low, setting.high, setting.default if setting.whole else setting.default + 0.5}:
+        engine = {"max_jobs": setting.high, setting.name: value}
+        assert getattr(load(yaml=json.dumps({"engine": engine})).engine, setting.name) == setting.parse(value)
+    for value in (setting.low - 1, setting.high + 1):
+        assert faults(yaml=json.dumps({"engine": {setting.name: value}}))
+
+
 def test_a_fault_has_the_pointer_of_its_setting() -> None:
     """Programs find the setting by a JSON pointer."""
     with pytest.raises(InvalidRequest) as caught:
@@ -196,6 +208,11 @@ def test_a_fault_has_the_pointer_of_its_setting() -> None:
         ("log: debug", "given.yaml: log: must be a mapping"),
         ("storages: {S3: {kind: s3}}", "storages.S3.url: a storage of kind s3 needs one"),
         ("default_storage: nowhere", "given.yaml: default_storage: must be one of the storages (local)"),
+        ("engine: {retry_delay: 86401}", "given.yaml: engine.retry_delay: must be less than or equal to 86400"),
+        (
+            "engine: {max_jobs: 2.5}",
+            "given.yaml: engine.max_jobs: must be a valid integer, got a number with a fractional part",
+        ),
         ("engine: {priority_slots: 3}", "given.yaml: engine.priority_slots: must be at most max_jobs (2)"),
         ("outbound_allow: [10.0.0.1/8]", "given.yaml: outbound_allow: value is not a valid IPv4 or IPv6 network"),
     ],
