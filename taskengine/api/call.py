@@ -60,6 +60,15 @@ class Call:
         """The body's fields; none where there is no body."""
         return self.body or {}
 
+    def next_page(self, after_id: int) -> dict[str, str]:
+        """The header that leads to what comes after; its URL is relative where the request's own is not known well."""
+        query = self.request.rel_url.update_query({"after_id": str(after_id)})
+        try:
+            url = str(self.request.url.join(query))
+        except ValueError:  # the Host header is none
+            url = str(query)
+        return {"Link": f'<{url}>; rel="next"'}
+
     def id(self, what: str, name: str = "id") -> int:
         """An id of the path; what can be no id is as unknown as one that does not exist."""
         text = self.request.match_info[name]
@@ -114,5 +123,6 @@ class Route:
     takes: type[Fields] | None = None
     gives: Any = None
     query: Mapping[str, str] | None = None  # parameter → meaning
+    paged: bool = False  # the header `Link` leads to the next page
     media: str = "application/json"  # of the answer
     refused: Mapping[int, str] = field(default_factory=dict)  # further statuses, beside those of all calls

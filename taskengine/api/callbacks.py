@@ -27,9 +27,10 @@ async def list_dead(call: Call) -> Answer:
     client = query.read("client", str)
     query.check()
     rows = await call.services.store.dead_callbacks(
-        client=call.whose(client), since=since, after_id=after or 0, limit=limit
+        client=call.whose(client), since=since, after_id=after or 0, limit=limit + 1
     )
-    return Answer([callback_object(row, row["job_id"]) for row in rows])
+    headers = call.next_page(rows[limit - 1]["id"]) if len(rows) > limit else {}
+    return Answer([callback_object(row, row["job_id"]) for row in rows[:limit]], headers=headers)
 
 
 async def replay(call: Call) -> Answer:

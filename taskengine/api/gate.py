@@ -14,6 +14,7 @@ from taskengine.api.admission import INTERNAL, Credentials, check_client, identi
 from taskengine.api.answers import Answer, to_response
 from taskengine.api.body import parse_object, read_body
 from taskengine.api.call import CALLER, Access, Body, Call, Route
+from taskengine.api.faults import BodyTooLarge, BodyTooSlow, UnsupportedEncoding
 from taskengine.api.fields import read_id
 from taskengine.api.services import Services
 from taskengine.api.submission import JOB_NOT_MADE
@@ -22,6 +23,8 @@ from taskengine.domain.tracing import TRACEPARENT, read_traceparent
 
 log = structlog.get_logger(__name__)
 
+_OF_A_JOB = ("/job", "/logs/")  # paths whose `id` is a job's
+_OF_THE_WISH = (InvalidRequest, Conflict, BodyTooLarge, BodyTooSlow, UnsupportedEncoding)  # where the job may be there
 _UNTRACED = frozenset({Access.PUBLIC, Access.METRICS})  # what probes ask for
 
 
@@ -53,7 +56,8 @@ class Gate:
         """The answer, whatever happens."""
         request = call.request
         try:
-            call = await self._admit(route, call)
+            call = await self._identified(route, call)
+            call = await self._admitted(route, call)
             given = await route.handler(call)
             return to_response(given) if isinstance(given, Answer) else given
         except TaskEngineError as error:
@@ -63,7 +67,7 @@ class Gate:
             made = route.method == "POST" and route.path == "/job"
             return to_response(Answer({"error": JOB_NOT_MADE if made else INTERNAL}, 500))
 
-    async def _admit(self, route: Route, call: Call) -> Call:
+    async def _identified(self, route: Route, call: Call) -> Call:
         """The call with who makes it, or the error that refuses it."""
         services, request = self._services, call.request
         if route.access is Access.PUBLIC or (route.access is Access.METRICS and services.metrics_public):
@@ -73,9 +77,14 @@ class Gate:
             return call
         who = await identify(services, given, partial(self._claimed, request))
         request[CALLER] = who.caller.client
-        call = replace(call, caller=who.caller, config=who.config, body=who.body)
+        return replace(call, caller=who.caller, config=who.config, body=who.body)
+
+    async def _admitted(self, route: Route, call: Call) -> Call:
+        """The call with its body, where its caller may make it."""
+        if call.anonymous:
+            return call
         call.may(route.access)
-        call = call if who.body is not None else await self._with_body(route, call)
+        call = call if call.body is not None else await self._with_body(route, call)
         check_client(call.caller, call.fields, other=route.names_client)
         return call
 
@@ -97,14 +106,15 @@ class Gate:
 
     async def _refusal(self, route: Route, call: Call, error: TaskEngineError) -> Answer:
         named = f"{call.request.method} {call.request.path}"
-        of_job = route.path.startswith("/job") and not call.anonymous
+        of_job = route.path.startswith(_OF_A_JOB) and not call.anonymous
         job_id = read_id(call.request.match_info.get("id", "")) if of_job else None
-        if isinstance(error, InvalidRequest) and job_id is not None:
-            error = await self._absence(call, job_id) or error
+        if job_id is not None and isinstance(error, _OF_THE_WISH):
+            absence = await self._absence(call, job_id)
+            error, job_id = absence or error, None if absence else job_id
+        else:
+            job_id = None
         answer = refusal(self._services, call.config, error, published=route.published, call=named)
-        if isinstance(error, Conflict | InvalidRequest) and job_id is not None:
-            answer.body["id"] = job_id
-        return answer
+        return answer if job_id is None else replace(answer, body={**answer.body, "id": job_id})
 
     async def _absence(self, call: Call, job_id: int) -> TaskEngineError | None:
         """Why there is no such job for the caller: then what was wrong with the wish matters no more."""

@@ -41,10 +41,7 @@ async def list_jobs(call: Call) -> Answer:
     query = read_jobs_query(call.request)
     views = await _page(call, query)
     shown = views[: query.filter.limit]
-    headers = {}
-    if len(views) > len(shown):
-        after = str(shown[-1].job.id)
-        headers["Link"] = f'<{_url(call, after)}>; rel="next"'
+    headers = call.next_page(shown[-1].job.id) if len(views) > len(shown) else {}
     show = job_without_parameters if call.anonymous else job_object
     return Answer([show(view) for view in shown], headers=headers)
 
@@ -119,15 +116,6 @@ async def why(call: Call) -> Answer:
         "waiting": bool(reasons),
         "reasons": [{"kind": reason.kind, "message": reason.message, **reason.details} for reason in reasons],
     })  # fmt: skip
-
-
-def _url(call: Call, after_id: str) -> str:
-    """This page's URL with another cursor; relative where the request's own is not known well."""
-    query = call.request.rel_url.update_query({"after_id": after_id})
-    try:
-        return str(call.request.url.join(query))
-    except ValueError:  # the Host header is none
-        return str(query)
 
 
 async def view(call: Call) -> Answer:

@@ -9,8 +9,10 @@ from taskengine.api.views import log_object
 
 
 async def logs(call: Call) -> Answer:
-    """A job's log, in order."""
+    """A job's log, in order, a page at a time."""
     job_id = call.id("job")
-    arguments = read_logs_query(call.request)
+    limit, conditions = read_logs_query(call.request)
     await call.services.jobs.view(call.caller, job_id)
-    return Answer([log_object(row) for row in await call.services.store.logs(job_id, **arguments)])
+    rows = await call.services.store.logs(job_id, **conditions, limit=limit + 1)
+    headers = call.next_page(rows[limit - 1]["id"]) if len(rows) > limit else {}
+    return Answer([log_object(row) for row in rows[:limit]], headers=headers)

@@ -150,7 +150,7 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {"type": "string"} if route.media != "application/json" else {"type": "object"}
     given = _schema(route.gives, schemas) if route.gives else given
     done: dict[str, Any] = {"description": "done", "headers": _REQUEST_ID, "content": {route.media: {"schema": given}}}
-    if (route.method, route.path) == ("GET", "/jobs"):
+    if route.paged:
         done["headers"] = _REQUEST_ID | {"Link": {"description": "the next page", "schema": {"type": "string"}}}
     responses: dict[str, Any] = {"200": done}
     if route.media == "text/event-stream":

@@ -182,18 +182,18 @@ def _jobs_query(query: Query) -> JobsQuery:
     return JobsQuery(found, client, nothing)
 
 
-def read_logs_query(request: web.Request) -> Mapping[str, Any]:
-    """The arguments of `JobStore.logs`."""
+def read_logs_query(request: web.Request) -> tuple[int, Mapping[str, Any]]:
+    """(the size of a page, the conditions of `JobStore.logs`)."""
     query = Query(request.query.items())
-    arguments = {
+    limit = query.read("limit", read_limit(MAX_LOGS)) or MAX_LOGS
+    conditions = {
         "show_all": query.read("show_all", read_flag) or False,
         "severity": query.read("severity", _severity),
         "task_id": query.read("task_id", whole(0, MAX_INTEGER)),
         "after_id": query.read("after_id", whole(0, MAX_INTEGER)) or 0,
-        "limit": query.read("limit", read_limit(MAX_LOGS)) or MAX_LOGS,
     }
     query.check()
-    return arguments
+    return limit, conditions
 
 
 def _severity(text: str) -> int:

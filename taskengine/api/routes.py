@@ -98,7 +98,8 @@ ROUTES: Sequence[Route] = (
         gives=shapes.Dashboard),
     Route("POST", "/job", jobs.submit, _ACT, _NEEDED, published=True, takes=SubmissionFields,
         gives=shapes.Accepted),
-    Route("GET", "/jobs", jobs.list_jobs, Access.LIST, published=True, gives=Sequence[JobObject], query=JOBS_QUERY),
+    Route("GET", "/jobs", jobs.list_jobs, Access.LIST, published=True, gives=Sequence[JobObject], query=JOBS_QUERY,
+        paged=True),
     *(
         route
         for path in ("/jobs/{id}", "/job/{id}")
@@ -118,7 +119,7 @@ ROUTES: Sequence[Route] = (
             Route("POST", f"{path}/callbacks/{{callback_id}}/replay", callbacks.replay, _ACT, _MAY, gives=shapes.Replayed),
         )
     ),
-    Route("GET", "/callbacks", callbacks.list_dead, gives=Sequence[CallbackObject], query=DEAD_QUERY),
+    Route("GET", "/callbacks", callbacks.list_dead, gives=Sequence[CallbackObject], query=DEAD_QUERY, paged=True),
     Route("POST", "/callbacks/replay", callbacks.replay_dead, _ACT, _NEEDED, names_client=True, takes=ReplayFields,
         gives=shapes.Replayed),
     Route("POST", "/callbacks/test", callbacks.test, _ACT, _NEEDED, names_client=True, takes=TestFields,
@@ -126,7 +127,7 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/jobs/actions", jobs.act, _ACT, _NEEDED, takes=ActionFields, gives=shapes.ActionResult),
     Route("GET", "/events", events.stream, query=OF_CLIENT, media="text/event-stream"),
     Route("GET", "/tasks/{id}", jobs.task, gives=TaskDetail),
-    Route("GET", "/logs/{id}", logs.logs, published=True, gives=Sequence[LogObject], query=LOGS_QUERY),
+    Route("GET", "/logs/{id}", logs.logs, published=True, gives=Sequence[LogObject], query=LOGS_QUERY, paged=True),
     Route("GET", "/settings", settings.list_settings, query={"client": "of this client (for admins)"},
         gives=shapes.SettingList),
     Route(

@@ -118,15 +118,17 @@ async def _owner(call: Call, client: str) -> tuple[Caller, ClientConfig]:
 
 
 def _time_faults(cron: str, time_zone: str) -> list[Fault]:
+    faults: list[Fault] = []
     try:
         zone(time_zone)
     except ValueError as error:
-        return [Fault("/time_zone", str(error))]
+        faults.append(Fault("/time_zone", str(error)))
+        time_zone = "UTC"  # the pattern is judged all the same
     try:
         found = next_time(cron, time_zone, 0)
     except ValueError as error:
-        return [Fault("/cron", str(error))]
-    return [] if found is not None else [Fault("/cron", "has no time")]
+        return [*faults, Fault("/cron", str(error))]
+    return faults if found is not None else [*faults, Fault("/cron", "has no time")]
 
 
 async def remove_schedule(call: Call) -> Answer:

@@ -13,9 +13,11 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.typedefs import Middleware
 
-from taskengine.api.answers import Answer, to_response
+from taskengine.api.admission import INTERNAL
+from taskengine.api.answers import ALWAYS, Answer, to_response
 from taskengine.api.call import CALLER
 from taskengine.api.gate import Gate
 from taskengine.api.metrics import Metrics
@@ -26,6 +28,7 @@ from taskengine.engine.feed import Feed
 log = structlog.get_logger(__name__)
 
 _KEEP_ALIVE_S = 75.0
+_LONGEST_LINE = 32 * 1024  # bytes; as many ids as `job_ids` may have find room
 _PROBES = frozenset({"/", "/livez", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -104,7 +107,7 @@ def _unrouted(request: web.Request, refusal: web.HTTPException) -> web.StreamRes
     """What the router says: there is no such path, or not with that method."""
     allowed = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
     if request.method == "OPTIONS" and allowed:
-        return web.Response(status=204, headers=allowed)
+        return web.Response(status=204, headers={**ALWAYS, **allowed})
     if refusal.status == 404:
         text = f"There is no call {request.method} {request.path[:100]}"
     elif refusal.status == 405:
@@ -180,7 +183,9 @@ class _Connection(web.RequestHandler):
             log.error("request_failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is sent already")
-        text = "The request is not valid HTTP" if status < 500 else "The engine could not answer: an internal error"
+        text = "The request is not valid HTTP" if status < 500 else INTERNAL
+        if isinstance(exc, LineTooLong):
+            text = f"The request's first line, or one of its headers, is longer than {_LONGEST_LINE} bytes"
         response = to_response(Answer({"error": text}, status))
         response.force_close()
         return response
@@ -202,7 +207,8 @@ class ApiRunner(web.AppRunner):
     __slots__ = ("_limits",)
 
     def __init__(self, app: web.Application, limits: HttpLimits, **options: Any) -> None:
-        kept = {"access_log": None, "keepalive_timeout": _KEEP_ALIVE_S, **options, "auto_decompress": False}
+        lines = {"max_line_size": _LONGEST_LINE, "max_field_size": _LONGEST_LINE}
+        kept = {"access_log": None, "keepalive_timeout": _KEEP_ALIVE_S, **lines, **options, "auto_decompress": False}
         super().__init__(app, **kept)
         self._limits = limits
 

@@ -59,7 +59,7 @@ def nothing() -> None:
 class Services:
     """The use cases, ports and settings that handlers use.
 
-    `ready` raises TaskEngineError where the engine should get no requests now; `queues` names every queue that a
+    `draining`: whether the engine ends, and should get no requests any more; `queues` names every queue that a
     workflow names, `storages` those of the installation; `feed` gives events to followers, where they are kept; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
     those of a component or a queue (`database` and `broker` stand for theirs).
     """
@@ -72,7 +72,7 @@ class Services:
     catalog: WorkflowCatalog
     clock: Clock
     version: str
-    ready: Callable[[], Awaitable[None]]
+    draining: Callable[[], bool]
     queues: Callable[[], Sequence[str]]
     storages: Callable[[], Sequence[str]]
     duties: Duties

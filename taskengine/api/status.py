@@ -10,6 +10,7 @@ from aiohttp import web
 
 from taskengine.api.answers import Answer
 from taskengine.api.call import Call
+from taskengine.api.faults import RETRY_AFTER_S
 from taskengine.api.metrics import shared_metrics
 from taskengine.api.queries import read_page
 from taskengine.api.services import Services
@@ -37,14 +38,18 @@ async def alive(_: Call) -> Answer:
 
 async def ready(call: Call) -> Answer:
     """Whether the engine should get requests: the store is reachable and its schema current."""
-    try:
-        async with asyncio.timeout(call.services.limits.check_s):
-            await call.services.ready()
-    except TaskEngineError as error:
-        return Answer({"error": str(error)}, 503, {"Retry-After": "5"})
-    except TimeoutError:
-        return Answer({"error": "the store did not answer in time"}, 503, {"Retry-After": "5"})
+    services = call.services
+    if services.draining():
+        return _not_ready("the engine is draining")
+    if (
+        await _checked(services.store.check(), services.limits.check_s) != _OK
+    ):  # anybody asks: where it is, `/health` tells
+        return _not_ready("the database is away, or its schema is not current")
     return Answer({"result": "ready"})
+
+
+def _not_ready(reason: str) -> Answer:
+    return Answer({"error": reason}, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 async def health(call: Call) -> Answer:

@@ -31,7 +31,7 @@ from taskengine.callbacks.sender import HttpCallbackSender
 from taskengine.clock import SystemClock
 from taskengine.datadir import owned, write_key
 from taskengine.domain.callback_config import rule_of
-from taskengine.domain.errors import BrokerUnavailable, StoreUnavailable
+from taskengine.domain.errors import BrokerUnavailable
 from taskengine.domain.messages import OWN_ROOTS
 from taskengine.engine.callback_desk import CallbackDesk
 from taskengine.engine.callback_policy import CallbackPolicy
@@ -456,11 +456,6 @@ async def _serving(services: Services, settings: Settings, *, http: bool) -> Asy
 
 
 def _services(parts: _Parts, *, workers: bool) -> Services:
-    async def ready() -> None:
-        if parts.draining.is_set():
-            raise StoreUnavailable("the engine is draining")
-        await parts.store.check()
-
     settings = parts.settings
     return Services(
         jobs=parts.jobs,
@@ -471,7 +466,7 @@ def _services(parts: _Parts, *, workers: bool) -> Services:
         catalog=parts.catalog,
         clock=parts.clock,
         version=__version__,
-        ready=ready,
+        draining=parts.draining.is_set,
         queues=parts.queues,
         storages=lambda: list(settings.storages),
         schedules=parts.schedules,

@@ -33,6 +33,14 @@ class Client:
         self._calls = calls
         self.url = calls.url
 
+    async def _every(self, path: str, query: Query) -> AsyncIterator[Any]:
+        """What a list has, page by page."""
+        following: Query | None = query
+        while following is not None:
+            page, following = await self._calls.page("GET", path, query=following)
+            for one in page:
+                yield one
+
     # ------------------------------------------------------------------------------------------------- jobs
 
     async def submit(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> shapes.Accepted:
@@ -46,11 +54,8 @@ class Client:
 
     async def every_job(self, query: Query | None = None) -> AsyncIterator[JobObject]:
         """All the jobs that the query finds, page by page."""
-        following: Query | None = {"limit": "100", **(query or {})}
-        while following is not None:
-            page, following = await self._calls.page("GET", "/jobs", query=following)
-            for job in page:
-                yield job
+        async for job in self._every("/jobs", {"limit": "100", **(query or {})}):
+            yield job
 
     async def job(self, job_id: int) -> JobObject:
         """One job."""
@@ -70,13 +75,7 @@ class Client:
 
     async def every_log(self, job_id: int, query: Query | None = None) -> list[LogObject]:
         """A job's whole log."""
-        entries: list[LogObject] = []
-        while True:
-            after = {"after_id": str(entries[-1]["id"])} if entries else {}
-            page = await self.logs(job_id, {**(query or {}), **after, "limit": str(_LOG_PAGE)})
-            entries += page
-            if len(page) < _LOG_PAGE:
-                return entries
+        return [entry async for entry in self._every(f"/logs/{job_id}", {"limit": str(_LOG_PAGE), **(query or {})})]
 
     async def why(self, job_id: int) -> shapes.Why:
         """Why a job waits, or what it is at."""
@@ -144,12 +143,7 @@ class Client:
 
     async def every_dead_callback(self, query: Query | None = None) -> list[CallbackObject]:
         """All of them, page by page."""
-        found: list[CallbackObject] = []
-        following = dict(query or {})
-        while page := await self.dead_callbacks(following):
-            found += page
-            following["after_id"] = str(page[-1]["id"])
-        return found
+        return [callback async for callback in self._every("/callbacks", query or {})]
 
     async def replay_callbacks(self, since: str) -> shapes.Replayed:
         """Make all callbacks due again that were given up, of events at or after a time."""

@@ -12,6 +12,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from taskengine.callbacks.signing import new_secret
+from taskengine.client import connect
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 
@@ -57,6 +58,8 @@ async def test_given_up_callbacks_are_listed_and_all_replayed_since_a_time(world
         assert status == 200
     assert {(row["job_id"], row["state"]) for row in dead} == {(job_id, "dead") for job_id in jobs}
     assert await world.call("GET", f"/callbacks?after_id={dead[0]['id']}&limit=3") == (200, dead[1:4])
+    async with connect(str(world.bench.engine.url), client="demo", api_key="test-key") as client:
+        assert await client.every_dead_callback({"limit": "5"}) == dead
     assert await world.call("GET", "/callbacks", key=key, by="other") == (200, [])
     assert (await world.call("GET", "/callbacks?client=demo", key=key, by="other"))[0] == 403
     ask = {"since": "2020-01-01T00:00:00Z"}

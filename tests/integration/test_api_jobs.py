@@ -469,6 +469,7 @@ async def test_logs_are_filtered(world: World) -> None:
     assert (await world.call("GET", f"/logs/{job_id}?severity=fatal")).body == []
     assert (await world.call("GET", f"/logs/{job_id}?limit=1")).body == everything[:1]
     assert (await world.call("GET", f"/logs/{job_id}?show_all=1&after_id={everything[0]['id']}")).body == everything[1:]
+    assert 'rel="next"' not in str((await world.call("GET", f"/logs/{job_id}?limit={len(everything)}")).headers)
     for query in ("severity=5", "severity=x", "limit=0", "after_id=x", "show_all=2", "task_id=x"):
         assert (await world.call("GET", f"/logs/{job_id}?{query}")).status == 400
 

@@ -183,8 +183,6 @@ async def raw(world: World, sent: bytes) -> tuple[int, dict[str, str]]:
         b"nonsense\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nBad header\r\n\r\n",
-        b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 10_000 + b"\r\n\r\n",
         b"POST /job HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /job HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
@@ -193,6 +191,54 @@ async def test_what_is_no_http_is_answered_in_json(world: World, sent: bytes) ->
     """400, without a word of what was sent."""
     status, answer = await raw(world, sent)
     assert (status, answer) == (400, {"error": "The request is not valid HTTP"})
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40_000 + b"\r\n\r\n",
+    ],
+)
+async def test_a_line_that_is_too_long_is_named(world: World, sent: bytes) -> None:
+    """Not repeated."""
+    status, answer = await raw(world, sent)
+    assert (status, "longer than 32768 bytes" in answer["error"], len(answer["error"]) < 200) == (400, True, True)
+
+
+async def test_a_query_may_name_as_many_jobs_as_it_is_said_to(world: World) -> None:
+    """A thousand of the longest ids."""
+    named = ",".join(str(2**63 - 1 - number) for number in range(1000))
+    assert (await world.call("GET", f"/jobs?job_ids={named}")).body == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "sent", "status"),
+    [
+        ({}, b"{", 400),
+        ({}, b"", 400),
+        ({}, b'{"priority": 1, "priority": 2}', 400),
+        ({"Content-Encoding": "gzip"}, b"no gzip", 400),
+        ({"Content-Encoding": "br"}, b"{}", 415),
+        ({}, b" " * 65 * 1024, 413),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_told_with_the_job_that_it_was_for(
+    world: World, headers: dict[str, str], sent: bytes, status: int
+) -> None:
+    """As every refusal about a job that exists; one that does not is not found, whatever was sent."""
+    job_id = await world.submit()
+    reply = await world.call("PATCH", f"/jobs/{job_id}", data=sent, headers=headers)
+    assert (reply.status, reply.body.get("id")) == (status, job_id)
+    unknown = await world.call("PATCH", "/jobs/999", data=sent, headers=headers)
+    assert (unknown.status, set(unknown.body)) == (404, {"error"})
+
+
+async def test_a_bad_query_of_a_log_is_told_with_its_job(world: World) -> None:
+    """The id of the path is the job's."""
+    job_id = await world.submit()
+    reply = await world.call("GET", f"/logs/{job_id}?severity=loud")
+    assert (reply.status, reply.body["id"]) == (400, job_id)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +299,7 @@ async def test_head_and_options_make_sense(world: World) -> None:
     assert (await world.call("HEAD", "/jobs")).status == 200
     reply = await world.call("OPTIONS", "/jobs/1", by=None)
     assert (reply.status, set(reply.headers["Allow"].split(","))) == (204, {"GET", "HEAD", "PATCH", "PUT", "DELETE"})
+    assert (reply.headers["Server"], reply.headers["Cache-Control"]) == ("task-engine", "no-store")
 
 
 async def test_the_requests_id_is_answered(world: World) -> None:

@@ -70,7 +70,9 @@ async def test_a_job_from_its_submission_to_its_end(running: Bench, client: Clie
     tasks = await client.tasks(job_id)
     assert [task["name"] for task in tasks] == ["a", "b", "c"]
     assert (await client.task(tasks[0]["id"] or 0))["outputs"] == {"x": 4}
-    assert (await client.every_log(job_id))[-1]["message"] == "job has completed successfully"
+    entries = await client.every_log(job_id)
+    assert entries[-1]["message"] == "job has completed successfully"
+    assert await client.every_log(job_id, {"limit": "2"}) == entries  # by the links from page to page
     assert (await client.why(job_id))["waiting"] is False
     [end] = [one for one in await client.callbacks(job_id) if one["event"] == "job"]
     assert (await client.replay_callback(job_id, end["id"]))["replayed"] == 1

@@ -220,9 +220,6 @@ def _services(
     )
     directory.on_change(signals.admission.set)
 
-    async def ready() -> None:
-        await typed_store.check()
-
     async def schedules() -> Sequence[Schedule]:
         return (Schedule("clean_up", "Janitor", 3600, "ended jobs"), Schedule("off", "None", 1, "", active=False))
 
@@ -240,7 +237,7 @@ def _services(
         catalog=catalog,
         clock=clock,
         version="1.2.3",
-        ready=ready,
+        draining=lambda: False,
         queues=lambda: ["work", "transcode"],
         storages=lambda: ["local"],
         schedules=schedules,

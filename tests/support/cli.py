@@ -69,11 +69,17 @@ class FakeEngine:
 
     url: str = ""
     answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
+    paged: set[str] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
 
     def says(self, method: str, path: str, *answers: Any, status: int = 200) -> None:
         """What is answered to a call."""
         self.answers[method, path] = [(status, answer) for answer in answers]
+
+    def pages(self, path: str, *pages: Sequence[Mapping[str, Any]]) -> None:
+        """What a list has: each page leads to the next."""
+        self.paged.add(path)
+        self.says("GET", path, *pages)
 
     async def answer(self, request: web.Request) -> web.Response:
         """One call."""
@@ -84,10 +90,15 @@ class FakeEngine:
         answers = self.answers.get((request.method, request.path))
         if answers is None:
             return web.json_response({"error": f"there is no {request.path}"}, status=404)
-        status, answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        more = len(answers) > 1
+        status, answer = answers.pop(0) if more else answers[0]
         if isinstance(answer, str):
             return web.Response(text=answer, content_type="text/html", status=status)
-        return web.json_response(answer, status=status)
+        links = {}
+        if more and request.path in self.paged:
+            following = request.url.update_query(after_id=answer[-1]["id"])
+            links = {"Link": f'<{following}>; rel="next"'}
+        return web.json_response(answer, status=status, headers=links)
 
     def bodies(self, method: str, path: str) -> Sequence[Any]:
         """The bodies of the calls that were made."""
