@@ -124,7 +124,8 @@ async def transport(url: str, *, client: str, api_key: str | None) -> AsyncItera
     if api_key:
         headers["api-key"] = api_key
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
-    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+    connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())  # the system's: names beyond DNS, too
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as session:
         yield Transport(session, url)
 
 

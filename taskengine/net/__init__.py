@@ -5,7 +5,6 @@ from taskengine.net.client import Answer, GuardedClient, OutboundFault, Outbound
 from taskengine.net.fetching import Fetcher, Patience
 from taskengine.net.judging import judge_url
 from taskengine.net.pools import GuardedClients
-from taskengine.net.resolving import ThreadResolver
 
 __all__ = [
     "Answer",
@@ -16,7 +15,6 @@ __all__ = [
     "OutboundFault",
     "OutboundRefused",
     "Patience",
-    "ThreadResolver",
     "Timeouts",
     "judge_address",
     "judge_url",

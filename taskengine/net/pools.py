@@ -7,28 +7,30 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from aiohttp import AsyncResolver
 from aiohttp.abc import AbstractResolver
 
 from taskengine.domain.addresses import IPNetwork
 from taskengine.net.client import GuardedClient
 from taskengine.net.judging import judge_url
-from taskengine.net.resolving import ThreadResolver
 
 
 class GuardedClients:
     """Guarded clients by what they may reach: an installation's networks, and those with a client's own added.
 
-    Each has a connection pool of its own, so that a connection which one client may use is never lent to another.
+    Each has a connection pool of its own, so that a connection which one client may use is never lent to another. DNS is
+    asked without threads (c-ares): however many name servers hang, nobody's look-up waits for another's.
     """
 
     def __init__(self, allow: Sequence[IPNetwork] = (), *, resolver: AbstractResolver | None = None) -> None:
         self._allow = tuple(allow)
-        self._resolver = resolver or ThreadResolver()
+        self._resolver = resolver
         self._stack = AsyncExitStack()
         self._clients: dict[frozenset[IPNetwork], GuardedClient] = {}
 
     async def __aenter__(self) -> Self:
         """Ready for use; clients are opened as they are needed."""
+        self._resolver = self._resolver or AsyncResolver()
         self._stack.push_async_callback(self._resolver.close)
         return self
 

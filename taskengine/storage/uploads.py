@@ -108,7 +108,12 @@ class S3Uploads:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        async with aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        connector = aiohttp.TCPConnector(
+            resolver=aiohttp.ThreadedResolver()
+        )  # the system's, as the library of buckets has it
+        async with aiohttp.ClientSession(
+            timeout=_TIMEOUT, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
             yield session
 
 

@@ -1,7 +1,8 @@
-"""A name server of its own, asked by the system's resolver, and what the guarded client makes of its answers.
+"""A name server of its own, named by the system's settings, and what the guarded client makes of its answers.
 
 Run as root of a network and a mount of its own (`unshare -rmn`): it takes port 53, and `/etc/resolv.conf` names it.
-Prints, as JSON, by name: what became of each call, and how often it was asked for; and what the canary and the decoy got.
+Prints, as JSON, by name: what became of each call, and how often it was asked for; what the canary and the decoy got; and how
+long a call takes beside names that are never answered.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import fcntl
 import json
 import socket
 import struct
+import time
 from collections import Counter, defaultdict
 from ipaddress import ip_address
 
-from dnslib import AAAA, QTYPE, RR, A, DNSRecord
+from dnslib import AAAA, QTYPE, RR, A, DNSError, DNSRecord
 from dnslib.server import DNSHandler, DNSLogger, DNSServer
 
 from taskengine.net import GuardedClients, OutboundFault, OutboundRefused, Timeouts, networks
@@ -27,7 +29,7 @@ NAMES = {  # what each is answered, one after the other, the last one for ever
     "rebind.example": [[DECOY], [CANARY]],
     "both.example": [[DECOY, CANARY], [CANARY, DECOY]],
 }
-CALLS = 3
+CALLS, HANGING = 3, 100
 _SET_FLAGS, _UP = 0x8914, 0x41  # of `ioctl`, for an interface
 
 
@@ -41,6 +43,8 @@ class Names:
         """The addresses of the family that is asked for: both are asked for each time, IPv4 counts."""
         del handler
         reply, name = request.reply(), str(request.q.qname).rstrip(".").lower()
+        if name.startswith("hangs"):
+            raise DNSError("is not answered")
         turns = NAMES.get(name, [[]])
         addresses = turns[min(self.asked[name], len(turns) - 1)]
         kind = QTYPE[request.q.qtype]
@@ -71,9 +75,27 @@ async def main() -> None:
                         told[name].append(str(answer.status))
                     except (OutboundFault, OutboundRefused) as error:
                         told[name].append(str(error))
+        beside_hanging = await _beside_hanging(decoy.port)
         reached = {"canary": len(canary.received), "decoy": sorted(one.path for one in decoy.received)}
     server.stop()
-    print(json.dumps({"told": told, "asked": names.asked, **reached}))
+    print(json.dumps({"told": told, "asked": names.asked, "beside_hanging_s": beside_hanging, **reached}))
+
+
+async def _beside_hanging(port: int) -> float:
+    """Seconds that a call of a name of this machine takes while names are asked for that are never answered."""
+    async with GuardedClients(networks([DECOY])) as clients:
+        client = await clients.client()
+        hanging = [
+            asyncio.ensure_future(client.request("GET", f"http://hangs{number}.example/")) for number in range(HANGING)
+        ]
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        await client.request("GET", f"http://outer.example:{port}/outer.example", timeouts=Timeouts(total_s=20))
+        took = time.monotonic() - began
+        for one in hanging:
+            one.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        return took
 
 
 if __name__ == "__main__":

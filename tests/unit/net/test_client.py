@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aiohttp import AsyncResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 from taskengine.net import (
     Answer,
@@ -318,35 +320,53 @@ async def test_names_are_resolved_beside_all_other_work() -> None:
         assert (await client.request("GET", f"http://localhost:{receiver.port}/")).status == 200
 
 
-async def test_a_name_server_that_hangs_holds_up_neither_other_threads_nor_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The request ends in its time, the common threads stay free, and closing waits for nobody."""
-    answered = threading.Event()
+class Names(asyncio.DatagramProtocol):
+    """A name server: `there.example` is this machine, `unknown.example` is not, on all others it is silent."""
 
-    def hang(*args: object, **named: object) -> list[object]:
-        answered.wait(30)
-        return []
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It listens."""
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
-    async with GuardedClients() as clients:
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer, or do not."""
+        asked = DNSRecord.parse(data)
+        reply, name = asked.reply(), str(asked.q.qname).rstrip(".")
+        if name == "there.example" and QTYPE[asked.q.qtype] == "A":
+            reply.add_answer(RR(asked.q.qname, QTYPE.A, rdata=A("127.0.0.1"), ttl=0))
+        elif name == "unknown.example":
+            reply.header.rcode = RCODE.NXDOMAIN
+        if name in {"there.example", "unknown.example"}:
+            self.transport.sendto(reply.pack(), addr)
+
+
+@pytest.fixture
+async def asking() -> AsyncIterator[AsyncResolver]:
+    """A resolver that asks it, as that of guarded clients asks the system's."""
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Names, ("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    yield AsyncResolver(nameservers=["127.0.0.1"], udp_port=port, tcp_port=port)
+    transport.close()
+    await asyncio.sleep(0)
+
+
+async def test_however_many_name_servers_hang_nobody_waits_for_them(asking: AsyncResolver) -> None:
+    """Those requests end in their time, meanwhile another name is found at once, and closing waits for nobody."""
+    async with CallbackReceiver() as receiver, GuardedClients(LOOPBACK, resolver=asking) as clients:
         client = await clients.client()
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(_fault(client, f"http://h{number}.example/")) for number in range(10)]
-            assert await asyncio.to_thread(lambda: "free") == "free"
-        assert {task.result() for task in asked} == {"no answer within 0.3 s"}
-    answered.set()
+            hanging = [group.create_task(_fault(client, f"http://h{number}.example/")) for number in range(100)]
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(5):
+                url = f"http://there.example:{receiver.port}/"
+                assert (await client.request("GET", url, timeouts=Timeouts(total_s=5))).status == 200
+        assert {task.result() for task in hanging} == {"no answer within 0.3 s"}
 
 
-async def test_a_name_that_does_not_exist_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_does_not_exist_is_a_fault(asking: AsyncResolver) -> None:
     """It may exist at the next try."""
-
-    def unknown(*args: object, **named: object) -> list[object]:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    async with GuardedClients() as clients:
-        assert "no connection: Name or service not known" in await _fault(await clients.client(), "http://h.example/")
+    async with GuardedClients(resolver=asking) as clients:
+        client = await clients.client()
+        assert await _fault(client, "http://unknown.example/") == "no connection: Domain name not found"
 
 
 async def _fault(client: GuardedClient, url: str) -> str:
