@@ -228,31 +228,34 @@ async def close_quietly(what: Connection | Channel) -> None:
 # ----------------------------------------------------------------------------------------------------------- queues
 
 
-def queue_arguments(address: Address, dead: str, kind: QueueType) -> dict[str, Any]:
-    """The arguments of a durable queue. Priorities order the tasks; a quorum queue has two levels of its own (4.x)."""
-    arguments: dict[str, Any] = {}
-    if address is not Address.DEAD:
-        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
-    if kind is QueueType.QUORUM:
-        return {**arguments, "x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT}
-    if kind is QueueType.CLASSIC:
-        arguments["x-queue-type"] = "classic"
-    if address is Address.TASKS:
-        arguments["x-max-priority"] = _PRIORITIES
-    return arguments
+def queue_arguments(address: Address, dead: str, kind: QueueType, broker: str) -> list[dict[str, Any]]:
+    """The arguments of a durable queue, the first that the broker (its version) takes: `auto` names no kind, so that the
+    virtual host's default decides, and each kind refuses what is the other's alone.
+
+    Priorities order the tasks in a classic queue; a quorum queue has two levels of its own (4.x). Dead letters have
+    nowhere left to go: they stay, however often somebody looks at them.
+    """
+    both: dict[str, Any] = {}
+    limit: dict[str, Any] = {"x-delivery-limit": _DELIVERY_LIMIT}
+    if address is Address.DEAD:  # 4.x has a limit unless it is told otherwise, 3.x none, and would take -1 for one
+        limit = {} if broker.startswith("3.") else {"x-delivery-limit": -1}
+    else:
+        both = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    priorities = {"x-max-priority": _PRIORITIES} if address is Address.TASKS else {}
+    kinds = {QueueType.QUORUM: both | limit, QueueType.CLASSIC: both | priorities}
+    if kind is QueueType.AUTO:
+        return list(kinds.values())
+    return [kinds[kind] | {"x-queue-type": kind.value}]
 
 
 async def declare_queue(link: Link, name: str, address: Address, dead: str, kind: QueueType) -> None:
-    """Take the queue as it is, else make it. `auto` leaves the kind to the virtual host: where its default is quorum,
-    it refuses priorities, and the queue becomes a quorum queue with its limit."""
+    """Take the queue as it is, else make it."""
     with link.place.translated():
         if await _exists(link, name):
             return
-        first = queue_arguments(address, dead, kind)
-        if await _made(link, name, first):
-            return
-        if kind is QueueType.AUTO and await _made(link, name, queue_arguments(address, dead, QueueType.QUORUM)):
-            return
+        for arguments in queue_arguments(address, dead, kind, link.version):
+            if await _made(link, name, arguments):
+                return
         if not await _exists(link, name):  # another process may have made it meanwhile, with other arguments
             raise BrokerUnavailable(f"the broker at {link.place.name} refuses to make the queue {name}")
 

@@ -217,6 +217,38 @@ async def test_quorum_queues_are_made_where_the_url_asks(rabbitmq: RabbitServer,
         assert bodies(await take(consumer, 1)) == ["a"]
 
 
+async def test_the_virtual_hosts_default_decides_of_which_kind_queues_are(rabbitmq: RabbitServer, prefix: str) -> None:
+    """Where it is quorum each has its limit, where nothing is said tasks have their priorities."""
+    await rabbitmq.control("add_vhost", prefix, "--default-queue-type", "quorum")
+    await rabbitmq.control("set_permissions", "--vhost", prefix, "guest", ".*", ".*", ".*")
+    rows = {}
+    for host in ("/", prefix):
+        url = f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{host.strip('/')}?prefix={prefix}"
+        async with open_broker(url) as broker:
+            await broker.prepare(["work"])
+        listing = await rabbitmq.control("list_queues", "--vhost", host, "name", "type", "arguments", "--silent")
+        ours = [line.split("\t") for line in listing.splitlines() if line.startswith(prefix)]
+        rows[host] = {name.removeprefix(f"{prefix}.v1."): (kind, arguments) for name, kind, arguments in ours}
+    assert {kind for kind, _ in rows["/"].values()} == {"classic"}
+    assert {kind for kind, _ in rows[prefix].values()} == {"quorum"}
+    assert [name for name, (_, given) in rows["/"].items() if '"x-max-priority",9' in given] == ["tasks.work"]
+    limited = {name for name, (_, given) in rows[prefix].items() if '"x-delivery-limit",20' in given}
+    assert limited == {"tasks.work", "jobs", "reports"}
+
+
+async def test_dead_letters_stay_however_often_they_are_looked_at(
+    rabbitmq: RabbitServer, bystander: aiormq.Channel, prefix: str
+) -> None:
+    """As an operator does, who takes one and gives it back: there is no queue after theirs."""
+    async with open_broker(rabbitmq.url(prefix, queues="quorum")) as broker:
+        await broker.publish(to(Address.DEAD, "poison"))
+    async with asyncio.timeout(WAIT_S):
+        for _ in range(25):
+            while (found := await bystander.basic_get(f"{prefix}.v1.dead")).delivery_tag is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # it comes back a moment after it was given back
+            await bystander.basic_nack(found.delivery_tag, requeue=True)
+
+
 async def test_a_poison_message_ends_among_the_dead_letters(rabbitmq: RabbitServer, prefix: str) -> None:
     """A quorum queue gives up on what is given back again and again."""
     async with open_broker(rabbitmq.url(prefix, queues="quorum")) as broker:

@@ -28,7 +28,9 @@ _SETTINGS = (
 
 
 def binaries() -> Path | None:
-    """Where the newest installed server's programs are."""
+    """Where the programs are of the server that POSTGRES_BIN names, else of the newest installed one."""
+    if named := os.environ.get("POSTGRES_BIN"):
+        return Path(named)
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return folders[-1].parent if folders else None
 

@@ -1,4 +1,4 @@
-"""A RabbitMQ of the tests' own, on free ports and in a temporary directory, from the installed package."""
+"""A RabbitMQ of the tests' own, on free ports and in a temporary directory: the installed package's, or that of RABBITMQ_BIN."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import pytest
 
 from tests.support.services import end_session, is_alive, require_service, spawn_apart
 
-_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-_CONTROL = _SERVER.with_name("rabbitmqctl")
+_PROGRAMS = Path(os.environ.get("RABBITMQ_BIN", "/usr/lib/rabbitmq/bin"))
+_SERVER, _CONTROL = _PROGRAMS / "rabbitmq-server", _PROGRAMS / "rabbitmqctl"
+_PATH = f"{_PROGRAMS}{os.pathsep}{os.environ['PATH']}"  # its own Erlang first, where it has one
 _START_S = 60
 
 
@@ -43,7 +44,7 @@ class RabbitServer:
         (root / "plugins").write_text("[].")
         none = str(root / "none")
         self._environment = {
-            "PATH": os.environ["PATH"], "HOME": str(root), "LANG": "C.UTF-8",
+            "PATH": _PATH, "HOME": str(root), "LANG": "C.UTF-8",
             "RABBITMQ_NODENAME": f"tengine{uuid.uuid4().hex[:12]}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()), "ERL_EPMD_PORT": str(self._epmd_port),
@@ -121,7 +122,7 @@ def unique_prefix() -> str:
 @contextmanager
 def running_rabbitmq(root: Path) -> Iterator[RabbitServer]:
     """A private RabbitMQ with its files in a directory of its own, gone at the end."""
-    missing = not _SERVER.exists() or shutil.which("epmd") is None
+    missing = not _SERVER.exists() or shutil.which("epmd", path=_PATH) is None
     require_service("RabbitMQ", "it is not installed: apt-get install rabbitmq-server" if missing else None)
     root.mkdir(parents=True, exist_ok=True)
     server = RabbitServer(root)
