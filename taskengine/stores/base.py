@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TypeVar
 
 from taskengine.ports import Clock
@@ -20,8 +21,8 @@ class Units(ABC):
         self._clock = clock
 
     @abstractmethod
-    async def _write(self, work: Work[T]) -> T:
-        """Do it whole or not at all; return when it is durable."""
+    async def _write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
+        """Do it whole or not at all, holding these jobs from its beginning (`Session.hold`); return when it is durable."""
 
     @abstractmethod
     async def _write_apart(self, work: Work[T]) -> T:

@@ -41,22 +41,21 @@ class LargeJobs:
 async def snapshots(
     session: Session, job_ids: Sequence[int], about: Mapping[int, Collection[int]] | None = None
 ) -> dict[int, Snapshot]:
-    """The jobs that exist, with their tasks, in the order of the ids. Of those in `about` these tasks are read, and the
-    blocked ones."""
-    found = {
-        row[0]: Snapshot(rows.job_from(row), [])
-        for row in await session.all("snapshot_jobs", (session.array(job_ids),))
-    }
+    """The jobs that exist, with their tasks, in the order of the ids; they are held. Of those in `about` these tasks are
+    read, and the blocked ones."""
     about = about or {}
-    read = []
-    if whole := [job_id for job_id in job_ids if job_id not in about]:
-        read += await session.all("snapshot_tasks", (session.array(whole),))
+    whole = [job_id for job_id in job_ids if job_id not in about]
+    parts = [("snapshot_jobs", [session.array(job_ids)]), ("snapshot_tasks", [session.array(whole)])]
     if about:
-        parameters = session.array(sorted(about)), session.array(sorted({*chain(*about.values())}))
-        read += await session.all("snapshot_some_tasks", parameters)
-        for job_id, rest in groupby(await session.all("snapshot_rest", parameters), itemgetter(0)):
+        parameters = [session.array(sorted(about)), session.array(sorted({*chain(*about.values())}))]
+        parts += [("snapshot_some_tasks", parameters), ("snapshot_rest", parameters)]
+    jobs, tasks, *large = await session.all_of(parts)
+    found = {row[0]: Snapshot(rows.job_from(row), []) for row in jobs}
+    if large:
+        tasks += large[0]
+        for job_id, rest in groupby(large[1], itemgetter(0)):
             found[job_id].rest = {(step, rows.task_state(state)): count for _, step, state, count in rest}
-    for row in read:
+    for row in tasks:
         found[row[1]].tasks.append(rows.task_from(row))
     return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
@@ -64,7 +63,7 @@ async def snapshots(
 async def decide(
     session: Session, job_ids: Sequence[int], decision: Decide, beside: Sequence[Changes] = ()
 ) -> list[Changes]:
-    """Read the jobs, decide each, write what was decided; `beside` it the changes of new jobs."""
+    """Read the jobs, which are held, decide each, write what was decided; `beside` it the changes of new jobs."""
     decided, before = await _judge(session, job_ids, decision)
     decided += beside
     await write(session, decided, before)

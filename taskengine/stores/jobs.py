@@ -67,15 +67,15 @@ class JobUnits(Units):
 
     async def decide(self, job_ids: Sequence[int], decide: Decide) -> list[Changes]:
         """See `ports.JobStore.decide`."""
-        return await self._write(lambda db: changes.decide(db, job_ids, decide))
+        return await self._write(lambda db: changes.decide(db, job_ids, decide), job_ids)
 
     async def replace(self, job_id: int, decide: Decide, new: Changes) -> list[Changes]:
         """See `ports.JobStore.replace`."""
-        return await self._write(lambda db: changes.decide(db, [job_id], decide, [new]))
+        return await self._write(lambda db: changes.decide(db, [job_id], decide, [new]), [job_id])
 
     async def advance(self, tasks: Mapping[int, Collection[int]], decide: Decide, plan: DispatchPlan) -> Advanced:
         """See `ports.JobStore.advance`."""
-        return await self._write(lambda db: changes.advance(db, tasks, decide, plan, self._large))
+        return await self._write(lambda db: changes.advance(db, tasks, decide, plan, self._large), [*tasks])
 
     async def admit(self, now: int, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:
         """See `ports.JobStore.admit`."""
@@ -173,7 +173,10 @@ async def _admit(db: Session, *, choose: Callable[[Candidates], Sequence[int]], 
     await db.lock("admission")
     found = await candidates(db, heads=_HEADS)
     chosen = choose(found) if found.queued else ()
-    return await changes.decide(db, chosen, partial(_start_queued, start=start)) if chosen else []
+    if not chosen:
+        return []
+    await db.hold(chosen)
+    return await changes.decide(db, chosen, partial(_start_queued, start=start))
 
 
 def _start_queued(snapshot: Snapshot, *, start: Decide) -> Changes | None:

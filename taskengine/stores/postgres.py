@@ -6,7 +6,7 @@ admission's, a queue's), jobs by id, their tasks by id, counters by name, the tu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -36,8 +36,8 @@ class PostgresStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, Recurrin
         super().__init__(clock)
         self._transactions = transactions
 
-    async def _write(self, work: Work[T]) -> T:
-        return await self._transactions.write(work)
+    async def _write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
+        return await self._transactions.write(work, jobs)
 
     async def _write_apart(self, work: Work[T]) -> T:
         return await self._transactions.run(work)

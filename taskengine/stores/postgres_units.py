@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -29,14 +29,17 @@ _CLOSE_TIMEOUT_S = 10
 _ACQUIRE_S = 15  # for a connection that is free, or made
 _NAMED = re.compile(r"(?<!:):([a-z_]+)")
 _PLACE = re.compile(r"\$(\d+)")
-# One message for all of it. What is planned for the values at hand is never better, where rows are found by their ids, and
-# costs the server more than to execute it. What is written here tells later whether the transaction was committed.
-_BEGIN = """
-BEGIN;
-SET LOCAL plan_cache_mode = force_generic_plan;
-INSERT INTO commits (connection, number, begun_at) VALUES ('{connection}', {number}, now())
-ON CONFLICT (connection) DO UPDATE SET number = excluded.number, begun_at = excluded.begun_at
+# What is written here tells later whether the transaction was committed.
+_PREPARED = """
+PREPARE note_commit (text, bigint) AS
+INSERT INTO commits (connection, number, begun_at) VALUES ($1, $2, now())
+ON CONFLICT (connection) DO UPDATE SET number = excluded.number, begun_at = excluded.begun_at;
+PREPARE hold_jobs (bigint[]) AS {hold_jobs}
 """
+# One message for all that begins a transaction. What is planned for the values at hand is never better, where rows are found
+# by their ids, and costs the server more than to execute it.
+_BEGIN = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; EXECUTE note_commit('{connection}', {number})"
+_HOLD = "EXECUTE hold_jobs('{{{job_ids}}}')"
 # It waits for a transaction of that connection which is still under way.
 _LAST_COMMIT = """
 INSERT INTO commits (connection, number, begun_at) VALUES ($1, 0, now())
@@ -56,14 +59,29 @@ def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
 @cache
 def in_one(parts: tuple[tuple[str, int], ...]) -> str:
     """Statements with `$1`, … (and how many of them each has) as one that tells how many rows each has changed."""
-    written: list[str] = []
-    taken = 0
-    for place, (statement, columns) in enumerate(parts):
-        shifted = _PLACE.sub(lambda found, taken=taken: f"${int(found[1]) + taken}", statement)  # type: ignore[misc]
-        written.append(f"part{place} AS ({shifted} RETURNING 1)")
-        taken += columns
+    written = ", ".join(f"part{place} AS ({statement} RETURNING 1)" for place, statement in enumerate(_shifted(parts)))
     counts = ", ".join(f"(SELECT count(*) FROM part{place})" for place in range(len(parts)))  # noqa: S608 - our own names
-    return f"WITH {', '.join(written)} SELECT {counts}"
+    return f"WITH {written} SELECT {counts}"
+
+
+@cache
+def read_in_one(parts: tuple[tuple[str, int], ...]) -> str:
+    """Statements that read, with `$1`, … (and how many of them each has), as one with a column of rows for each."""
+    written = ", ".join(f"part{place} AS ({statement})" for place, statement in enumerate(_shifted(parts)))
+    columns = ", ".join(f"ARRAY(SELECT part{place} FROM part{place})" for place in range(len(parts)))  # noqa: S608 - our own names
+    return f"WITH {written} SELECT {columns}"
+
+
+def _shifted(parts: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """Statements that stand in one: each has its parameters behind those of the one before."""
+    taken = 0
+    for statement, parameters in parts:
+        yield _PLACE.sub(lambda found, taken=taken: f"${int(found[1]) + taken}", statement)  # type: ignore[misc]
+        taken += parameters
+
+
+def _holding(job_ids: Iterable[int]) -> str:
+    return _HOLD.format(job_ids=",".join(map(str, job_ids)))
 
 
 class PostgresSession:
@@ -118,6 +136,12 @@ class PostgresSession:
         [counts] = await self._connection.fetch(together, *(column for some in columns for column in some))
         return list(counts)
 
+    async def all_of(self, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Row]]:
+        """Every row of each of the statements, which go as one."""
+        together = read_in_one(tuple((self._statements[name], len(values)) for name, values in parts))
+        [found] = await self._connection.fetch(together, *(value for _, values in parts for value in values))
+        return list(found)
+
     async def select(self, statement: str, parameters: Parameters) -> list[Row]:
         """Every row of a statement that was put together from named parts."""
         statement, values = _bound(statement, parameters)
@@ -130,6 +154,10 @@ class PostgresSession:
     def array(self, values: Iterable[Any]) -> list[Any]:
         """Several values as one parameter: an array. The driver's own codec encodes its texts, which takes no NUL."""
         return [escaped(value) if type(value) is str else value for value in values]
+
+    async def hold(self, job_ids: Iterable[int]) -> None:
+        """Hold these jobs to the end of the transaction: nobody else writes anything that belongs to them."""
+        await self._connection.execute(_holding(job_ids))
 
     async def lock(self, name: str) -> None:
         """Hold this lock, whoever else has a session on this database, to the end of the transaction."""
@@ -172,9 +200,9 @@ class Transactions:
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
 
-    async def write(self, work: Work[T]) -> T:
-        """Run a unit of work in a transaction; return when it is durable."""
-        return await self._run(partial(self._write, work))
+    async def write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
+        """Run a unit of work in a transaction that holds these jobs; return when it is durable."""
+        return await self._run(partial(self._write, work, jobs))
 
     async def run(self, work: Work[T]) -> T:
         """Run a unit of work, each of its statements for itself: what is tried again may have been done before."""
@@ -241,11 +269,12 @@ class Transactions:
             await connection.execute("COMMIT")
             return result
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], jobs: Sequence[int]) -> T:
         async with self._acquired() as connection:
             mark, number = connection.mark, next(self._numbers)
             async with self._rolled_back(connection):
-                await connection.execute(_BEGIN.format(connection=mark, number=number))
+                begin = _BEGIN.format(connection=mark, number=number)
+                await connection.execute(f"{begin}; {_holding(jobs)}" if jobs else begin)
                 result = await work(PostgresSession(connection, self.statements))
             try:
                 ended = await connection.execute("COMMIT")
@@ -318,6 +347,7 @@ async def open_transactions(url: str, name: str, statements: Mapping[str, str], 
     async def init(connection: Any) -> None:
         connection.mark = f"{mark}-{next(numbers)}"
         await prepare(connection)
+        await connection.execute(_PREPARED.format(**statements))
 
     with translated(name):
         pool = await asyncpg.create_pool(

@@ -59,6 +59,14 @@ class Session(Protocol):
         """Several values as one parameter."""
         ...
 
+    async def all_of(self, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Row]]:
+        """Every row of each of several statements: they may go in one piece."""
+        ...
+
+    async def hold(self, job_ids: Iterable[int]) -> None:
+        """Hold these jobs to the end of the transaction: nobody else writes anything that belongs to them."""
+        ...
+
     async def lock(self, name: str) -> None:
         """Hold this lock, whoever else has a session on this database, to the end of the transaction."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +34,8 @@ class SqliteStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, RecurringU
         self._writer = writer
         self._readers = readers
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
+        del jobs  # the writer is alone
         return await self._writer.run(work)
 
     async def _write_apart(self, work: Work[T]) -> T:

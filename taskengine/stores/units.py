@@ -79,6 +79,13 @@ class SqliteSession:
         """Several values as one parameter: JSON, for `json_each`."""
         return dump(list(values))
 
+    async def all_of(self, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Row]]:
+        """Every row of each of the statements."""
+        return [await self.all(name, parameters) for name, parameters in parts]
+
+    async def hold(self, job_ids: Iterable[int]) -> None:
+        """The writer is alone: it holds every job."""
+
     async def lock(self, name: str) -> None:
         """The writer is alone: it holds every lock."""
 

@@ -74,6 +74,21 @@ async def test_two_stores_deciding_the_same_jobs_lose_no_update(engines: tuple[S
         assert [event["seq"] for event in events if event["job_id"] == job_id] == list(range(1, asked[job_id] + 1))
 
 
+async def test_a_decision_sees_the_tasks_that_the_one_before_made(engines: tuple[Store, Store]) -> None:
+    """Also where it waited for it: what it reads is read after the job is its own."""
+    [job_id] = await add_jobs(engines[0])
+    seen: list[tuple[int, int]] = []
+
+    def add_task(snapshot: Snapshot) -> Changes:
+        seen.append((snapshot.job.seq, len(snapshot.tasks)))
+        changes = count_up(snapshot)
+        changes.new_tasks.append(a_task(job_id, f"step{snapshot.job.seq}"))
+        return changes
+
+    await asyncio.gather(*(engines[number % 2].decide([job_id], add_task) for number in range(40)))
+    assert seen == [(number, number) for number in range(40)]
+
+
 async def test_a_follower_misses_no_event_however_many_write(engines: tuple[Store, Store]) -> None:
     """Ids become visible in their order: whoever resumes from the last one seen has seen all before it."""
     ids = await add_jobs(engines[0], 12)
@@ -340,7 +355,7 @@ async def test_migrations_at_the_same_time_do_not_meet(postgres: PostgresServer)
 def test_both_dialects_have_the_same_statements() -> None:
     """What a unit of work asks for by name is there, whatever the database; PostgreSQL has its locks besides."""
     ours, sqlite = queries.load("postgres"), queries.load("sqlite")
-    assert ours.keys() - sqlite.keys() == {"lock"}
+    assert ours.keys() - sqlite.keys() == {"lock", "hold_jobs"}
     assert sqlite.keys() - ours.keys() == set()
     assert ours["job_columns"] == sqlite["job_columns"]
     assert ours["task_columns"] == sqlite["task_columns"]

@@ -16,7 +16,7 @@ from taskengine.stores import Sharing, open_store
 from tests.support.clock import MovedClock
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import FaultProxy, fault_proxy
-from tests.support.stores import add_jobs, count_up, until_back
+from tests.support.stores import a_task, add_jobs, count_up, until_back
 
 WAIT_S = 30
 
@@ -113,6 +113,23 @@ async def test_a_slow_way_is_no_fault(behind: tuple[Store, FaultProxy]) -> None:
     proxy.delay_s = 0.05
     await store.check()
     assert (await store.health()).jobs["queued"] == 0
+
+
+async def test_a_decision_takes_four_round_trips(behind: tuple[Store, FaultProxy]) -> None:
+    """However many jobs and tasks it is about: one that begins and locks, one that reads, one that writes, the commit."""
+    store, proxy = behind
+    ids = await add_jobs(store, 10, tasks=[a_task, lambda job_id: a_task(job_id, "next")])
+    await store.decide(ids, count_up)  # the statements are prepared
+    sent: list[bytes] = []
+
+    def note(piece: bytes) -> bool:
+        if b"SELECT\x00" not in piece:  # of the pulse
+            sent.append(piece)
+        return False
+
+    proxy.watch = note
+    await store.decide(ids, count_up)
+    assert len(sent) == 4, sent
 
 
 # ---------------------------------------------------------------------------------------------------------- sharing

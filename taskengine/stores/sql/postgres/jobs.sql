@@ -158,10 +158,13 @@ DELETE FROM queued_blocks WHERE (top_of_queue, priority, block) IN (
     SELECT top_of_queue, priority, block FROM queued_blocks WHERE value = 0 FOR UPDATE SKIP LOCKED
 )
 
--- name: snapshot_jobs --
+-- name: hold_jobs --
 -- The job's row is the lock of all that belongs to it; it is taken in the order of the ids, so that nobody waits in a circle.
-SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id
-WHERE jobs.id = ANY($1::bigint[]) ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
+-- A statement of its own: those after it see what the holder before has committed.
+SELECT FROM jobs WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+
+-- name: snapshot_jobs --
+SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id WHERE jobs.id = ANY($1::bigint[])
 
 -- name: snapshot_tasks --
 -- Locked too: heartbeats, progress and confirmations come past the job's lock.
