@@ -112,8 +112,8 @@ class Reporter:
                 await self._linger()
             if not (self._urgent or self._progress or self._entries) and self._due_s(beat) > 0:
                 continue
+            beat = self._clock.now()  # before what the broker takes to confirm it, which is no part of the interval
             await self._send_all()
-            beat = self._clock.now()
 
     def _due_s(self, beat: int) -> float:
         """Seconds until the next heartbeat: the shortest interval that our setting or a running attempt asks for."""
