@@ -16,8 +16,7 @@ _TIME = re.compile(
 
 def format_utc(at: int) -> str:
     """UTC milliseconds as `yyyy-MM-ddTHH:mm:ss.fffZ`."""
-    moment = _EPOCH + timedelta(milliseconds=at)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".rjust(24, "0")
+    return f"{(_EPOCH + timedelta(milliseconds=at)).isoformat(timespec='milliseconds')[:-6]}Z"  # without +00:00
 
 
 def parse_utc(text: str) -> int:
