@@ -10,30 +10,28 @@ import os
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from string import Formatter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     SecretStr,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from taskengine.domain.setting import SETTINGS
 from taskengine.sealing import parse_keys
+from taskengine.settings.key_providers import KeyProviderSettings
+from taskengine.settings.storages import StorageSettings
 from taskengine.settings.values import (
     AbsolutePath,
     AtLeastOne,
     ClientName,
     Count,
     DatabaseUrl,
+    Group,
     Hours,
     Name,
     Number,
@@ -43,10 +41,6 @@ from taskengine.settings.values import (
     WholeNumber,
     masked,
 )
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 def _derived(factory: Callable[[dict[str, Any]], Any], description: str, derived: str) -> Any:
@@ -68,11 +62,6 @@ def _level(value: Any) -> Any:
     return {"warn": "warning", "fatal": "critical"}.get(lowered := _lower(value), lowered)
 
 
-def _roots(value: Any) -> Any:
-    named = {"output_root": value} if isinstance(value, str) else value
-    return {"output_root": "output", **named} if isinstance(named, dict) else named
-
-
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -80,7 +69,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class LogSettings(_Group):
+class LogSettings(Group):
     """What is logged, and how."""
 
     level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = Field(
@@ -94,120 +83,7 @@ class LogSettings(_Group):
     )
 
 
-class StorageSettings(_Group):
-    """A place where media lives: a folder, an S3 bucket or an Azure container, with its roots."""
-
-    kind: Literal["local", "s3", "azure"] = Field(..., description="`local`, `s3` or `azure`.")
-    url: str | None = Field(
-        None,
-        description="A folder, `s3://bucket/prefix` or `azure://container/prefix`. Null for a local one is "
-        "`<data_dir>/storage`.",
-    )
-    source_root: str = Field("source", description="Where sources are looked for, under `url`.")
-    output_root: Annotated[dict[str, str], BeforeValidator(_roots)] = Field(
-        {"output_root": "output"},
-        description="Where assets go, under `url`: names of roots and their folders. A job names one of them; "
-        "`output_root` is the default one, and a plain string stands for it alone.",
-    )
-    credentials: dict[str, SecretStr] = Field(
-        {},
-        description="What the storage asks for (`access_key_id`, `secret_access_key`, `account_key`, …); what is not here "
-        "is taken from the `AWS_*` or `AZURE_STORAGE_*` variables, or from the machine's role.",
-    )
-    options: dict[str, str] = Field(
-        {},
-        description="What else a bucket needs to be told: `endpoint`, `region`, `virtual_hosted_style_request`, "
-        "`account_name`, … An endpoint of `http://` is called without TLS.",
-    )
-    retries: Count = Field(5, description="Further tries of a request to a bucket that failed.")
-    request_timeout_s: Seconds = Field(60, description="Of one request to a bucket, which carries at most 8 MiB.")
-    verify_uploads: bool | None = Field(
-        None,
-        description="Whether what was put into a bucket is read back and compared. Null: on Azure alone, since S3 checks "
-        "what arrives by its signature.",
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _where(cls, url: str | None, info: ValidationInfo) -> str | None:
-        if not url and info.data.get("kind", "local") != "local":
-            raise ValueError(f"a storage of kind {info.data['kind']} needs one")
-        return url
-
-    def folder(self, data_dir: Path) -> Path:
-        """The folder of a local storage."""
-        return Path(self.url.removeprefix("file://")).expanduser().absolute() if self.url else data_dir / "storage"
-
-
-_TEMPLATE_NAMES = {"key_id", "key_uuid", "content_id", "label"}
-
-
-def _template(value: str) -> str:
-    try:
-        names = {name for _, name, spec, conversion in Formatter().parse(value) if name is not None}
-    except ValueError as error:
-        raise ValueError(f"is no template: {error}") from error
-    if unknown := names - _TEMPLATE_NAMES:
-        raise ValueError(
-            f"knows {{{'}, {'.join(sorted(_TEMPLATE_NAMES))}}} alone, not {{{'}, {'.join(sorted(unknown))}}}"
-        )
-    return value
-
-
-UriTemplate = Annotated[Url, AfterValidator(_template)]
-
-
-class KeyProviderSettings(_Group):
-    """Where content keys come from. URIs are templates over {key_id} (32 hex digits), {key_uuid}, {content_id}, {label}."""
-
-    kind: Literal["static", "seed", "cpix"] = Field(..., description="`static`, `seed` or `cpix`.")
-    keys_per: Literal["asset", "kind", "resolution"] = Field(
-        "resolution",
-        description="Which tracks share a key: all; pictures and sound; each class of resolution (SD, HD, UHD1, UHD2) "
-        "and sound. Of `static`, the labels in its file say it.",
-    )
-    seed: SecretStr | None = Field(None, description="Of `seed`: at least 30 bytes in base64.")
-    seed_file: AbsolutePath | None = Field(
-        None,
-        description="Of `seed`: a file with it. With neither, an engine makes one, `<data_dir>/key-seed`; workers of "
-        "their own need the same seed.",
-    )
-    keys_file: AbsolutePath | None = Field(
-        None,
-        description="Of `static`: a YAML or JSON file, content id (or `*` for all) → list of {key_id, key, label, scheme}.",
-    )
-    url: Url | None = Field(None, description="Of `cpix`: where the key service takes CPIX documents (SPEKE 2.0).")
-    headers: dict[str, SecretStr] = Field({}, description="Of `cpix`: what it wants beside, such as `Authorization`.")
-    private_key_file: AbsolutePath | None = Field(
-        None, description="Of `cpix`: an RSA key in PEM, which opens encrypted documents."
-    )
-    certificate_file: AbsolutePath | None = Field(
-        None, description="Of `cpix`: its certificate in PEM; the service is asked to encrypt keys for it."
-    )
-    fairplay_key_uri: UriTemplate = Field(
-        "skd://{key_id}", description="What FairPlay's players get as the key's URI, unless the service says another."
-    )
-    aes_key_uri: UriTemplate | None = Field(
-        "key://{key_id}",
-        description="Where players get the key of `aes`, unless the service says another. The default is no address: the "
-        "player's application has to know what it stands for. null: no `aes`.",
-    )
-    clear_key_uri: UriTemplate | None = Field(
-        None, description="Where HLS players get the plain key of `cenc` (KEYFORMAT identity), for ClearKey alone."
-    )
-    playready_la_url: Url | None = Field(None, description="The licence server in PlayReady's header.")
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        needed = {"static": "keys_file", "cpix": "url"}.get(self.kind)
-        if needed and getattr(self, needed) is None:
-            raise ValueError(f"a key provider of kind {self.kind} needs {needed}")
-        if self.certificate_file and not self.private_key_file:
-            raise ValueError("certificate_file needs private_key_file, which opens what is encrypted for it")
-        return self
-
-
-class EngineSettings(_Group):
+class EngineSettings(Group):
     """The system-wide settings of `POST /settings`, as they are until somebody sets them there."""
 
     max_jobs: WholeNumber = _changeable("max_jobs", "Jobs started at one time.")
@@ -230,7 +106,7 @@ class EngineSettings(_Group):
         return slots
 
 
-class CallbackSettings(_Group):
+class CallbackSettings(Group):
     """How callbacks are delivered."""
 
     timeout_s: Seconds = Field(15, description="Of one try.")
@@ -247,7 +123,7 @@ class CallbackSettings(_Group):
     verify_tls: bool = Field(True, description="Whether certificates of endpoints are verified.")
 
 
-class ToolSettings(_Group):
+class ToolSettings(Group):
     """Where the media binaries are; null is the one that the installation brought along."""
 
     ffmpeg: AbsolutePath | None = Field(None, description="Path of ffmpeg.")
@@ -255,7 +131,7 @@ class ToolSettings(_Group):
     packager: AbsolutePath | None = Field(None, description="Path of Shaka Packager.")
 
 
-class SandboxSettings(_Group):
+class SandboxSettings(Group):
     """What confines media processes: their files by Landlock (Linux 5.13), the network by a seccomp filter."""
 
     mode: Annotated[Literal["auto", "required", "off"], BeforeValidator(_lower)] = Field(
@@ -271,7 +147,7 @@ class SandboxSettings(_Group):
     )
 
 
-class HealthSettings(_Group):
+class HealthSettings(Group):
     """The answer of `/health`."""
 
     aliases: dict[str, str] = Field(
@@ -281,7 +157,7 @@ class HealthSettings(_Group):
     )
 
 
-class HttpSettings(_Group):
+class HttpSettings(Group):
     """Limits of the API."""
 
     max_body_bytes: AtLeastOne = Field(1_048_576, description="The largest body of a request.")
@@ -301,7 +177,7 @@ class HttpSettings(_Group):
     )
 
 
-class BusSettings(_Group):
+class BusSettings(Group):
     """How other systems use the broker."""
 
     events: bool = Field(
@@ -323,7 +199,7 @@ class BusSettings(_Group):
     )
 
 
-class Settings(_Group):
+class Settings(Group):
     """Everything that can be configured."""
 
     data_dir: AbsolutePath = Field(

@@ -6,12 +6,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from taskengine.domain.tenants import CLIENT_NAME, CLIENT_NAME_RULE
 
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+(?=@)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
+
+
+class Group(BaseModel):
+    """A part of the tree: frozen, every name known, and no value of it in a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 def _no_boolean(value: Any) -> Any:

@@ -20,7 +20,7 @@ from taskengine.keys.seed import derive_key_id
 from taskengine.media import hls, hls_keys, mp4
 from taskengine.media.pssh import playready_header, playready_key_ids, read_pssh
 from taskengine.net import Fetcher, GuardedClients, networks
-from taskengine.settings.tree import KeyProviderSettings
+from taskengine.settings import KeyProviderSettings
 from tests.support.decrypting import SEED, frames, joined, key_of, opened_segments
 from tests.support.key_service import KeyService, make_recipient
 from tests.support.media import AAC, H264, SEED_KEYS, Studio, ffmpeg, picture, sound, video_source
