@@ -21,7 +21,6 @@ from taskengine.engine.jobs import JobView
 from taskengine.ports import JobFilter
 
 _CLEARABLE = ("run_at", "semaphore_url")  # null takes them away
-_LONGEST_KEY = 255
 
 
 async def submit(call: Call) -> Answer:

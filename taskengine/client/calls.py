@@ -37,7 +37,7 @@ class Client:
         """What a list has, page by page."""
         following: Query | None = query
         while following is not None:
-            page, following = await self._calls.page("GET", path, query=following)
+            page, following = await self._calls.page(path, following)
             for one in page:
                 yield one
 

@@ -56,28 +56,24 @@ class Transport:
         accept: Sequence[int] = (),
     ) -> Any:
         """The answer; that of a status beyond 2xx only where `accept` has it."""
-        answer, _ = await self.page(method, path, body=body, query=query, headers=headers, accept=accept)
+        answer, _ = await self._ask(method, path, accept, json=body, params=query, headers=headers)
         return answer
 
-    async def page(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        accept: Sequence[int] = (),
-    ) -> tuple[Any, Mapping[str, str] | None]:
-        """As `call`, and the query of the next page, where there is one."""
+    async def page(self, path: str, query: Mapping[str, str]) -> tuple[Any, Mapping[str, str] | None]:
+        """A page of a list, and the query of the next one, where there is one."""
+        answer, response = await self._ask("GET", path, (), params=query)
+        return answer, _following(response)
+
+    async def _ask(
+        self, method: str, path: str, accept: Sequence[int], **request: Any
+    ) -> tuple[Any, aiohttp.ClientResponse]:
+        """The answer, read, and what it came with."""
         with self._faults():
-            async with self._session.request(
-                method, self.url + path, json=body, params=query, headers=headers, allow_redirects=False
-            ) as response:
+            async with self._session.request(method, self.url + path, allow_redirects=False, **request) as response:
                 answer = await _json(response)
                 if response.status >= 300 and not (response.status in accept and isinstance(answer, dict)):
                     raise _refusal(response, answer, self.url)
-                return answer, _following(response)
+                return answer, response
 
     async def text(self, path: str) -> str:
         """An answer that is no JSON."""
