@@ -34,6 +34,9 @@ them is needed: the address follows from the [configuration](configuration.md), 
 `<data-dir>/api-key` (it is sent to a loopback address alone). `workflows`, `profiles`, `clients`, `migrate`, `config` and `doctor`
 work on the installation itself.
 
+Completion of commands and options: `eval "$(_TASKENGINE_COMPLETE=bash_source taskengine)"` in `~/.bashrc` (`zsh_source`,
+`fish_source` for these shells).
+
 `--json` prints JSON for programs (`jobs watch`: one document per line and change). Without it, tables and bars are drawn
 on a terminal and plain lines written elsewhere; `NO_COLOR` is honoured.
 """

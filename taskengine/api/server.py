@@ -214,4 +214,16 @@ class ApiRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, made.request_factory, self._limits, **self._kwargs)
+        return _Server(_expecting(made.request_handler), made.request_factory, self._limits, **self._kwargs)
+
+
+def _expecting(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> Any:
+    """The header `Expect` is judged before any middleware: what it asks for that nobody knows is refused in JSON, too."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPExpectationFailed:
+            return to_response(Answer({"error": "The request expects something else than 100-continue"}, 417))
+
+    return handle

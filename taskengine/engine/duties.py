@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taskengine.domain.errors import InvalidRequest
+from taskengine.domain.errors import Fault, InvalidRequest
 from taskengine.domain.words import nearest
 from taskengine.engine.directory import Directory
 from taskengine.ports import ClientStore, Clock
@@ -50,7 +50,8 @@ class Duties:
     async def switch(self, name: str, *, active: bool) -> None:
         """Switch a duty on or off, for every engine. InvalidRequest where there is none of that name."""
         if name not in DUTIES:
-            raise InvalidRequest(f"/schedule: there is no schedule {name[:100]!r}{nearest(name[:100], DUTIES)}")
+            text = f"there is no schedule {name[:100]!r}{nearest(name[:100], DUTIES)}"
+            raise InvalidRequest(f"/schedule: {text}", [Fault("/schedule", text)])
         await self._store.save_setting(_SYSTEM, _key(name), _ON if active else _OFF)
         await self._directory.reread()
 

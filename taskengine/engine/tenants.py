@@ -182,8 +182,7 @@ class Tenants:
         except InvalidRequest as error:
             faults.extend(error.faults)
         if faults:
-            text = "; ".join(f"{fault.path} {fault.message}" for fault in faults)
-            raise InvalidRequest(f"The client is not valid: {text}", faults)
+            raise InvalidRequest("The client is not valid", faults)
 
     def _template_faults(self, config: ClientConfig) -> list[Fault]:
         """What is wrong with the expressions in it."""

@@ -302,6 +302,13 @@ async def test_head_and_options_make_sense(world: World) -> None:
     assert (reply.headers["Server"], reply.headers["Cache-Control"]) == ("task-engine", "no-store")
 
 
+@pytest.mark.parametrize("path", ["/", "/nothing"])
+async def test_an_unknown_expectation_is_refused(world: World, path: str) -> None:
+    """In JSON, and without being repeated."""
+    status, answer = await raw(world, f"GET {path} HTTP/1.1\r\nHost: x\r\nExpect: <b>miracles</b>\r\n\r\n".encode())
+    assert (status, "miracles" in str(answer)) == (417, False)
+
+
 async def test_the_requests_id_is_answered(world: World) -> None:
     """The client's own where it is sane."""
     assert (await world.call("GET", "/", headers={"X-Request-Id": "abc-1"})).headers["X-Request-Id"] == "abc-1"

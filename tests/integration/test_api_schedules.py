@@ -86,5 +86,5 @@ async def test_an_admin_switches_schedules_and_duties(world: World) -> None:
     on = await world.call("PUT", "/scheduler", {"schedule": "one/nightly", "active": True})
     assert on.body["schedules"] == ["clean_up", "one/nightly"]
     wrong = await world.call("PUT", "/scheduler", {"schedule": "clean_upp", "active": True})
-    assert (wrong.status, "clean_up" in wrong.body["error"]) == (400, True)
+    assert (wrong.status, "clean_up" in wrong.faults["/schedule"]) == (400, True)
     assert (await world.call("PUT", "/scheduler", {"schedule": "clean_up"})).faults.keys() == {"/active"}
