@@ -14,7 +14,7 @@ import click
 
 from taskengine.cli.outcome import run_async
 from taskengine.cli.output import Output
-from taskengine.domain.errors import Unauthorized
+from taskengine.domain.errors import InvalidRequest, Unauthorized
 
 if TYPE_CHECKING:
     from taskengine.client import Client
@@ -101,11 +101,17 @@ def _read_key(key_file: Path) -> str | None:
         return key_file.read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{key_file} holds no API key: it is not UTF-8") from None
 
 
 def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        fine = False
+    if not fine:
         raise click.BadParameter(f"{url!r} is not an http or https URL", param_hint="--url")
     return url
 

@@ -68,6 +68,7 @@ class Transport:
         self, method: str, path: str, accept: Sequence[int], **request: Any
     ) -> tuple[Any, aiohttp.ClientResponse]:
         """The answer, read, and what it came with."""
+        _judge(request.get("headers") or {})
         with self._faults():
             async with self._session.request(method, self.url + path, allow_redirects=False, **request) as response:
                 answer = await _json(response)
@@ -119,10 +120,18 @@ async def transport(url: str, *, client: str, api_key: str | None) -> AsyncItera
     headers = {"client": client, "Accept": "application/json"}
     if api_key:
         headers["api-key"] = api_key
+    _judge(headers)
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
     connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())  # the system's: names beyond DNS, too
     async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as session:
         yield Transport(session, url)
+
+
+def _judge(headers: Mapping[str, str]) -> None:
+    """InvalidRequest where one cannot be sent."""
+    for name, value in headers.items():
+        if any(ord(character) < 32 or ord(character) == 127 for character in value):
+            raise InvalidRequest(f"{name} must not have control characters")
 
 
 def _following(response: aiohttp.ClientResponse) -> Mapping[str, str] | None:

@@ -123,7 +123,8 @@ def test_a_file_of_parameters_that_is_none_is_told_in_one_line(cli: Cli, written
     [
         ("jobs", "show", "x"), ("jobs", "list", "--limit", "0"), ("jobs", "list", "--state", "gone"),
         ("submit", "w", "-p", "novalue"), ("submit", "w", "-p", "a=1", "-p", "a=2"), ("submit", "w", "--params", "none"),
-        ("jobs", "list", "--url", "ftp://x"), ("nothing",), ("submit",), ("jobs", "pause"),
+        ("jobs", "list", "--url", "ftp://x"), ("jobs", "list", "--url", "http://[::1"), ("jobs", "list", "--client", "a\rb"),
+        ("jobs", "list", "--api-key", "a\nb"), ("submit", "w", "--idempotency-key", "a\x7f"), ("nothing",), ("submit",), ("jobs", "pause"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_2_and_asks_no_engine(cli: Cli, engine: FakeEngine, arguments: tuple[str, ...]) -> None:
@@ -131,7 +132,7 @@ def test_wrong_usage_is_2_and_asks_no_engine(cli: Cli, engine: FakeEngine, argum
     outcome = cli(*arguments)
 
     assert outcome.code == 2
-    assert outcome.err
+    assert "Error: " in outcome.err
     assert engine.requests == []
 
 
@@ -149,6 +150,18 @@ def test_the_key_of_a_local_engine_is_read_from_its_data_directory(
     assert outcome.code == 0, outcome.err
     assert outcome.out == "no jobs\n"
     assert engine.requests[0].headers["api-key"] == "from-the-file"
+
+
+def test_a_key_file_that_holds_no_text_is_named(cli: Cli, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong file is a fault of the call, not of the command."""
+    monkeypatch.delenv("TASKENGINE_API_KEY")
+    Path("d").mkdir()
+    Path("d", "api-key").write_bytes(b"\xff\xfe")
+
+    outcome = cli("jobs", "list", "--data-dir", "d")
+
+    assert (outcome.code, engine.requests) == (2, [])
+    assert "api-key holds no API key: it is not UTF-8" in outcome.err
 
 
 def test_a_missing_key_is_explained(cli: Cli, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
