@@ -49,11 +49,13 @@ class CallbackPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What comes of a try: `delivered`, `pending` until `next_at`, or `dead`, with its whole line where `line` says so."""
+    """What comes of a try: `delivered`, `pending` until `next_at`, or `dead`, with the rest of its line where `line` says
+    so, with all that its job has for the endpoint where `gone` does."""
 
     state: str
     next_at: int | None = None
     line: bool = False
+    gone: bool = False
     reason: str = ""
 
 
@@ -85,7 +87,7 @@ def judge(callback: DueCallback, result: SendResult, now: int, policy: CallbackP
     if result.status in DELIVERED:
         return Verdict("delivered")
     if result.status == GONE:
-        return Verdict("dead", line=True, reason="the endpoint answered 410 Gone")
+        return Verdict("dead", gone=True, reason="the endpoint answered 410 Gone")
     give_up_at = callback.oldest_at + round(policy.give_up_after_s * 1000)
     if now >= give_up_at:
         return Verdict("dead", line=True, reason=f"undelivered for {policy.give_up_after_s / HOUR:g} hours")

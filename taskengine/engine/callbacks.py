@@ -185,7 +185,8 @@ class CallbackDelivery:
             status=result.status,
             error=result.error,
             next_at=verdict.next_at,
-            rest=verdict.reason if verdict.line else None,
+            rest=verdict.reason if verdict.line or verdict.gone else None,
+            gone=verdict.gone,
             log=_entry(callback, result, verdict, now),
         )
         self._settling.put(settlement, now + _SETTLE_MS)

@@ -23,7 +23,7 @@ class DueCallback:
     created_at: int
     attempts: int  # made before of this delivery
     failures: int  # in a row on this (job, endpoint)'s clock
-    oldest_at: int  # creation of the oldest undelivered of this (job, endpoint)
+    oldest_at: int  # creation of the oldest undelivered of its line
     traceparent: str | None = None  # `Job.traceparent`
     headers: Mapping[str, str] = field(default_factory=dict)  # the workflow's
 
@@ -39,7 +39,8 @@ class Settlement:
     status: int | None = None
     error: str | None = None
     next_at: int | None = None
-    rest: str | None = None  # why all that is left of the line is dead with it (410, 72 h over)
+    rest: str | None = None  # why all that is left of the line is dead with it (72 h over)
+    gone: bool = False  # with `rest`: not of the line alone, but of all that the job has for the endpoint (410)
     log: LogEntry | None = None  # for the job's log
 
     @property
@@ -81,7 +82,7 @@ class CallbackStore(Protocol):
         ...
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
-        """All that is left of a line is dead."""
+        """All that is left for an endpoint of a job is dead, its job event too."""
         ...
 
     async def next_callback(self, *, busy: Busy = NONE_BUSY) -> int | None:

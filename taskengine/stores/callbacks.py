@@ -31,7 +31,7 @@ class CallbackUnits(Units):
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
         """See `ports.CallbackStore.kill_line`: the job event, which may have overtaken, is dead too."""
         del now  # the dead have no time of their own
-        await self._write(partial(_kill, kills=[(rows.plain(reason), job_id, endpoint)]))
+        await self._write(partial(_kill, kills=[(rows.plain(reason), job_id, endpoint, None)]))
 
     async def next_callback(self, *, busy: Busy = NONE_BUSY) -> int | None:
         """See `ports.CallbackStore.next_callback`."""
@@ -98,7 +98,12 @@ async def _settle(db: Session, *, settlements: Sequence[Settlement]) -> None:
     put_off = [one for one in settled if one.state == "pending"]
     ended = [one for one in settled if one.state != "pending"]
     killed = await db.many(
-        "kill_callbacks", [(rows.plain(one.rest), *_lines(one)) for one in ended if one.rest is not None]
+        "kill_callbacks",
+        [
+            (rows.plain(one.rest), *_lines(one), None if one.gone else _lane(one))
+            for one in ended
+            if one.rest is not None
+        ],
     )
     tally = Tally()
     tally.callbacks(-len(ended) - killed)
@@ -128,7 +133,11 @@ def _lines(one: Settlement) -> tuple[int, str]:
 
 def _line(one: Settlement) -> tuple[int, str, int]:
     """The line that it was the head of."""
-    return *_lines(one), rows.lane_of(one.callback.event)
+    return *_lines(one), _lane(one)
+
+
+def _lane(one: Settlement) -> int:
+    return rows.lane_of(one.callback.event)
 
 
 def _due_at(one: Settlement) -> int:
@@ -139,7 +148,7 @@ def _due_at(one: Settlement) -> int:
 async def _kill(db: Session, *, kills: Sequence[rows.Row]) -> None:
     tally = Tally()
     tally.callbacks(-await db.many("kill_callbacks", kills))
-    lines = [tuple(line) for _, *line in kills]
+    lines = [(job_id, endpoint) for _, job_id, endpoint, _ in kills]
     await db.many_apart([("close_empty_lines", lines), *tally.parts()])
 
 

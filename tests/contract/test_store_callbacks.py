@@ -328,15 +328,35 @@ async def test_a_killed_line_is_dead_as_a_whole(store: Store) -> None:
 
 async def test_the_rest_of_a_line_is_dead_with_the_one_that_was_refused(store: Store) -> None:
     """In one write: nobody can claim the next in between. Other endpoints and jobs go on."""
-    await job_with(store, a_callback(mark="a"), a_callback(mark="b"), a_callback(TWO, mark="c"))
+    await job_with(
+        store,
+        a_callback(mark="a"),
+        a_callback(mark="b"),
+        a_callback(event="job", mark="end"),
+        a_callback(TWO, mark="c"),
+    )
     first = next(due for due in await claim(store) if due.body == "a")
-    await store.settle_callbacks([Settlement(first, "dead", START, 410, "answered 410", rest="the endpoint is gone")])
+    await store.settle_callbacks(
+        [Settlement(first, "dead", START, 410, "answered 410", rest="the endpoint is gone", gone=True)]
+    )
     listed = {one["webhook_id"]: one for one in await store.callbacks(1)}
-    assert {one: listed[one]["state"] for one in listed} == {"msg_a": "dead", "msg_b": "dead", "msg_c": "pending"}
+    assert {one: listed[one]["state"] for one in listed} == {
+        "msg_a": "dead", "msg_b": "dead", "msg_end": "dead", "msg_c": "pending",
+    }  # fmt: skip
     assert (listed["msg_a"]["attempts"], listed["msg_a"]["last_status"]) == (1, 410)
     assert listed["msg_b"]["last_error"] == "the endpoint is gone"
     assert (await store.callback_backlog())[0] == 1
     assert await claim(store, START + 10) == []
+
+
+async def test_a_job_event_outlives_the_task_events_whose_time_is_over(store: Store) -> None:
+    """It has a time of its own: it is due at once, for nothing is before it any more."""
+    await job_with(store, a_callback(mark="a"), a_callback(mark="b"), a_callback(event="job", mark="end"))
+    [due] = await claim(store)
+    await store.settle_callbacks([Settlement(due, "dead", START + 1, 500, "answered 500", rest="undelivered")])
+    assert await states(store) == ["dead", "dead", "pending"]
+    assert marks(await claim(store, START + 1)) == ["end"]
+    assert (await store.callback_backlog())[0] == 1
 
 
 async def test_dead_callbacks_are_replayed(store: Store) -> None:

@@ -117,15 +117,21 @@ class MemoryCallbackStore:
         if own is not None and not any(self._key(other) == self._key(row) for other in self._pending()):
             own.next_at = min(own.next_at, one.at)  # it waits for nothing any more
         if one.rest is not None:
-            await self.kill_line(row.job_id, row.endpoint, one.rest, one.at)
+            await self._kill(row, one.rest, gone=one.gone)
         if one.log is not None:
             self.logs.append((row.job_id, one.log))
 
     async def kill_line(self, job_id: int, endpoint: str, reason: str, now: int) -> None:
-        """Give all of a line up."""
-        self._call("kill")
+        """Give all of a job and endpoint up."""
         for row in self._pending():
             if (row.job_id, row.endpoint) == (job_id, endpoint):
+                await self._kill(row, reason, gone=True)
+                break
+
+    async def _kill(self, of: Row, reason: str, *, gone: bool) -> None:
+        self._call("kill")
+        for row in self._pending():
+            if (row.job_id, row.endpoint) == (of.job_id, of.endpoint) and (gone or self._key(row) == self._key(of)):
                 row.state, row.last_error = "dead", reason
         await self._tell()
 
@@ -187,7 +193,7 @@ class MemoryCallbackStore:
         return (row.job_id, row.endpoint, row.event == "job")
 
     def _due(self, row: Row, line: Line) -> DueCallback:
-        oldest = min(r.created_at for r in self._pending() if (r.job_id, r.endpoint) == (row.job_id, row.endpoint))
+        oldest = min(one.created_at for one in self._pending() if self._key(one) == self._key(row))
         return DueCallback(
             row.id, row.job_id, row.client, row.endpoint, row.event, row.webhook_id, row.body, row.created_at,
             row.attempts, line.failures, oldest,

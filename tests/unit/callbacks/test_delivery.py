@@ -151,6 +151,22 @@ async def test_a_failed_delivery_is_tried_again_on_the_published_schedule_until_
         assert "it is dead: undelivered for 72 hours" in last.message
 
 
+async def test_a_job_callback_has_72_hours_of_its_own() -> None:
+    """Whatever became of the task callbacks before it: a job may take longer than their time."""
+    async with running() as world:
+        world.sender.answers[A] = [SendResult(500, "answered 500 Internal Server Error")]
+        world.store.add(A, "start", now=START)
+        await world.wake()
+        await world.clock.advance(71 * HOUR)
+        world.store.add(A, "complete", now=world.clock.now())
+        world.store.add(A, "job", now=world.clock.now())
+        await world.clock.advance(2 * HOUR)
+        assert world.store.states() == ["dead", "dead", "pending"]
+        world.sender.answers[A] = [SendResult(200)]
+        await world.clock.advance(6 * HOUR)
+        assert world.store.states() == ["dead", "dead", "delivered"]
+
+
 async def test_the_next_of_a_line_waits_for_the_one_before() -> None:
     """Order is kept over failures, and what comes meanwhile does not hasten a try."""
     async with running() as world:

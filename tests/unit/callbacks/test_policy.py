@@ -58,9 +58,9 @@ def test_retry_after_is_honoured_up_to_an_hour(asked: float, waits: int) -> None
 
 @pytest.mark.parametrize("callback", [TASK, JOB])
 def test_410_stops_the_endpoint_for_the_job(callback: DueCallback) -> None:
-    """The whole line is dead at the first such answer."""
+    """All that the job has for it is dead at the first such answer."""
     verdict = _judge(callback, SendResult(410, "gone"))
-    assert (verdict.state, verdict.line) == ("dead", True)
+    assert (verdict.state, verdict.gone) == ("dead", True)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])

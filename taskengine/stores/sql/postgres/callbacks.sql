@@ -108,13 +108,14 @@ WHERE callback_lines.job_id = new.job_id AND callback_lines.endpoint = new.endpo
 
 -- name: kill_callbacks --
 WITH new AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[]) AS one (reason, job_id, endpoint)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[]) AS one (reason, job_id, endpoint, lane)
 ), held AS MATERIALIZED (
     SELECT id FROM jobs WHERE id IN (SELECT job_id FROM new) ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE callbacks SET state = 'dead', last_error = new.reason
 FROM new JOIN held ON held.id = new.job_id
 WHERE state = 'pending' AND callbacks.job_id = new.job_id AND callbacks.endpoint = new.endpoint
+    AND (new.lane IS NULL OR callbacks.lane = new.lane)
 
 -- name: next_callback --
 SELECT due_at FROM callback_lines

@@ -73,7 +73,7 @@ WHERE job_id = ?2 AND endpoint = ?3 AND lane = 1 AND claimed = 0 AND failures = 
 
 -- name: kill_callbacks --
 UPDATE callbacks SET state = 'dead', last_error = ?1
-WHERE state = 'pending' AND job_id = ?2 AND endpoint = ?3
+WHERE state = 'pending' AND job_id = ?2 AND endpoint = ?3 AND (?4 IS NULL OR lane = ?4)
 
 -- name: next_callback --
 SELECT due_at FROM callback_lines
