@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskengine.domain.errors import InputFault
+from taskengine.domain.urls import redacted_url
 from taskengine.handlers.support import in_thread, together
 from taskengine.media.streams import choosing
 from taskengine.media.streams.playlists import Key, Master, Resource, Segment, Stream, StreamFault, Variant, read
@@ -120,7 +121,7 @@ def _decrypt(path: Path, key: bytes, iv: bytes, url: str) -> None:
         plain = reader.update(path.read_bytes()) + reader.finalize()
         path.write_bytes(unpadder.update(plain) + unpadder.finalize())
     except ValueError as error:
-        raise InputFault(f"source: a segment cannot be decrypted by its key: {url.partition('?')[0]}") from error
+        raise InputFault(f"source: a segment cannot be decrypted by its key: {redacted_url(url)}") from error
 
 
 def lowest(width: int = 0, height: int = 0) -> Choose:

@@ -72,8 +72,8 @@ class Fetcher:
 
         async def once() -> Document:
             wanted = Part(part or ByteRange(), max_bytes)
-            async with self._followed(url, {**(headers or {}), **wanted.request_headers()}) as response:
-                return await self._document(response, wanted)
+            async with self._followed(url, {**(headers or {}), **wanted.request_headers()}) as (response, at):
+                return await self._document(response, at, wanted)
 
         return await self._tried(url, once)
 
@@ -85,7 +85,7 @@ class Fetcher:
         async def once() -> Document:
             async with self._opened("POST", url, headers or {}, body) as response:
                 _judge_status(response)
-                return await self._document(response, Part(ByteRange(), max_bytes))
+                return await self._document(response, url, Part(ByteRange(), max_bytes))
 
         return await self._tried(url, once, tries=1)
 
@@ -103,9 +103,9 @@ class Fetcher:
         wanted = Part(part or ByteRange(), max_bytes)
 
         async def once() -> Downloaded:
-            async with self._followed(url, {**(headers or {}), **wanted.request_headers()}) as response:
+            async with self._followed(url, {**(headers or {}), **wanted.request_headers()}) as (response, at):
                 await self._write(response, wanted, target, on_bytes or _nobody)
-                return Downloaded(str(response.url), wanted.have, dict(response.headers))
+                return Downloaded(at, wanted.have, dict(response.headers))
 
         try:
             return await self._tried(url, once)
@@ -123,19 +123,23 @@ class Fetcher:
             yield response
 
     @asynccontextmanager
-    async def _followed(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """What answers a GET well behind its redirects (or with a 416, by which the range is judged)."""
+    async def _followed(
+        self, url: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, str]]:
+        """What answers a GET well behind its redirects (or with a 416, by which the range is judged), and at which URL."""
         at, sent = url, dict(headers)
         for _ in range(self._patience.redirects + 1):
             async with self._opened("GET", at, sent) as response:
                 if response.status not in _REDIRECTS:
                     _judge_status(response, also=416)
-                    yield response
+                    yield response, at
                     return
                 new = _redirected(response)
-            if origin(new) != origin(at):  # what was meant for one server is no other's to see
+            if origin(str(new)) != origin(at):  # what was meant for one server is no other's to see
                 sent = {name: value for name, value in sent.items() if name in {"Range", "If-Range"}}
-            at = new
+            elif new.raw_user is None:
+                new = new.with_user(URL(at).user).with_password(URL(at).password)
+            at = str(new)
         raise InputFault(f"is redirected more than {self._patience.redirects} times")
 
     async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -145,7 +149,7 @@ class Fetcher:
             pace.came(len(chunk))
             yield chunk
 
-    async def _document(self, response: aiohttp.ClientResponse, wanted: Part) -> Document:
+    async def _document(self, response: aiohttp.ClientResponse, at: str, wanted: Part) -> Document:
         unpack = _Unpacking(response, wanted.limit)
         wanted.begin(response)
         body = bytearray()
@@ -154,7 +158,7 @@ class Fetcher:
             if wanted.filled:
                 break
         wanted.judge_end()
-        return Document(str(response.url), response.status, dict(response.headers), bytes(body))
+        return Document(at, response.status, dict(response.headers), bytes(body))
 
     async def _write(
         self, response: aiohttp.ClientResponse, wanted: Part, target: Path, on_bytes: Callable[[int], None]
@@ -239,7 +243,7 @@ def _judge_status(response: aiohttp.ClientResponse, also: int = 0) -> None:
         raise InputFault(f"answered {response.status}")
 
 
-def _redirected(response: aiohttp.ClientResponse) -> str:
+def _redirected(response: aiohttp.ClientResponse) -> URL:
     """Where an answer points to; InputFault where that is nowhere, or from TLS to plain text."""
     location = response.headers.get("Location", "")
     try:
@@ -248,4 +252,4 @@ def _redirected(response: aiohttp.ClientResponse) -> str:
         raise InputFault("is redirected to what is no URL") from None
     if not location or (response.url.scheme == "https" and new.scheme != "https"):
         raise InputFault("is redirected to nowhere" if not location else "is redirected from https to another scheme")
-    return str(new)
+    return new

@@ -12,7 +12,8 @@ from taskengine.domain.keys import KeyRequest, KeySet
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a URL answered with a 2xx: `url` is the one that answered (relative references count from it)."""
+    """What a URL answered with a 2xx: `url` is the one that answered (relative references count from it), with the
+    credentials that it was asked with."""
 
     url: str
     status: int
@@ -40,9 +41,10 @@ class ByteRange:
 class Outbound(Protocol):
     """The guarded way to the URLs of a task: the addresses that its client may reach, and no others.
 
-    Redirects of GET are followed, a few, each judged; headers given here go to the first server alone. Faults that may
-    pass (no connection, silence, 408, 425, 429, 5xx) are tried again a few times, then InternalFault; InputFault where
-    no try will do better: a refused address, another status, more than `max_bytes`. Messages hold no secrets of URLs.
+    Redirects of GET are followed, a few, each judged; headers given here, and credentials in a URL, go to the first server
+    alone. Faults that may pass (no connection, silence, 408, 425, 429, 5xx) are tried again a few times, then
+    InternalFault; InputFault where no try will do better: a refused address, another status, more than `max_bytes`.
+    Messages hold no secrets of URLs.
     """
 
     async def get(

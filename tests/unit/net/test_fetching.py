@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import random
 import zlib
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from taskengine.domain.errors import InputFault, InternalFault, ResourceFault
 from taskengine.net import Fetcher, GuardedClients, Patience, Timeouts, networks
@@ -102,6 +104,24 @@ async def test_headers_for_one_server_are_not_sent_to_another(receiver: Callback
         assert [one.headers.get("authorization") for one in receiver.received] == ["Bearer x"] * 2
         assert "authorization" not in other.received[0].headers
         assert other.received[0].headers["range"] == "bytes=0-3"
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+async def test_credentials_of_a_url_go_with_it_as_far_as_its_server(
+    receiver: CallbackReceiver, fetcher: Fetcher, *, absolute: bool
+) -> None:
+    """Over redirects, and to what relative references in the document mean; not to another server."""
+    async with CallbackReceiver() as other:
+        receiver.script("/a", redirect(f"{receiver.url if absolute else ''}/b", 302))
+        secret = receiver.url.replace("//", "//us%40er:p%2Fw@")
+        document = await fetcher.get(f"{secret}/a")
+        await fetcher.get(str(URL(document.url).join(URL("segment.ts"))))
+        receiver.script("/c", redirect(other.url + "/d", 302))
+        beyond = await fetcher.get(f"{secret}/c")
+        told = [(one.path, one.headers.get("authorization")) for one in (*receiver.received, *other.received)]
+        basic = "Basic " + base64.b64encode(b"us@er:p/w").decode()
+        assert told == [("/a", basic), ("/b", basic), ("/segment.ts", basic), ("/c", basic), ("/d", None)]
+        assert beyond.url == other.url + "/d"
 
 
 async def test_redirects_are_followed_a_few_times(receiver: CallbackReceiver, fetcher: Fetcher) -> None:
