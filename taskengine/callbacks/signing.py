@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import secrets as random_secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,9 +31,12 @@ def signed_headers(webhook_id: str, body: str, now: int, secrets: Sequence[str])
     return headers
 
 
+_webhook = functools.lru_cache(1024)(Webhook)  # one reads a secret's base64 anew for each
+
+
 def _signature(secret: str, webhook_id: str, at: datetime, body: str) -> str:
     try:
-        webhook = Webhook(secret)
+        webhook = _webhook(secret)
     except Exception as error:  # the library's error for an empty secret is a bare Exception
         raise ValueError("the callback secret must be base64, with or without `whsec_` before it") from error
     return webhook.sign(webhook_id, at, body)

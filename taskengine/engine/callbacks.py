@@ -219,26 +219,26 @@ class CallbackDelivery:
 
 
 def _tell(callback: DueCallback, result: SendResult, verdict: Verdict) -> None:
-    bound = log.bind(job=callback.job_id, callback=callback.id, callback_event=callback.event)
-    endpoint, attempt = redacted_url(callback.endpoint), callback.attempts + 1
+    told = {
+        "job": callback.job_id,
+        "callback": callback.id,
+        "callback_event": callback.event,
+        "endpoint": redacted_url(callback.endpoint),
+        "attempt": callback.attempts + 1,
+        "status": result.status,
+    }
     if verdict.state == "delivered":
-        bound.debug("callback_delivered", endpoint=endpoint, attempt=attempt, status=result.status)
+        log.debug("callback_delivered", **told)
     else:
-        bound.warning(
-            "callback_failed" if verdict.state == "pending" else "callback_dead",
-            endpoint=endpoint,
-            attempt=attempt,
-            status=result.status,
-            error=result.error,
-            next_at=verdict.next_at,
-        )
+        word = "callback_failed" if verdict.state == "pending" else "callback_dead"
+        log.warning(word, **told, error=result.error, next_at=verdict.next_at)
 
 
 def _entry(callback: DueCallback, result: SendResult, verdict: Verdict, now: int) -> LogEntry | None:
     """What the job's owner reads in its log: the first failure of a line, and each end."""
+    if verdict.state == "delivered" or (verdict.state == "pending" and callback.failures):
+        return None
     failed = f"callback '{callback.event}' to {redacted_url(callback.endpoint)} failed: {result.error}"
     if verdict.state == "dead":
         return LogEntry(_ERROR, "callback", f"{failed}; it is dead: {verdict.reason}", now)
-    if verdict.state == "pending" and callback.failures == 0:
-        return LogEntry(_WARNING, "callback", f"{failed}; it is tried again", now)
-    return None
+    return LogEntry(_WARNING, "callback", f"{failed}; it is tried again", now)

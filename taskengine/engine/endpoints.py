@@ -229,8 +229,8 @@ class Endpoints:
     def _free(self, endpoint: _Endpoint, now: int) -> bool:
         return (
             self.sending < self._limits.concurrency
+            and not self._full(endpoint.server, now)
             and endpoint.sending < self._capacity(endpoint, now)
-            and endpoint.server.sending < self._room(endpoint.server, now)
         )
 
     def _forget(self, now: int) -> None:

@@ -7,6 +7,7 @@ spelling gets by.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from aiohttp.abc import AbstractResolver
 from taskengine.domain.addresses import IPNetwork, judge_address
 from taskengine.domain.errors import TaskEngineError
 from taskengine.net.judging import judge_url
+
+_REMEMBERED = 1024  # URLs whose judgement, which asks nobody, is kept
 
 
 class OutboundRefused(TaskEngineError, OSError):
@@ -54,12 +57,13 @@ class GuardedClient:
 
     def __init__(self, allow: Sequence[IPNetwork] = (), *, resolver: AbstractResolver | None = None) -> None:
         self._allow = tuple(allow)
+        self._judged = functools.lru_cache(_REMEMBERED)(functools.partial(judge_url, allow=self._allow))
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
     def check_literal(self, url: str) -> str | None:
         """Why `url` is refused before anything is asked; None where it is not."""
-        return judge_url(url, self._allow)
+        return self._judged(url)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -148,7 +152,7 @@ class GuardedClient:
         """The session, for a URL that may be called as far as it can be seen."""
         if self._session is None:
             raise RuntimeError("the client is not open")
-        if (reason := judge_url(url, self._allow)) is not None:
+        if (reason := self._judged(url)) is not None:
             raise OutboundRefused(f"refused: {reason}")
         return self._session
 
@@ -163,6 +167,8 @@ class GuardedClient:
 
 async def _beginning(content: aiohttp.StreamReader, limit: int, seconds: float) -> bytes:
     """At most `limit` bytes of a body, as far as they come in time."""
+    if content.at_eof():
+        return b""
     beginning = bytearray()
     try:
         async with asyncio.timeout(seconds):
