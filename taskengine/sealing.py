@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ class SealingKey:
     """A key, and the id under which what it sealed is recognised: a digest of it."""
 
     id: str
-    key: bytes
+    key: bytes = field(repr=False)
 
 
 def new_key() -> str:

@@ -13,8 +13,8 @@ from taskengine.net import IPNetwork
 class EndpointConfig:
     """How one of a client's endpoints is called. Several secrets sign side by side, so that they can be rotated."""
 
-    secrets: Sequence[str] = ()  # `whsec_<base64>`, or base64
-    headers: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[str] = field(default=(), repr=False)  # `whsec_<base64>`, or base64
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify_tls: bool = True
     allow: Sequence[IPNetwork] = ()  # networks beyond the installation's
 

@@ -27,8 +27,8 @@ class EndpointRule:
 
     url: str
     events: Sequence[str] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)  # beside the client's
-    secrets: Sequence[str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # beside the client's
+    secrets: Sequence[str] | None = field(default=None, repr=False)
     verify_tls: bool | None = None
 
 

@@ -174,7 +174,7 @@ class Callback:
     body: str  # JSON, exactly as it is sent and signed
     created_at: int
     task: Task | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)  # the workflow's
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # the workflow's
     patience_ms: int = PATIENCE_MS  # of a job callback: how long it waits for its task callbacks
 
 

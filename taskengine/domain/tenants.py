@@ -75,8 +75,8 @@ class ClientConfig:
     manifest_style: str = "plain"  # or `ism`
     callback_ids: str = "number"  # or `string`, `hidden`
     callback_extra_fields: bool = True  # fields beyond the published ones
-    callback_headers: Mapping[str, str] = field(default_factory=dict)
-    callback_secrets: Sequence[str] = ()  # base64, with or without `whsec_`: each signs
+    callback_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    callback_secrets: Sequence[str] = field(default=(), repr=False)  # base64, with or without `whsec_`: each signs
     callback_verify_tls: bool = True
     callback_events: Sequence[str] = EVENTS  # those that its endpoints are told of
     callback_fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # task, job → further fields

@@ -25,7 +25,7 @@ class DueCallback:
     failures: int  # in a row on this (job, endpoint)'s clock
     oldest_at: int  # creation of the oldest undelivered of its line
     traceparent: str | None = None  # `Job.traceparent`
-    headers: Mapping[str, str] = field(default_factory=dict)  # the workflow's
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # the workflow's
 
 
 @dataclass(frozen=True, slots=True)
