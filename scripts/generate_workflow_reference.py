@@ -100,6 +100,7 @@ def _default(parameter: Mapping[str, Any]) -> str:
 
 def _bounds(parameter: Mapping[str, Any]) -> str:
     said = [text.format(parameter[name]) for name, text in _BOUNDS if name in parameter]
+    said += [f"not {json.dumps(parameter['not']['const'])}"] if "const" in parameter.get("not", {}) else []
     said += ["not yet supported"] if parameter.get("x-not-supported") is True else []
     said += ["secret: masked wherever it is shown"] if parameter.get("writeOnly") else []
     return f"({', '.join(said)})" if said else ""

@@ -119,6 +119,8 @@ def _clause(kind: str, error: ValidationError) -> str:
             clause = f"must be one of {alternatives([show(one) for one in wanted])}{given}{near}"
         case "const":
             clause = f"must be {show(wanted)}{given}"
+        case "not" if "const" in wanted:
+            clause = f"must not be {show(wanted['const'])}"
         case "format":
             clause = f"is wrong: {error.cause}{given}"
         case "pattern":

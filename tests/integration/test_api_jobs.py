@@ -165,6 +165,27 @@ async def test_a_wrong_submission_names_the_field(world: World, body: dict[str, 
     assert (reply.status, path in reply.faults) == (400, True), reply.body
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"width": 0}, "width must not be 0"),
+        ({"height": "0"}, "height must not be 0"),
+        ({"height": -2}, "height must be at least -1, not -2"),
+        ({"width": 4097}, "width must be at most 4096, not 4097"),
+        ({"duration": 601}, "duration must be at most 600, not 601"),
+    ],
+)
+async def test_a_gif_that_cannot_be_is_refused_at_once(world: World, given: dict[str, Any], message: str) -> None:
+    """By its field, before there is a job."""
+    parameters = {
+        "content_id": "film", "source": "https://cdn.example/film.m3u8", "start_at": 0, "duration": 2,
+        "output_folder": "gifs", "gif_filename": "a.gif", **given,
+    }  # fmt: skip
+    reply = await world.call("POST", "/job", {"job": {"workflow": "generate_gif"}, "parameters": parameters})
+    [field] = given
+    assert (reply.status, reply.body["details"]) == (400, [{"path": f"/parameters/{field}", "message": message}])
+
+
 async def test_a_misspelt_name_is_answered_with_the_nearest(world: World) -> None:
     """For workflows and fields."""
     assert "'chain'" in (await world.call("POST", "/job", submission("chian"))).body["error"]
