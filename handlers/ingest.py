@@ -204,7 +204,10 @@ async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
         return await _measured_audio(context, name, plain, found)
     track = found.video[0]
     timing = probe.check_whole(
-        name, found, scan.timing(track.nominal_rate, track.average_rate), answer.stderr_tail + packets.stderr_tail
+        name,
+        found,
+        scan.timing(track.nominal_rate, track.average_rate, joined=found.leaps),
+        answer.stderr_tail + packets.stderr_tail,
     )
     first = replace(track, timing=timing, captioned=probe.has_captions(pictures.stdout))
     return replace(found, video=(first, *found.video[1:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,30 +80,46 @@ def finish_cmaf(folder: Path, contents: Contents) -> Sequence[tuple[str, str]]:
     for name in (packager.MASTER, packager.MPD):
         verify.whole_file(folder / name, name)
     _turn(folder, contents)
-    manifest = folder / packager.MPD
-    manifest.write_text(dash.aligned(manifest.read_text(encoding="utf-8")), encoding="utf-8")
+    edit(folder / packager.MPD, dash.aligned)
     texts.describe(folder, contents.media, texts_of(folder.parent, contents))
     if contents.trick_play:
         verify.trick_play(folder, contents.media)
-        marked = dash.with_trick_set(manifest.read_text(encoding="utf-8"), f"{packager.TRICK}/{packager.INIT}")
-        manifest.write_text(marked, encoding="utf-8")
+        edit(folder / packager.MPD, lambda text: dash.with_trick_set(text, f"{packager.TRICK}/{packager.INIT}"))
     if contents.tiles:
         add_tiles(folder, contents.tiles)
     return verify.package(folder, contents.media)
 
 
 def _turn(folder: Path, contents: Contents) -> None:
-    """Have players turn the pictures as those of the sources are: packager leaves that out."""
+    """Have players turn the pictures as those of the sources are, and manifests tell their size as it is then: packager
+    leaves that out."""
+    from taskengine.media import dash, hls, mp4  # their parsers are not needed before
+
+    videos = contents.media.of(TrackKind.VIDEO)
+    turned = {track.name: matrix for track in videos if (matrix := _matrix(folder, contents.files[track.name]))}
+    if contents.trick_play and (matrix := turned.get(packager.least(videos).name)):
+        turned[packager.TRICK] = matrix
+    for name, matrix in turned.items():
+        mp4.set_display_matrix(folder / name / packager.INIT, matrix)
+    swapped = [name for name, matrix in turned.items() if mp4.quarter_turned(matrix)]
+    if swapped:
+        playlists = [uri for name in swapped for uri in (f"{name}.m3u8", packager.iframe_playlist(name))]
+        edit(folder / packager.MASTER, lambda text: hls.turned(text, playlists))
+        edit(folder / packager.MPD, lambda text: dash.turned(text, [f"{name}/{packager.INIT}" for name in swapped]))
+
+
+def _matrix(folder: Path, name: str) -> bytes | None:
     from taskengine.media import mp4
 
-    for track in contents.media.of(TrackKind.VIDEO):
-        try:
-            matrix = mp4.display_matrix(folder.parent / contents.files[track.name])
-        except mp4.BoxFault:  # packager takes more than is read here
-            matrix = None
-        if matrix is not None:
-            for name in (track.name, *([packager.TRICK] if contents.trick_play else [])):
-                mp4.set_display_matrix(folder / name / packager.INIT, matrix)
+    try:
+        return mp4.display_matrix(folder.parent / name)
+    except mp4.BoxFault:  # packager takes more than is read here
+        return None
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    """Change a manifest."""
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def texts_of(scratch: Path, contents: Contents) -> Mapping[str, str]:
@@ -121,13 +137,10 @@ def add_tiles(folder: Path, tiles: Tiles) -> None:
     largest = max((folder / uri).stat().st_size for uri in uris)
     bandwidth = round(largest * 8 / grid.sheet_duration)
     (folder / packager.TILES_PLAYLIST).write_text(hls.tile_playlist(grid, uris), encoding="utf-8")
-    master, manifest = folder / packager.MASTER, folder / packager.MPD
-    if manifest.exists():
+    if (folder / packager.MPD).exists():
         template = f"{packager.TILES}/$Number$.jpg"
-        text = dash.with_tiles(manifest.read_text(encoding="utf-8"), grid, template, bandwidth)
-        manifest.write_text(text, encoding="utf-8")
-    text = hls.with_tiles(master.read_text(encoding="utf-8"), grid, packager.TILES_PLAYLIST, bandwidth)
-    master.write_text(text, encoding="utf-8")
+        edit(folder / packager.MPD, lambda text: dash.with_tiles(text, grid, template, bandwidth))
+    edit(folder / packager.MASTER, lambda text: hls.with_tiles(text, grid, packager.TILES_PLAYLIST, bandwidth))
 
 
 async def _decode(context: TaskContext, contents: Contents, pairs: Sequence[tuple[str, str]]) -> None:
@@ -141,7 +154,7 @@ async def check_decoding(context: TaskContext, contents: Contents, argv: Sequenc
     result = await context.run(argv, on_line=lines.append)
     faults = [line for line in result.stderr_tail.splitlines() if "[error]" in line or "[fatal]" in line]
     if result.exit_code != 0 or lines[-1:] != ["progress=end"]:
-        raise process_fault("decoding first and last segments", result)
+        raise process_fault("decoding first and last segments", result, of_input=contents.copied)
     if faults and not contents.copied:
         raise InternalFault(
             f"first and last segments: expected to decode, found: {faults[0]}", stderr_tail=result.stderr_tail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from taskengine.domain.errors import InputFault
@@ -14,6 +15,7 @@ from taskengine.handlers.packaging import (
     add_tiles,
     check_decoding,
     commands_of,
+    edit,
     finish_cmaf,
     place_sheets,
     store_set,
@@ -96,10 +98,13 @@ def _tell_where_keys_are(folder: Path, encryption: Encryption) -> None:
         uris, data = _uris(encryption, track), _data(encryption, track)
         for name in (f"{track.name}.m3u8", packager.iframe_playlist(track.name)):
             if (folder / name).exists():
-                text = hls_keys.with_key_uris((folder / name).read_text(encoding="utf-8"), uris)
-                (folder / name).write_text(hls_keys.with_data(text, data), encoding="utf-8")
+                edit(folder / name, partial(_with_keys, uris=uris, data=data))
     if encryption.keys.pssh and (folder / packager.MPD).exists():
         _tell_in_mpd(folder / packager.MPD, encryption)
+
+
+def _with_keys(playlist: str, uris: Mapping[str, str], data: Mapping[str, str]) -> str:
+    return hls_keys.with_data(hls_keys.with_key_uris(playlist, uris), data)
 
 
 def _tell_in_mpd(manifest: Path, encryption: Encryption) -> None:
@@ -113,7 +118,7 @@ def _tell_in_mpd(manifest: Path, encryption: Encryption) -> None:
         }
         for track in tracks
     }
-    manifest.write_text(dash.with_boxes(manifest.read_text(encoding="utf-8"), boxes), encoding="utf-8")
+    edit(manifest, lambda text: dash.with_boxes(text, boxes))
 
 
 def _data(encryption: Encryption, track: Track) -> Mapping[str, str]:
@@ -141,14 +146,12 @@ def _finish_transport(folder: Path, contents: Contents) -> None:
     master = folder / packager.MASTER
     verify.whole_file(master, packager.MASTER)
     texts.describe(folder, contents.media, texts_of(folder.parent, contents), texts.TS_OFFSET_S)
-    text = master.read_text(encoding="utf-8")
     if contents.trick_play:
-        frames = folder / packager.TRICK_MASTER
-        text = hls_keys.with_key_frames(text, frames.read_text(encoding="utf-8"))
-        frames.unlink()
+        frames = (folder / packager.TRICK_MASTER).read_text(encoding="utf-8")
+        (folder / packager.TRICK_MASTER).unlink()
+        edit(master, lambda text: hls_keys.with_key_frames(text, frames))
         for playlist in folder.glob(packager.iframe_playlist("*")):
-            playlist.write_text(hls_keys.as_key_frames(playlist.read_text(encoding="utf-8")), encoding="utf-8")
-    master.write_text(text, encoding="utf-8")
+            edit(playlist, hls_keys.as_key_frames)
     if contents.tiles:
         add_tiles(folder, contents.tiles)
 

@@ -18,11 +18,14 @@ from taskengine.handlers.support import (
     schema,
     together,
 )
-from taskengine.media import ffmpeg
+from taskengine.media import ffmpeg, probe
 from taskengine.media.ladder import even_size
 from taskengine.media.sources import Source, Sources, by_quality
 from taskengine.media.thumbnails import Grid, grid, seconds_of
 from taskengine.ports import TaskContext
+
+_TRIED = 8  # key frames
+_A_LITTLE_S = 0.001
 
 
 class Thumbnails:
@@ -48,7 +51,8 @@ class Thumbnails:
         await context.workspace.fetch(source.file, source.plain)
         poster = bool(context.inputs.get("create_thumbnail", True))
         wanted = _grid(context.inputs, source) if context.inputs.get("preview_thumbnails") else None
-        commands = _commands(context, source, poster=poster, previews=wanted)
+        keys_alone = wanted is not None and await _keys_alone(context, source)
+        commands = _commands(context, source, poster=poster, previews=wanted, keys_alone=keys_alone)
         await together([run_ffmpeg(context, argv, what, of_input=True) for what, argv in commands.items()])
         await in_thread(lambda: _verify(context, poster=poster, previews=wanted))
         return {"images": await save_images(context, poster=poster, previews=wanted, commands=list(commands.values()))}
@@ -66,7 +70,21 @@ def _grid(inputs: Mapping[str, Any], source: Source) -> Grid:
     return grid(size, duration, _last_frame(source), float(inputs.get("preview_thumbnails_interval", 10)))
 
 
-def _commands(context: TaskContext, source: Source, *, poster: bool, previews: Grid | None) -> Mapping[str, list[str]]:
+async def _keys_alone(context: TaskContext, source: Source) -> bool:
+    """Whether key frames alone decode in their order: in H.264 those of open groups do not, however they begin."""
+    video = source.video
+    if video is None or video.timing is None or video.codec != "h264":
+        return True
+    keys = video.timing.key_frames[:_TRIED]
+    if len(keys) < 2 or video.timing.open_gop:
+        return not video.timing.open_gop
+    argv = probe.key_frames_argv(context.tools.ffprobe, source.plain, video.timing.first + keys[-1] + _A_LITTLE_S)
+    return probe.in_order((await context.run(argv)).stdout, len(keys))
+
+
+def _commands(
+    context: TaskContext, source: Source, *, poster: bool, previews: Grid | None, keys_alone: bool
+) -> Mapping[str, list[str]]:  # fmt: skip
     video = source.video
     if video is None:
         return {}
@@ -80,7 +98,6 @@ def _commands(context: TaskContext, source: Source, *, poster: bool, previews: G
             context.tools.ffmpeg, source.plain, video.index, time, size, look=look
         )
     if previews:
-        keys_alone = not (video.codec == "h264" and video.timing and video.timing.open_gop)
         commands["taking previews"] = ffmpeg.previews(
             context.tools.ffmpeg, source.plain, video.index, previews, keys_alone=keys_alone, look=look
         )

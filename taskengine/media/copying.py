@@ -103,6 +103,7 @@ def _video(source: Source, number: int) -> Copy:
     track = source.probe.video[0]
     check_codec(source.name, TrackKind.VIDEO, track.codec)
     timing = track.timing
+    width, height = track.display_size
     planned = Track(
         name=f"video_{number}",
         kind=TrackKind.VIDEO,
@@ -110,8 +111,8 @@ def _video(source: Source, number: int) -> Copy:
         duration=timing.duration if timing else track.declared_duration or 0.0,
         copied=True,
         bitrate=track.bitrate,
-        width=track.width,
-        height=track.height,
+        width=width,
+        height=height,
         frame_rate=timing.rate if timing else None,
         frames=timing.packets if timing else None,
         source=source.plain,

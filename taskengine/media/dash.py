@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -191,6 +191,34 @@ def aligned(text: str) -> str:
     if length > _seconds(root.get("mediaPresentationDuration", "")) + _NOTABLE_S:
         root.set("mediaPresentationDuration", f"PT{length:.6f}".rstrip("0").rstrip(".") + "S")
     return _text(root)
+
+
+def turned(text: str, inits: Collection[str]) -> str:
+    """The manifest with the pictures of these init segments as wide as they were high: packager tells their size before
+    players turn them."""
+    root = _root(text)
+    for adaptation in root.iter(f"{_NS}AdaptationSet"):
+        representations = adaptation.findall(f"{_NS}Representation")
+        own = [each for each in representations if _initialization(each) in inits]
+        if not own:
+            continue
+        shared = {name: adaptation.attrib.pop(name) for name in ("width", "height") if name in adaptation.attrib}
+        for name in ("par", "maxWidth", "maxHeight"):
+            adaptation.attrib.pop(name, "")
+        for representation in representations:
+            for name, value in shared.items():
+                representation.set(name, representation.get(name, value))
+        for representation in own:
+            width, height = representation.get("width", ""), representation.get("height", "")
+            representation.set("width", height)
+            representation.set("height", width)
+            representation.set("sar", ":".join(reversed(representation.get("sar", "1:1").split(":"))))
+    return _text(root)
+
+
+def _initialization(representation: etree._Element) -> str:
+    template = representation.find(f"{_NS}SegmentTemplate")
+    return template.get("initialization", "") if template is not None else ""
 
 
 def begin(text: str) -> float:

@@ -40,8 +40,9 @@ def transcode(ffmpeg: str, encoding: Encoding) -> list[list[str]]:
 
 def _whole(ffmpeg: str, encoding: Encoding, pass_number: int) -> list[str]:
     argv = base_argv(ffmpeg)
-    for name in encoding.inputs:
-        argv += input_of(name)
+    for index, name in enumerate(encoding.inputs):
+        own = encoding.video is not None and index == encoding.video.input
+        argv += [*(_steady(encoding.video) if own else []), *input_of(name)]
     if graph := _graph(encoding):
         argv += ["-filter_complex", ";".join(graph)]
     if encoding.video:
@@ -53,6 +54,12 @@ def _whole(ffmpeg: str, encoding: Encoding, pass_number: int) -> list[str]:
     if encoding.previews:
         argv += ["-map", "[previews]", *sheets_output()]
     return argv
+
+
+def _steady(video: VideoEncoding | None) -> list[str]:
+    """Option of an input: where its pictures change their size, the filters go on, and scale them to the planned one; to
+    begin anew would begin a second film. (The filter of fields cannot go on.)"""
+    return ["-reinit_filter:v", "0"] if video and not video.interlaced else []
 
 
 def _video_outputs(video: VideoEncoding, keys: str, pass_number: int) -> list[str]:
@@ -133,8 +140,9 @@ def normalise(ffmpeg: str, encoding: Encoding) -> list[str]:
     video = _video_of(encoding)
     depth = encoders.TEN_BITS if video.ten_bits or video.hdr else "yuv420p"
     graph = f"[0:{video.stream}]{','.join([*common_filters(video), f'format={depth}'])}[video]"
+    source = [*_steady(video), *input_of(encoding.inputs[video.input])]
     return [
-        *base_argv(ffmpeg), *input_of(encoding.inputs[video.input]), "-filter_complex", graph, "-map", "[video]",
+        *base_argv(ffmpeg), *source, "-filter_complex", graph, "-map", "[video]",
         "-c:v", "libx264", "-preset", "ultrafast", "-crf", "6", "-g", str(max(1, round(video.rate))),
         "-fps_mode", "passthrough", "-video_track_timescale", str(timescale(video.rate)), *PLAIN, NORMALISED,
     ]  # fmt: skip

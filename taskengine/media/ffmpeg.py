@@ -126,7 +126,8 @@ def previews(
         tile(wanted),
     ])  # fmt: skip
     limited = [*(["-skip_frame", "nokey"] if keys_alone else []), *input_of(source)]
-    return [*base_argv(ffmpeg), *limited, "-map", f"0:{stream}", "-vf", chain, *sheets_output(q)]
+    damaged = ["-max_error_rate", "1"]  # what is skipped counts where it is damaged
+    return [*base_argv(ffmpeg), *damaged, *limited, "-map", f"0:{stream}", "-vf", chain, *sheets_output(q)]
 
 
 def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], output: str) -> list[str]:

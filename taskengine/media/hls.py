@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import openm3u8
@@ -83,6 +83,22 @@ def with_prefix(text: str, prefix: str) -> str:
             lines.append(prefix + line)
         else:
             lines.append(re.sub(r'\bURI="([^"]*)"', lambda match: f'URI="{prefix}{match[1]}"', line))
+    return "\n".join(lines) + "\n"
+
+
+def turned(text: str, uris: Collection[str]) -> str:
+    """The master with the pictures of these variants and I-frame playlists as wide as they were high: packager tells their
+    size before players turn them."""
+    lines = text.splitlines()
+    for index, line in enumerate(lines):
+        if line.startswith("#EXT-X-STREAM-INF:"):
+            uri = next((below for below in lines[index + 1 :] if below and not below.startswith("#")), "")
+        elif line.startswith("#EXT-X-I-FRAME-STREAM-INF:") and (match := re.search(r'\bURI="([^"]*)"', line)):
+            uri = match[1]
+        else:
+            continue
+        if uri in uris:
+            lines[index] = re.sub(r"\bRESOLUTION=(\d+)x(\d+)", r"RESOLUTION=\2x\1", line)
     return "\n".join(lines) + "\n"
 
 

@@ -166,6 +166,12 @@ def display_matrix(path: Path) -> bytes | None:
     return None if matrix == _UPRIGHT else matrix
 
 
+def quarter_turned(matrix: bytes) -> bool:
+    """Whether it makes the width of a picture its height."""
+    across, _, _, _, down = struct.unpack_from(">5i", matrix)
+    return not across and not down
+
+
 def set_display_matrix(path: Path, matrix: bytes) -> None:
     """Have players turn the pictures of the first video track, which is there. Raises BoxFault."""
     place = _matrix_place(path)

@@ -32,6 +32,11 @@ def iframe_playlist(name: str) -> str:
     return f"{name}{KEY_FRAMES}.m3u8"
 
 
+def least(videos: Sequence[Track]) -> Track:
+    """The rendition whose key frames DASH has as trick play."""
+    return min(videos, key=lambda track: (track.width or 0) * (track.height or 0))
+
+
 def can_package(kind: TrackKind, codec: str) -> bool:
     """Whether a track can be packaged without encoding it."""
     return codec in _CODECS[kind]
@@ -69,8 +74,8 @@ def package(
         for track in media.packaged
     ]
     if trick_play and (video := media.of(TrackKind.VIDEO)):
-        least = min(video, key=lambda track: (track.width or 0) * (track.height or 0))
-        descriptors.append(_trick_descriptor(files[least.name], folder) + _drm_label(least, encryption))
+        smallest = least(video)
+        descriptors.append(_trick_descriptor(files[smallest.name], folder) + _drm_label(smallest, encryption))
     default = default_language(media)
     return [
         packager, "--quiet", *descriptors,

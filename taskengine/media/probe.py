@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from taskengine.domain.errors import InputFault
@@ -20,6 +21,7 @@ INPUT_LIMITS = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
 _INTERLACED = {"tt", "bb", "tb", "bt"}
 _HDR_COLOR = {"colorspace": "bt2020nc", "color_primaries": "bt2020"}
 _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
+_STREAMS = {"mpegts", "mpeg"}
 _LOOKED_AT = 48  # pictures: encoders of captions fill up where nothing is said
 _TRUNCATED = ("moov atom not found", "partial file", "File ended prematurely", "Truncated")
 
@@ -112,6 +114,11 @@ class Probe:
     texts: Sequence[TextTrack] = ()
 
     @property
+    def leaps(self) -> bool:
+        """Whether its clock may leap: a stream that goes on after a break, or several after one another."""
+        return self.format in _STREAMS
+
+    @property
     def readable(self) -> bool:
         """Whether there is any track to work with."""
         return bool(self.video or self.audio)
@@ -139,6 +146,18 @@ def captions_argv(ffprobe: str, path: str) -> list[str]:
         "side_data=side_data_type",
     ]
     return [ffprobe, "-v", "error", *INPUT_LIMITS, *entries, "-of", "csv=p=0", path]
+
+
+def key_frames_argv(ffprobe: str, path: str, until: float) -> list[str]:
+    """Ask for the times of the pictures up to a time, in the order in which they come where key frames alone are decoded."""
+    read = ["-skip_frame", "nokey", "-select_streams", "V:0", "-read_intervals", f"%{until:.6f}"]
+    return [ffprobe, "-v", "error", *INPUT_LIMITS, *read, "-show_entries", "frame=pts_time", "-of", "csv=p=0", path]
+
+
+def in_order(answer: bytes, least: int) -> bool:
+    """Whether at least so many pictures came, each after the one before."""
+    times = [float(line.split(b",")[0]) for line in answer.split() if line.lstrip(b"-")[:1].isdigit()]
+    return len(times) >= least and all(before < after for before, after in pairwise(times))
 
 
 def has_captions(answer: bytes) -> bool:
@@ -329,10 +348,15 @@ def check_whole(name: str, probe: Probe, timing: Timing | None, stderr: str) -> 
         raise InputFault(f"{name}: it is truncated: {found}", stderr_tail=stderr)
     if any(mark in stderr for mark in _TRUNCATED):
         raise InputFault(f"{name}: it is truncated: it ends after {timing.duration:.3f} s", stderr_tail=stderr)
-    if track.declared_duration and timing.duration < 0.98 * track.declared_duration - 0.5:
+    if track.declared_duration and _reached(probe, timing) < 0.98 * track.declared_duration - 0.5:
         found = f"its video ends after {timing.duration:.3f} s of {track.declared_duration:.3f} s"
         raise InputFault(f"{name}: it is truncated: {found}", stderr_tail=stderr)
     return timing
+
+
+def _reached(probe: Probe, timing: Timing) -> float:
+    """The length of a track as its container would tell it: Matroska counts from zero, whenever the track begins."""
+    return timing.duration + (max(0.0, timing.first) if "matroska" in probe.format else 0.0)
 
 
 def check_audio(name: str, track: AudioTrack, span: tuple[float, float] | None, stderr: str) -> AudioTrack:

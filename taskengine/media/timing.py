@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 STANDARD_RATES = tuple(
     Fraction(text) for text in (
@@ -20,6 +21,7 @@ MAX_KEY_FRAMES = 20_000  # five hours of one per second
 _KEPT = 0.25  # of the frames
 _PLAUSIBLE = 2.5  # times the mean rate
 _NEAR = 0.005
+_BACK_S, _AHEAD_S = 0.1, 10.0  # ffmpeg takes more for a leap of the clock
 _TOLERANCE_S = 0.0012  # containers that count milliseconds round to them
 
 
@@ -44,6 +46,22 @@ class Timing:
         return self.last - self.first + float(1 / self.rate)
 
 
+class _Leap(NamedTuple):
+    """A leap of the clock: how many times and key frames are before it, and what is to be added to those after it."""
+
+    times: int
+    keys: int
+    shift: float
+
+
+def _joined(times: Sequence[float], leaps: Sequence[tuple[int, float]]) -> list[float]:
+    found, shift, begin = [], 0.0, 0
+    for end, more in [*leaps, (len(times), 0.0)]:
+        found += [time + shift for time in times[begin:end]]
+        begin, shift = end, shift + more
+    return found
+
+
 class PacketScan:
     """Takes ffprobe's lines `pts,dts,flags` one by one; where a container knows decoding times alone, they count."""
 
@@ -55,6 +73,9 @@ class PacketScan:
         self._earliest = math.inf
         self._last_key = -math.inf
         self._open_gop = False
+        self._decoded: float | None = None
+        self._step = 0.0
+        self._leaps: list[_Leap] = []
 
     def line(self, text: str) -> bool:
         """One line of `-show_entries packet=pts_time,dts_time,flags -of csv=p=0`."""
@@ -66,7 +87,9 @@ class PacketScan:
             time = float(fields[1] if fields[0] == "N/A" else fields[0])
         except ValueError:
             return True
-        self._earliest = min(self._earliest, time)
+        self._follow(fields[1])
+        if not self._leaps:
+            self._earliest = min(self._earliest, time)
         self._open_gop = self._open_gop or time < self._last_key
         if "K" in fields[2]:
             self._last_key = max(time, self._last_key)
@@ -78,18 +101,38 @@ class PacketScan:
                     self._keys.append(time)
         return True
 
+    def _follow(self, text: str) -> None:
+        """Note where the clock of decoding leaps, as ffmpeg sees it."""
+        if text == "N/A":
+            return
+        time = float(text)
+        if self._decoded is not None:
+            step = time - self._decoded
+            if step < -_BACK_S or step > _AHEAD_S:
+                self._leaps.append(_Leap(len(self._times), len(self._keys), self._step - step))
+                self._last_key = -math.inf
+            else:
+                self._step = step
+        self._decoded = time
+
     def span(self) -> tuple[float, float] | None:
         """The first and the last time; None where there are none."""
         return (min(self._times), max(self._times)) if self._times else None
 
-    def timing(self, nominal: Fraction | None, average: Fraction | None) -> Timing | None:
-        """What the packets say; None where they carry no times. The rates are what the container says."""
-        times = sorted(self._times)
+    def timing(
+        self, nominal: Fraction | None, average: Fraction | None, *, joined: bool = False
+    ) -> Timing | None:  # fmt: skip
+        """What the packets say; None where they carry no times. The rates are what the container says. `joined`: the clock
+        may leap, and what comes then follows what was before, as ffmpeg has it: then the rate is not constant to the tick."""
+        leaps = self._leaps if joined else []
+        times = sorted(_joined(self._times, [(leap.times, leap.shift) for leap in leaps]))
         if not times:
             return None
         rate, constant = _rate(times, nominal, average)
+        constant = constant and not leaps
         first = times[0]
-        keys = tuple(round(time - first, 6) for time in sorted(self._keys))
+        keyed = _joined(self._keys, [(leap.keys, leap.shift) for leap in leaps])
+        keys = tuple(round(time - first, 6) for time in sorted(keyed))
         preroll = round(first - self._earliest, 6)
         return Timing(
             self.packets, len(times), first, times[-1], rate, constant, keys, preroll, self._open_gop,

@@ -37,7 +37,7 @@ class Track:
     file: Reference = field(default_factory=dict)
     copied: bool = False  # as the source had it, not encoded here
     bitrate: int | None = None
-    width: int | None = None
+    width: int | None = None  # as players show it
     height: int | None = None
     frame_rate: Fraction | None = None
     frames: int | None = None  # exact, where it is known

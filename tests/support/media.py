@@ -451,6 +451,13 @@ def _lines(path: str, stream: str, entries: str) -> list[str]:
     return [line.split(",")[0] for line in output.splitlines() if line.strip(",")]
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an image."""
+    argv = [find_tools().ffprobe, "-v", "error", "-show_entries", "stream=width,height", "-of", "csv=p=0", str(path)]
+    width, height = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip().split(",")
+    return int(width), int(height)
+
+
 def wall() -> float:
     """Seconds, for measuring."""
     return time.monotonic()

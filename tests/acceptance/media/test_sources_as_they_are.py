@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
+from taskengine.domain.errors import InputFault
 from taskengine.media import mp4
 from taskengine.media.captions import vtt
-from tests.support.media import AAC, H264, Studio, ffmpeg, picture, sound, video_source
+from tests.support.media import AAC, H264, Studio, ffmpeg, picture, size_of, sound, video_source
 
 CLEAR = "v/1-1/clear"
+MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 GRID = ("-g", "25", "-sc_threshold", "0")
 
 
@@ -120,12 +124,65 @@ async def test_a_picture_that_its_file_turns_is_turned_by_players(studio: Studio
     assert matrix is not None
     await studio.stream(drm=["clear", "cenc"], trickplay=True)
     assert "rotation of 90" in studio.asset().first_frame(f"{CLEAR}/video_1.m3u8")
+    master = (studio.output / "film.m3u8").read_text()
+    assert set(re.findall(r"RESOLUTION=(\d+x\d+)", master)) == {"180x320"}
+    manifest = (studio.output / "film.mpd").read_text()
+    assert set(re.findall(r'width="(\d+)" height="(\d+)"', manifest)) == {("180", "320")}
+    assert "par=" not in manifest
+    tile = studio.output / "v/1-1/cenc/thumbnails/1.jpg"
+    assert size_of(tile) == (180, 320)
     inits = sorted(studio.output.glob("v/*/*/[vt]*/init.mp4"))
     assert [path.parent.name for path in inits] == ["trick", "video_1", "trick", "video_1"]
     assert {mp4.display_matrix(path) for path in inits} == {matrix}
     await studio.stream(drm=["cenc"])
     await studio.run("createmp4", source_folder="film", mp4_filename="turned.mp4")
     assert mp4.display_matrix(studio.output / "turned.mp4") == matrix
+
+
+async def test_one_of_two_pictures_is_turned(studio: Studio) -> None:
+    """Each is told with its own size, and the trick play as its rendition, the smaller one, is: upright, of tall pixels."""
+    ffmpeg(studio.source.parent, *picture("320x180"), "-vf", "setsar=3/2", *H264, "flat.mp4")
+    ffmpeg(studio.source, "-display_rotation:v", "90", "-i", "../flat.mp4", "-c", "copy", "turned.mov")
+    ffmpeg(studio.source, *picture("320x180"), *H264, "upright.mp4")
+    answer = await studio.stream(trickplay=True)
+    looks = {
+        line.rpartition("/")[2].rstrip('"'): size
+        for size, line in re.findall(
+            r"RESOLUTION=(\d+x\d+)[^\n]*?(?:\n|URI=)(\S+)", (studio.output / "film.m3u8").read_text()
+        )
+    }
+    assert looks["video_1.m3u8"] == looks["video_1_iframe.m3u8"] == "180x480"
+    assert looks["video_2.m3u8"] == looks["video_2_iframe.m3u8"] == "320x180"
+    assert told_sizes(studio) == [
+        ("180", "320", "2:3"),
+        ("320", "180", "1:1"),
+        ("320", "180", "1:1"),
+        ("180", "480", None),
+    ]
+    assert [mp4.display_matrix(studio.output / CLEAR / name / "init.mp4") is None for name in ("video_1", "trick")] == [
+        False, True,
+    ]  # fmt: skip
+    assert (answer["metadata"]["width"], answer["metadata"]["height"]) == (180, 480)
+
+
+def told_sizes(studio: Studio) -> list[tuple[str | None, ...]]:
+    """Width, height and aspect of the pixels of each representation with pictures."""
+    names = ("width", "height", "sar")
+    sets = etree.parse(studio.output / "film.mpd").iter(f"{MPD}AdaptationSet")
+    pictures = [each for each in sets if each.get("contentType") in {"video", "image"}]
+    return [
+        tuple(each.get(name) or adaptation.get(name) for name in names)
+        for adaptation in pictures
+        for each in adaptation.iter(f"{MPD}Representation")
+    ]
+
+
+async def test_a_matroska_file_may_begin_late(studio: Studio) -> None:
+    """It counts its length from zero: that it begins at 100 s does not make it truncated."""
+    late = ["-output_ts_offset", "100"]
+    ffmpeg(studio.source, *picture(seconds=4), *sound(4), *H264, *AAC, *late, "film.mkv")
+    answer = await studio.stream()
+    assert answer["metadata"]["duration"] == pytest.approx(4, abs=0.05)
 
 
 async def test_sound_alone_can_be_packaged_as_it_is(studio: Studio) -> None:
@@ -143,6 +200,42 @@ async def test_a_source_with_open_groups_has_right_previews(studio: Studio) -> N
     await studio.stream(preview_thumbnails=True, preview_thumbnails_interval=2)
     assert (studio.output / "film.vtt").read_text().count("#xywh") == 3
     assert (studio.output / "film_sprite.jpg").is_file()
+
+
+async def test_previews_are_right_where_key_frames_do_not_decode_alone(studio: Studio) -> None:
+    """Open groups that show no picture before their key frame are known by trying; and a damaged picture has previews of
+    what is left."""
+    colours = (
+        "color=red:s=160x90:d=2[a];color=lime:s=160x90:d=2[b];color=blue:s=160x90:d=2[c];[a][b][c]concat=n=3,fps=25"
+    )
+    groups = "open-gop=1:keyint=25:min-keyint=25:scenecut=0:bframes=3:b-adapt=0"
+    plain = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "3", "-pix_fmt", "yuv420p", "-x264-params"]
+    ffmpeg(studio.source, "-f", "lavfi", "-i", colours, *plain, groups, "film.mp4")
+    await studio.stream(preview_thumbnails=True, preview_thumbnails_interval=2)
+    assert [strongest(studio.output / "film_sprite.jpg", cell) for cell in range(3)] == [0, 1, 2]
+
+    film = studio.source / "film.mp4"
+    noise = ["-f", "lavfi", "-i", f"{colours},noise=alls=60:allf=t"]
+    ffmpeg(studio.source, *noise, *H264, "-g", "50", "-qp", "6", film.name)
+    data = bytearray(film.read_bytes())
+    data[len(data) * 4 // 10 : len(data) * 6 // 10] = b"\xff" * (len(data) * 6 // 10 - len(data) * 4 // 10)
+    film.write_bytes(data)
+    await studio.stream(preview_thumbnails=True, preview_thumbnails_interval=2)
+    assert [strongest(studio.output / "film_sprite.jpg", cell) for cell in (0, 2)] == [0, 2]
+
+    data[len(data) // 10 : len(data) * 9 // 10] = b"\xff" * (len(data) * 9 // 10 - len(data) // 10)
+    film.write_bytes(data)
+    with pytest.raises(InputFault, match="decoding first and last segments"):
+        await studio.stream()
+
+
+def strongest(sheet: Path, cell: int) -> int:
+    """The channel (red, green, blue) that is strongest in a preview."""
+    chain = f"crop=160:90:{160 * cell}:0,scale=1:1,format=rgb24"
+    ffmpeg(sheet.parent, "-i", sheet.name, "-vf", chain, "-f", "rawvideo", "colour.bin")
+    data = (sheet.parent / "colour.bin").read_bytes()
+    (sheet.parent / "colour.bin").unlink()
+    return data.index(max(data))
 
 
 async def test_a_source_that_is_cut_between_key_frames_is_copied_from_the_one_before(studio: Studio) -> None:

@@ -44,6 +44,19 @@ async def test_a_variable_frame_rate_becomes_constant(studio: Studio) -> None:
     assert "frame rate varies" in studio.log.text
 
 
+async def test_a_stream_whose_clock_begins_anew_is_encoded_whole(studio: Studio) -> None:
+    """Two recordings after one another in one file: the second one is not lost."""
+    for name, size in (("a", "320x240"), ("b", "160x120")):
+        ffmpeg(studio.source.parent, *picture(size, seconds=3), *sound(3), *H264, *AAC, f"{name}.ts")
+    parts = [(studio.source.parent / f"{name}.ts").read_bytes() for name in ("a", "b")]
+    (studio.source / "film.ts").write_bytes(b"".join(parts))
+    answer = await studio.stream(encode_source=True, preview_thumbnails=True, preview_thumbnails_interval=2)
+    assert answer["metadata"]["duration"] == pytest.approx(6, abs=0.1)
+    assert studio.asset().frames(f"{CLEAR}/video_1.m3u8") == pytest.approx(150, abs=2)
+    assert studio.asset().stream(f"{CLEAR}/video_1.m3u8")["width"] == "320"
+    assert studio.asset().decoded(f"{CLEAR}/video_1.m3u8") == ""
+
+
 async def test_interlaced_pictures_are_deinterlaced(studio: Studio) -> None:
     """25i becomes 25p with as many frames, and says so."""
     interlaced = ["-vf", "interlace=scan=tff,setsar=16/11", "-flags", "+ilme+ildct", "-x264-params", "tff=1"]

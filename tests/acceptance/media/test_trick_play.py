@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
 from taskengine.media import hls
-from taskengine.media.tools import find_tools
-from tests.support.media import Studio, ffmpeg, video_source
+from tests.support.media import Studio, ffmpeg, size_of, video_source
 
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 
@@ -35,13 +33,6 @@ def tile_set(studio: Studio) -> etree._Element | None:
     """The adaptation set of images."""
     root = etree.fromstring((studio.output / "film.mpd").read_bytes())
     return next((found for found in root.iter(f"{MPD}AdaptationSet") if found.get("contentType") == "image"), None)
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of an image."""
-    argv = [find_tools().ffprobe, "-v", "error", "-show_entries", "stream=width,height", "-of", "csv=p=0", str(path)]
-    width, height = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip().split(",")
-    return int(width), int(height)
 
 
 async def test_an_asset_has_what_players_scrub_by(studio: Studio) -> None:

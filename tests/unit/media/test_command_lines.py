@@ -37,7 +37,7 @@ def test_a_plain_encoding() -> None:
     """One decode, two rungs, poster and previews as branches, the sound once."""
     encoding = decide([source_of(video_track(), audio_track())], PROFILE, Wishes(poster_time=3, preview_interval=5))
     assert " ".join(encode_argv.transcode("ffmpeg", encoding)[0]) == (
-        f"{BASE} {LIMITS} -i source_1.mp4 -filter_complex "
+        f"{BASE} -reinit_filter:v 0 {LIMITS} -i source_1.mp4 -filter_complex "
         "[0:0]setpts=PTS-STARTPTS,fps=25/1,format=yuv420p,split=3[s_video_1][s_poster][s_previews];"
         "[s_video_1]scale=1280:720:out_range=tv,setsar=1,split=2[video_1][s_video_2];"
         "[s_video_2]scale=640:360:out_range=tv,setsar=1[video_2];"
@@ -83,7 +83,7 @@ def test_poster_and_previews_of_a_source_that_is_not_encoded() -> None:
     )
     wanted = grid((1920, 1080), 25.0, 24.96, 10)
     assert " ".join(ffmpeg.previews("ffmpeg", "source_1.mkv", 0, wanted)) == (
-        f"{BASE} -skip_frame nokey {LIMITS} -i source_1.mkv -map 0:0 -vf setpts=PTS-STARTPTS,"
+        f"{BASE} -max_error_rate 1 -skip_frame nokey {LIMITS} -i source_1.mkv -map 0:0 -vf setpts=PTS-STARTPTS,"
         "fps=fps=1/10:round=up:start_time=0,tpad=stop=-1:stop_mode=clone,trim=end_frame=3,"
         "scale=160:90,setsar=1,tile=3x1 -fps_mode passthrough -q:v 4 -f image2 sheet_%d.jpg"
     )

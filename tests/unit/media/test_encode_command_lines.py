@@ -18,6 +18,7 @@ from tests.unit.media.test_command_lines import BASE, LIMITS
 
 SMALL = Rung(width=640, height=360, crf=23, max_bitrate=800_000, bitrate=500_000)
 PLAIN = "-map_metadata -1 -map_chapters -1"
+STEADY = "-reinit_filter:v 0"
 AVC = "-x264-params scenecut=0:open-gop=0:keyint=infinite"
 HEVC = "-forced-idr 1 -x265-params log-level=warning:info=0:scenecut=0:open-gop=0:keyint=100000:min-keyint=1{0} -tag:v hvc1"
 NTSC = Timing(600, 600, 0.0, 599 * 1001 / 30000, Fraction(30000, 1001), constant=True, key_frames=(0.0,))
@@ -48,7 +49,7 @@ def test_two_passes_measure_the_video_first() -> None:
     rate = "-b:v 500000 -maxrate 800000 -bufsize 1600000"
     graph = "[0:0]setpts=PTS-STARTPTS,fps=25/1,format=yuv420p,split={0}"
     assert first == (
-        f"{BASE} {LIMITS} -i source_1.mp4 -filter_complex {graph.format(1)}[s_video_2];"
+        f"{BASE} {STEADY} {LIMITS} -i source_1.mp4 -filter_complex {graph.format(1)}[s_video_2];"
         "[s_video_2]scale=640:360:out_range=tv,setsar=1,split=2[video_2][video_3] "
         f"-map [video_2] -c:v libx265 -preset veryfast -profile:v main {rate} {keys} {HEVC.format('')} "
         "-pass 1 -passlogfile video_2 -fps_mode passthrough -f null - "

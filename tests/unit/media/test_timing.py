@@ -117,3 +117,23 @@ def test_bursts_of_motion_between_stills_keep_their_rate(digits: int) -> None:
     found = scan([round(time, digits) for time in times], nominal=Fraction(30))
     assert found is not None
     assert (found.rate, found.constant) == (Fraction(30), False)
+
+
+def test_a_clock_that_begins_anew_goes_on_where_it_was() -> None:
+    """Two streams of 100 frames after one another, and a gap of an hour: 12 seconds, in the ears of ffmpeg. Elsewhere than in
+    streams a gap is a gap."""
+    packets = PacketScan()
+    for begin in (1.4, 1.4, 3600.0):
+        for number in range(100):
+            time = begin + number / 25
+            packets.line(f"{time + 0.08:.6f},{time:.6f},{'K__' if number == 0 else '___'}")
+    found = packets.timing(Fraction(25), None, joined=True)
+    assert found is not None
+    assert (found.frames, found.rate) == (300, Fraction(25))
+    assert not found.constant
+    assert not found.open_gop
+    assert found.duration == pytest.approx(12)
+    assert list(found.key_frames) == [0, 4, 8]
+    apart = packets.timing(Fraction(25), None)
+    assert apart is not None
+    assert apart.duration == pytest.approx(3602.6, abs=0.1)
