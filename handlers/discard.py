@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskengine.domain.errors import NotFound
+from taskengine.handlers.replacing import put_back
 from taskengine.handlers.support import ANY, STRING, schema, storage_faults
 from taskengine.media import asset
 from taskengine.media.names import file_stem
@@ -13,7 +14,8 @@ from taskengine.ports import Storage, TaskContext
 
 
 class Discard:
-    """Clean-up of a failed job: its own versions, but for one that an active manifest names already."""
+    """Clean-up of a failed job: what it replaced comes back, and its own versions go, but for one that an active manifest
+    names already."""
 
     name = "discard"
     inputs: Mapping[str, Any] = schema(
@@ -28,13 +30,18 @@ class Discard:
         folder = str(inputs["output_folder"])
         stem = file_stem(str(inputs["content_id"]))
         with storage_faults("output_folder"):
-            active = await _active(storage, folder, stem)
-            files = await storage.list(f"{folder}/{asset.VERSIONS}")
-            versions = {version for file in files if (version := asset.version_of(file.path, folder))}
+            versions = await storage.folders(f"{folder}/{asset.VERSIONS}")
             own = {version for version in versions if version.startswith(f"{context.task.job_id}-")}
+            for version in sorted(own, key=_attempt, reverse=True):
+                await put_back(storage, folder, version)
+            active = await _active(storage, folder, stem)
             for version in sorted(own - active):
                 await storage.delete_folder(f"{folder}/{asset.VERSIONS}/{version}")
         return {"removed": sorted(own - active)}
+
+
+def _attempt(version: str) -> int:
+    return int(version.rpartition("-")[2])
 
 
 async def _active(storage: Storage, folder: str, stem: str) -> frozenset[str]:

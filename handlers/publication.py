@@ -13,6 +13,7 @@ from typing import Any
 
 from taskengine.domain.errors import InternalFault, NotFound, StorageError
 from taskengine.handlers.packaging import digest
+from taskengine.handlers.replacing import forget_former, keep_former, put_back
 from taskengine.handlers.support import in_thread, through, together
 from taskengine.media import asset
 from taskengine.media.packager import MASTER, MPD
@@ -89,14 +90,31 @@ def package_size(package: Package | None) -> int:
     return sum(file.size for made in (package.sets if package else ()) for file in made.files)
 
 
+async def begin(context: TaskContext, folder: str) -> Target:
+    """Where this attempt publishes; what earlier ones left half done is undone."""
+    inputs = context.inputs
+    storage = context.storage(str(inputs["storage"]), str(inputs.get("output_root") or "output_root"))
+    for version in reversed(earlier_tries(context)):
+        await put_back(storage, folder, version)
+    return Target(storage, folder, asset.version_name(context.task.job_id, context.task.attempt))
+
+
+def earlier_tries(context: TaskContext) -> Sequence[str]:
+    """Their versions."""
+    return [asset.version_name(context.task.job_id, attempt) for attempt in range(1, context.task.attempt)]
+
+
 @asynccontextmanager
-async def removed_if_called_off(target: Target) -> AsyncIterator[None]:
-    """Nothing points into the new version yet: where the attempt is called off, it goes."""
+async def undone_if_it_fails(target: Target) -> AsyncIterator[None]:
+    """Nothing points into the new version yet: what was replaced beside it comes back, and where the attempt is called off,
+    the version goes."""
     try:
         yield
-    except asyncio.CancelledError:
+    except BaseException as fault:
         with suppress(StorageError, NotFound):
-            await through(target.storage.delete_folder(target.path(target.base)))
+            await through(put_back(target.storage, target.folder, target.version))
+            if isinstance(fault, asyncio.CancelledError):
+                await through(target.storage.delete_folder(target.path(target.base)))
         raise
 
 
@@ -126,10 +144,17 @@ async def _upload(context: TaskContext, target: Target, name: str, file: Package
     await target.put_file(local, f"{target.base}/{name}/{file.path}", file.sha256)
 
 
-async def upload_document(context: TaskContext, target: Target, package: Package) -> None:
-    """The CPIX document of the keys, without the keys."""
-    if package.cpix:
-        await target.put_file(await context.workspace.fetch(package.cpix, asset.CPIX_NAME), asset.CPIX_NAME)
+async def replace_files(
+    context: TaskContext, target: Target, files: Mapping[str, Mapping[str, Any] | bytes], names: Mapping[str, bytes]
+) -> None:
+    """Put files (of the workspace, or what is in them) beside the versions; what they, `metadata.json` and the manifests
+    (`names`) replace is kept."""
+    await keep_former(target.storage, target.folder, target.version, files.keys(), names)
+    for number, (name, file) in enumerate(files.items(), start=1):
+        if isinstance(file, bytes):
+            await target.put_bytes(file, name)
+        else:
+            await target.put_file(await context.workspace.fetch(file, f"beside_{number}"), name)
 
 
 async def manifests(
@@ -166,17 +191,21 @@ async def switch(
             await target.storage.delete_folder(target.path(name))
         else:
             await target.storage.delete([target.path(name)])
-    own = f"{context.task.job_id}-"
-    tried = [f"{own}{attempt}" for attempt in range(1, context.task.attempt)]
-    for version in sorted({*superseded, *tried} - {target.version}):
+    for version in sorted({*superseded, *earlier_tries(context)} - {target.version}):
         await target.storage.delete_folder(target.path(f"{asset.VERSIONS}/{version}"))
+    await forget_former(target.storage, target.folder, target.version)
 
 
 async def former_versions(target: Target, stem: str) -> frozenset[str]:
-    """The versions that belong to what is published now."""
+    """The versions that belong to what is published now, as far as they are still there."""
     texts = [await target.text(f"{stem}.{kind}") for kind in ("m3u8", "mpd")]
     known = asset.versions_of((await target.text(asset.METADATA)).encode())
-    return known.union(*[asset.versions_in(text) for text in texts])
+    return known.union(*[asset.versions_in(text) for text in texts]) & await versions_there(target)
+
+
+async def versions_there(target: Target) -> frozenset[str]:
+    """Those that the folder has."""
+    return frozenset(await target.storage.folders(target.path(asset.VERSIONS)))
 
 
 async def former_files(target: Target, names: Iterable[str], *, kept: bool) -> Sequence[Mapping[str, Any]]:

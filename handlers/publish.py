@@ -8,15 +8,16 @@ from typing import Any
 from taskengine.handlers.publication import (
     Target,
     UploadProgress,
+    begin,
     entry,
     former_files,
     former_versions,
     manifests,
     package_size,
     published_outputs,
-    removed_if_called_off,
+    replace_files,
     switch,
-    upload_document,
+    undone_if_it_fails,
     upload_set,
 )
 from taskengine.handlers.support import (
@@ -60,24 +61,22 @@ class Publish:
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Outputs: what the job callback tells."""
         inputs = context.inputs
-        root = str(inputs.get("output_root") or "output_root")
-        storage = context.storage(str(inputs["storage"]), root)
-        version = asset.version_name(context.task.job_id, context.task.attempt)
-        target = Target(storage, str(inputs["output_folder"]), version)
         package = await load(context, inputs["package"], "package.json", Package)
+        with storage_faults("output_folder"):
+            target = await begin(context, str(inputs["output_folder"]))
         target.told = UploadProgress(context, package_size(package) + int((inputs.get("mp4") or {}).get("size") or 0))
+        images = await load(context, inputs["images"], "images.json", Images) if inputs.get("images") else None
         active = _active(context, package)
         stem = file_stem(str(inputs["content_id"]))
         with storage_faults("output_folder"):
-            async with removed_if_called_off(target):
+            async with undone_if_it_fails(target):
                 for made in package.sets:
                     await upload_set(context, target, made)
-                await _upload_mp4(context, target)
-                await upload_document(context, target, package)
-                images = await _upload_images(context, target, stem)
                 former = asset.ism_folders((await target.text(asset.METADATA)).encode())
                 isms = _isms(context, target, active, stem, former)
-                names = await manifests(target, active, {each.name: version for each in package.sets}, stem, isms)
+                versions = {each.name: target.version for each in package.sets}
+                names = await manifests(target, active, versions, stem, isms)
+                await replace_files(context, target, _files(context, package, images, stem), names)
                 superseded = await former_versions(target, stem)
                 outdated = await former_files(target, names, kept=bool(inputs.get("keep")))
                 await _write_metadata(context, target, package, images, stem, active, names, superseded, outdated)
@@ -100,24 +99,22 @@ def _active(context: TaskContext, package: Package) -> Active:
     return active
 
 
-async def _upload_images(context: TaskContext, target: Target, stem: str) -> Images | None:
-    if not context.inputs.get("images"):
-        return None
-    images = await load(context, context.inputs["images"], "images.json", Images)
-    if images.poster:
-        await target.put_file(await context.workspace.fetch(images.poster, "poster.jpg"), asset.POSTER)
-    for number, sheet in enumerate(images.sheets, start=1):
-        local = await context.workspace.fetch(sheet, f"sheet_{number}.jpg")
-        await target.put_file(local, sheet_name(stem, number))
-    if images.previews:
-        await target.put_bytes(webvtt(images.previews, stem).encode(), f"{stem}.vtt")
-    return images
-
-
-async def _upload_mp4(context: TaskContext, target: Target) -> None:
+def _files(
+    context: TaskContext, package: Package, images: Images | None, stem: str
+) -> Mapping[str, Mapping[str, Any] | bytes]:
+    """What lies beside the versions: files of the workspace, or what is in them."""
+    found: dict[str, Mapping[str, Any] | bytes] = {}
     if context.inputs.get("mp4"):
-        name = file_name(str(context.inputs["mp4_filename"]), "mp4_filename")
-        await target.put_file(await context.workspace.fetch(context.inputs["mp4"], "progressive.mp4"), name)
+        found[file_name(str(context.inputs["mp4_filename"]), "mp4_filename")] = context.inputs["mp4"]
+    if package.cpix:
+        found[asset.CPIX_NAME] = package.cpix
+    if images and images.poster:
+        found[asset.POSTER] = images.poster
+    for number, sheet in enumerate(images.sheets if images else (), start=1):
+        found[sheet_name(stem, number)] = sheet
+    if images and images.previews:
+        found[f"{stem}.vtt"] = webvtt(images.previews, stem).encode()
+    return found
 
 
 async def _write_metadata(
@@ -146,6 +143,7 @@ async def _write_metadata(
             package.media,
             content_id=str(context.inputs["content_id"]),
             job_id=context.task.job_id,
+            written_by=target.version,
             active=asset.active_facts(active, stem, target.version),
             sets={made.name: asset.set_facts(made, target.version) for made in package.sets},
             superseded=superseded - {target.version},

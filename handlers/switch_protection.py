@@ -10,14 +10,16 @@ from taskengine.handlers.load_asset import read_asset
 from taskengine.handlers.publication import (
     Target,
     UploadProgress,
+    begin,
     entry,
     manifests,
     package_size,
     published_outputs,
-    removed_if_called_off,
+    replace_files,
     switch,
-    upload_document,
+    undone_if_it_fails,
     upload_set,
+    versions_there,
 )
 from taskengine.handlers.support import ANY, OPTIONAL_FILE, STRING, load, schema, storage_faults, tell, through
 from taskengine.media import asset
@@ -44,26 +46,26 @@ class SwitchProtection:
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Outputs: what the job callback tells."""
         inputs = context.inputs
-        storage = context.storage(str(inputs["storage"]), str(inputs.get("output_root") or "output_root"))
-        version = asset.version_name(context.task.job_id, context.task.attempt)
-        target = Target(storage, str(inputs["folder"]), version)
-        published = await read_asset(storage, target.folder, "folder")
+        with storage_faults("folder"):
+            target = await begin(context, str(inputs["folder"]))
+        published = await read_asset(target.storage, target.folder, "folder")
         active = Active(str(inputs["active"]["hls"]), inputs["active"]["dash"])
         package = await _package(context)
         target.told = UploadProgress(context, package_size(package))
         stem = file_stem(published.content_id)
         with storage_faults("folder"):
-            async with removed_if_called_off(target):
+            async with undone_if_it_fails(target):
                 for made in package.sets if package else ():
                     await upload_set(context, target, made)
-                if package:
-                    await upload_document(context, target, package)
                 known = (await target.text(asset.METADATA)).encode()
                 former = asset.ism_folders(known)
                 isms = _isms(context, target, active, stem, former)
-                names = await manifests(target, active, _versions(published, package, version), stem, isms)
+                versions = _versions(published, package, target.version)
+                names = await manifests(target, active, versions, stem, isms)
+                document = {asset.CPIX_NAME: package.cpix} if package and package.cpix else {}
+                await replace_files(context, target, document, names)
                 change = _change(target, published, package, active, stem, names, former - isms)
-                metadata = asset.switched(known, change)
+                metadata = asset.switched(known, change, target.version, await versions_there(target))
                 await target.put_bytes(metadata, asset.METADATA)
             gone = (former - isms) | ({f"{stem}.mpd"} if active.dash is None else set())
             await through(switch(context, target, names, superseded=change.superseded, gone=gone))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,12 +31,6 @@ def versions_in(manifest: str) -> frozenset[str]:
     return frozenset(_VERSION.findall(manifest))
 
 
-def version_of(path: str, folder: str) -> str | None:
-    """The version that a file of an asset's folder belongs to."""
-    match = re.match(rf"{re.escape(folder)}/{VERSIONS}/(\d+-\d+)/", path)
-    return match[1] if match else None
-
-
 def published_names(metadata: bytes) -> frozenset[str]:
     """The names of the files beside a `metadata.json` that belong to its asset; none where it is somebody else's."""
     try:
@@ -55,6 +49,11 @@ def versions_of(metadata: bytes) -> frozenset[str]:
     body = json.loads(metadata)
     sets = [str(each["version"]) for each in body.get("sets", {}).values()]
     return frozenset([*sets, *map(str, body.get("superseded", ()))])
+
+
+def written_by(metadata: bytes) -> str | None:
+    """The version whose publication has written this."""
+    return str(json.loads(metadata).get("written_by")) if published_names(metadata) else None
 
 
 def owned_names(metadata: bytes) -> frozenset[str]:
@@ -168,7 +167,7 @@ def track_facts(track: Track) -> Mapping[str, Any]:
 
 
 def metadata(
-    media: Media, *, content_id: str, job_id: int, active: Mapping[str, Any], sets: Mapping[str, Any],
+    media: Media, *, content_id: str, job_id: int, written_by: str, active: Mapping[str, Any], sets: Mapping[str, Any],
     superseded: Iterable[str], superseded_files: Iterable[Mapping[str, Any]], files: Iterable[Mapping[str, Any]],
     sources: Iterable[Mapping[str, Any]], commands: Sequence[Sequence[str]], versions: Mapping[str, str],
 ) -> bytes:  # fmt: skip
@@ -177,6 +176,7 @@ def metadata(
     body = {
         "content_id": content_id,
         "job_id": job_id,
+        "written_by": written_by,
         "duration": round(media.duration, 6),
         "segment_duration": media.segment_duration,
         "active": dict(active),
@@ -224,8 +224,9 @@ class Change:
     versions: Mapping[str, str] = field(default_factory=dict)  # of the tools that made new sets
 
 
-def switched(metadata: bytes, change: Change) -> bytes:
-    """The `metadata.json` of an asset after it."""
+def switched(metadata: bytes, change: Change, version: str, there: Collection[str]) -> bytes:
+    """The `metadata.json` of an asset after it, written by the publication of `version`; of what was superseded before, what
+    lies in versions that are still `there`."""
     body = json.loads(metadata)
     new = {file["path"] for file in change.files}
     kept = [
@@ -235,14 +236,19 @@ def switched(metadata: bytes, change: Change) -> bytes:
     return _dumped(
         body
         | {
+            "written_by": version,
             "active": dict(change.active),
             "sets": {**sets_of(body), **change.sets},
-            "superseded": sorted({*body.get("superseded", ()), *change.superseded}),
+            "superseded": sorted({*_within(body.get("superseded", ()), there), *change.superseded}),
             "files": [*kept, *change.files],
             "tools": {**body.get("tools", {}), **change.versions},
             "commands": _once([*body.get("commands", ()), *change.commands]),
         }
     )
+
+
+def _within(superseded: Iterable[str], there: Collection[str]) -> Iterable[str]:
+    return (name for name in superseded if name.partition("/")[0] in there)
 
 
 def _folders(removed: Sequence[str]) -> tuple[str, ...]:

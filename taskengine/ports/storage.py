@@ -61,6 +61,10 @@ class Storage(Protocol):
         """A small file whole; StorageError where it is larger than `limit` bytes."""
         ...
 
+    async def copy(self, source: str, path: str) -> None:
+        """Give a file's content to a second path, atomically, within the storage: linked where it is on one disk."""
+        ...
+
     async def delete(self, paths: Sequence[str]) -> None:
         """Delete files; missing ones are no fault."""
         ...

@@ -81,6 +81,11 @@ class LocalStorage:
         at = judged(path)
         return await in_thread(lambda _: self._read(at, limit))
 
+    async def copy(self, source: str, path: str) -> None:
+        """Link or copy a file to a second path, atomically and durably."""
+        at, to = judged(source), judged(path)
+        await in_thread(lambda stop: self._copy(at, to, stop))
+
     async def delete(self, paths: Sequence[str]) -> None:
         """Delete files in one go; missing ones are no fault."""
         at = [judged(path) for path in paths]
@@ -145,6 +150,25 @@ class LocalStorage:
                 os.lseek(file, 0, os.SEEK_SET)
                 _copy_to(file, lambda: os.open(partial, _NEW, 0o666, dir_fd=here), None, stop)
             return os.fstat(file).st_size
+
+    def _copy(self, path: str, to: str, stop: Stop) -> None:
+        with (
+            _translated(path, absent=NotADirectoryError),
+            self._beneath.file(path) as (file, here, name),
+            self._beneath.parent(to, create=True) as (there, target),
+            _partial(there, target) as partial,
+        ):
+            try:
+                os.link(name, partial, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if not _copy_unnamed(file, there, partial, stop):
+                    os.lseek(file, 0, os.SEEK_SET)
+                    _copy_to(file, lambda: os.open(partial, _NEW, 0o666, dir_fd=there), None, stop)
+                return
+            if not os.path.samestat(os.stat(partial, dir_fd=there, follow_symlinks=False), os.fstat(file)):
+                raise StorageError(f"{path!r} was replaced while it was copied")
 
     def _link(self, source: Path, file: int, here: int, partial: str) -> bool:
         """Whether the file could be given a further name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -19,6 +19,7 @@ from taskengine.storage.copying import Stop, Stopped, in_thread
 from taskengine.storage.object_errors import translated
 
 PART = 8 * 1024 * 1024  # bytes that one request sends or fetches
+COPIED = 5 * 1024**3  # bytes that one request copies
 SHA256 = "sha256"  # the metadata that every fetch is checked against
 _PARTS_AT_ONCE = 4
 _MOST_PARTS = 9_000  # S3 takes 10,000
@@ -108,6 +109,30 @@ class Transfers:
         if self._uploads and left:
             await self._uploads.abort(remote.key, left)
 
+    async def copy(self, key: str, remote: Remote) -> None:
+        """Copy a file within the bucket; what is larger than S3 copies by one request comes through here."""
+        with translated(remote.where):
+            size = (await obstore.head_async(self._store, key))["size"]
+        if size <= COPIED:
+            with translated(remote.where):
+                await _whole(asyncio.ensure_future(obstore.copy_async(self._store, key, remote.key)))
+            return
+        async with self._large:
+            stop = Stop()
+            try:
+                with translated(remote.where):
+                    found = await obstore.get_async(self._store, key)
+                    blocks = _blocks(found.stream(min_chunk_size=PART), stop)
+                    put = obstore.put_async(
+                        self._store, remote.key, blocks, attributes=found.attributes, use_multipart=True,
+                        chunk_size=_part_of(size), max_concurrency=_PARTS_AT_ONCE,
+                    )  # fmt: skip
+                    await _whole(asyncio.ensure_future(put), stop)
+            except BaseException:
+                if self._uploads:
+                    await asyncio.shield(self._uploads.abort(remote.key))
+                raise
+
     async def _fetch_parts(self, remote: Remote, file: int, size: int, tag: str | None) -> None:
         gate = asyncio.Semaphore(_PARTS_AT_ONCE)
 
@@ -129,7 +154,7 @@ class Transfers:
 
     async def _send_parts(self, remote: Remote, file: int, size: int, checksum: str, told: Told | None) -> None:
         stop = Stop()
-        length = max(PART, -(-size // _MOST_PARTS))
+        length = _part_of(size)
         attributes: Any = {**remote.attributes, SHA256: checksum}
         put = obstore.put_async(
             self._store, remote.key, _parts(file, size, length, stop, told), attributes=attributes,
@@ -152,6 +177,17 @@ class Transfers:
                     raise StorageError(f"{remote.where}: what arrived is not what was sent")
         if found != size:
             raise StorageError(f"{remote.where}: {size} bytes were sent and {found} are there")
+
+
+def _part_of(size: int) -> int:
+    return max(PART, -(-size // _MOST_PARTS))
+
+
+async def _blocks(stream: AsyncIterable[Any], stop: Stop) -> AsyncIterator[bytes]:
+    async for block in stream:
+        if stop.is_set():
+            raise Stopped
+        yield bytes(block)
 
 
 async def _whole(put: asyncio.Future[Any], stop: Stop | None = None) -> None:

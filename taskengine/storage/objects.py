@@ -118,6 +118,10 @@ class ObjectStorage:
                 raise StorageError(f"{key!r} is larger than {limit} bytes", retryable=False)
             return bytes(await found.bytes_async())
 
+    async def copy(self, source: str, path: str) -> None:
+        """Copy a file within the bucket."""
+        await self._transfers.copy(judged(source), self._remote(path))
+
     async def delete(self, paths: Sequence[str]) -> None:
         """Delete files; missing ones are no fault."""
         await self._delete([judged(path) for path in paths])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from taskengine.domain.errors import NotFound, StorageError
 from taskengine.domain.paths import PathFault, logical_path
 from taskengine.ports import Storage
+from taskengine.storage import object_transfers
 from tests.support.storages import ADAPTERS, Ability, StorageAdapter, adapters_that, paths
 
 REFUSED = ["..", "a/../b", "./a", "a\x00b", "a\nb", "a\\b", "C:/a", "aux", "a/nul.txt", "x" * 256, "a/" * 17, "", "///"]
@@ -187,6 +188,24 @@ async def test_storing_again_replaces(storage: Storage, here: Path) -> None:
     await storage.store(a_file(here, b"second", "second"), "a")
     assert await storage.read("a") == b"second"
     assert await paths(storage) == ["a"]
+
+
+async def test_a_copy_is_a_file_of_its_own(storage: Storage, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It replaces what is there, stays as it is when the first one changes, and is fetched like any other; also where it is
+    too large for one request."""
+    data = bytes(range(256)) * 70_000
+    await storage.store(a_file(here, data), "a.mp4")
+    await storage.write("b/copy.mp4", b"former")
+    await storage.copy("/a.mp4", "b/copy.mp4")
+    monkeypatch.setattr(object_transfers, "COPIED", 1_000)
+    await storage.copy("b/copy.mp4", "b/second.mp4")
+    await storage.write("a.mp4", b"new")
+    for number, path in enumerate(("b/copy.mp4", "b/second.mp4")):
+        await storage.fetch(path, here / f"fetched-{number}")
+        assert (here / f"fetched-{number}").read_bytes() == data
+    with pytest.raises(NotFound):
+        await storage.copy("missing/file", "c")
+    assert await paths(storage) == ["a.mp4", "b/copy.mp4", "b/second.mp4"]
 
 
 async def test_what_was_fetched_stays_when_the_stored_file_changes(storage: Storage, here: Path) -> None:

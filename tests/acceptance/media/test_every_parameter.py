@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -50,6 +51,8 @@ SCRUBBED = f"{TRICK_PLAY}::test_an_asset_has_what_players_scrub_by"
 ADDED = f"{TRICK_PLAY}::test_it_is_added_to_an_asset"
 PREVIEWS = f"{STREAMS}::test_previews_of_a_stream_take_its_smallest_rendition_and_only_what_they_need"
 SPARSE = f"{STREAMS}::test_previews_are_called_as_asked_and_a_stream_that_tells_no_rate_has_the_given_one"
+FRAME = f"{STREAMS}::test_a_frame_of_a_stream_is_the_one_that_is_shown_then"
+GIF = f"{STREAMS}::test_a_gif_has_the_frames_the_size_and_the_loop_that_were_asked_for"
 MP4 = f"{OF_AN_ASSET}::test_createmp4_takes_the_best_or_all_of_an_asset"
 NOTED = f"{HERE}::test_what_has_no_counterpart_here_is_told_in_the_log"
 IMAGES = {
@@ -89,6 +92,11 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
     "build_thumbnails": dict.fromkeys(
         ("source", "output_folder", "target_filename", "preview_thumbnails_interval", "seconds_between"), PREVIEWS
     ) | dict.fromkeys(("filename_prefix", "target_file_name", "video_fps"), SPARSE),
+    "capture_frame": dict.fromkeys(("source", "frame_time", "output_folder", "image_filename"), FRAME),
+    "generate_gif": dict.fromkeys(
+        ("source", "start_at", "duration", "output_folder", "gif_filename", "bitrate", "fps", "width", "height",
+         "playback_loop", "reverse", "playback_speed"), GIF
+    ),
     "voddelete": {"folder": f"{OF_AN_ASSET}::test_voddelete_removes_the_folder_and_no_other"},
     "asset_delete": {"files": f"{OF_AN_ASSET}::test_asset_delete_removes_single_files"},
 }  # fmt: skip
@@ -105,6 +113,18 @@ def test_every_parameter_is_shown_by_a_test_that_is_there(name: str) -> None:
     for test in shown.values():
         file, _, function = test.partition("::")
         assert re.search(rf"def {function}\(", (TESTS / file).read_text(encoding="utf-8")), test
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_parameter_reaches_a_step(name: str) -> None:
+    """In each workflow, whichever of them the test above shows it by; an endpoint and what comes back are the engine's."""
+    loaded = CATALOG.get(name, "")
+    assert loaded is not None
+    definition = {key: value for key, value in json.loads(loaded.workflow.source).items() if key != "parameters"}
+    properties = loaded.workflow.schema["properties"]
+    given = [each for each, schema in properties.items() if "x-alias-of" not in schema]
+    unread = {each for each in given if not re.search(rf"\bparameters\.{each}\b", json.dumps(definition))}
+    assert unread <= {"content_id", "rest_endpoints", "custom_data"}
 
 
 def colour(path: Path) -> tuple[int, int, int]:

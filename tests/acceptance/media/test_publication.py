@@ -15,6 +15,7 @@ import pytest
 from taskengine.domain.errors import InternalFault, ResourceFault, StorageError
 from taskengine.handlers.publication import Target
 from taskengine.handlers.publish import Publish
+from taskengine.handlers.replacing import keep_former, put_back
 from taskengine.media.verify import VerificationFault
 from taskengine.ports import TaskContext
 from taskengine.storage.local import LocalStorage
@@ -116,6 +117,96 @@ async def test_a_failed_job_leaves_the_old_asset_untouched(studio: Studio, monke
         await studio.stream(create_thumbnail=False)
     assert {path: path.read_bytes() for path in studio.output.rglob("*") if path.is_file()} == before
     assert versions(studio) == ["1-1"]
+
+
+def all_files(studio: Studio) -> dict[Path, bytes]:
+    """What the folder has."""
+    return {path: path.read_bytes() for path in studio.output.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("last", ["metadata.json", "film.m3u8", "film.mpd"])
+async def test_what_a_failed_job_has_replaced_comes_back(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, last: str, *, killed: bool
+) -> None:
+    """Poster, previews, MP4, description and manifests of the old asset, whichever was the last that could be written; also
+    where a killed attempt leaves it to the clean-up. The first asset of a folder leaves nothing."""
+    put = Target.put_bytes
+
+    async def full(self: Target, data: bytes, relative: str) -> None:
+        if relative == last:
+            raise StorageError("the disk is full")
+        await put(self, data, relative)
+
+    async def nothing(*_: Any) -> None:
+        """What an attempt that is killed does no more."""
+
+    wishes = {"generate_mp4": True, "preview_thumbnails": True}
+    there: dict[Path, bytes] = {}
+    for before in (False, True):
+        if before:
+            await studio.stream(**wishes)
+            video_source(studio.source / "film.mp4", seconds=1, size="160x120")
+        there = all_files(studio)
+        with monkeypatch.context() as patched:
+            patched.setattr(Target, "put_bytes", full)
+            if killed:
+                patched.setattr("taskengine.handlers.publication.put_back", nothing)
+            with pytest.raises(ResourceFault, match="the disk is full"):
+                await studio.stream(**wishes)
+        assert all_files(studio) == there
+    await studio.stream(**wishes)
+    assert all_files(studio)[studio.output / "film.mp4"] != there[studio.output / "film.mp4"]
+    check_listed(studio)
+
+
+async def test_the_next_try_begins_from_what_was_there(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed try has replaced some of it; the next one fails, and it is the first asset that comes back."""
+    await studio.stream(generate_mp4=True)
+    there = all_files(studio)
+    publish, put = Publish.__call__, Target.put_bytes
+    last = ["film.mpd", "film.m3u8"]
+
+    async def full(self: Target, data: bytes, relative: str) -> None:
+        if last and relative == last[0]:
+            last.pop(0)
+            raise StorageError("the disk is full")
+        await put(self, data, relative)
+
+    async def twice(self: Publish, context: TaskContext) -> Any:
+        with pytest.raises(ResourceFault):
+            await publish(self, context)
+        second = studio.context("publish", context.inputs, job_id=2, task_id=9, attempt=2)
+        return await publish(self, second)
+
+    video_source(studio.source / "film.mp4", seconds=1, size="160x120")
+    monkeypatch.setattr(Target, "put_bytes", full)
+    monkeypatch.setattr(Publish, "__call__", twice)
+    with pytest.raises(ResourceFault):
+        await studio.stream(generate_mp4=True)
+    assert last == []
+    assert all_files(studio) == there
+
+
+async def test_what_another_job_has_published_since_is_not_taken_back(studio: Studio) -> None:
+    """A clean-up that comes late leaves the newer asset alone."""
+    await studio.stream()
+    storage = LocalStorage(studio.roots["output_root"])
+    await keep_former(storage, "film", "2-1", ["thumbnail.jpg"], {"film.m3u8": b"never written"})
+    await studio.stream()
+    there = all_files(studio)
+    await put_back(storage, "film", "2-1")
+    assert all_files(studio) == there
+
+
+async def test_the_description_does_not_grow_with_every_job(studio: Studio) -> None:
+    """Of superseded versions it names those that were there when it was written."""
+    for _ in range(3):
+        await studio.stream(drm=["clear", "cenc"])
+        await studio.run("drmswitch", folder="film")
+    assert json.loads((studio.output / "metadata.json").read_text())["superseded"] == []
+    await studio.stream()
+    assert json.loads((studio.output / "metadata.json").read_text())["superseded"] == ["5-1"]
 
 
 async def test_an_attempt_that_is_called_off_takes_its_files_along(
@@ -249,7 +340,8 @@ async def test_a_segment_that_does_not_decode_is_not_published(studio: Studio, m
     """Garbage of the right size in the right boxes is found by decoding."""
     from taskengine.media import dash
 
-    ffmpeg(studio.source, *picture(), *sound(), *H264, *AAC, "film.mp4")
+    (studio.source / "film.mp4").unlink()
+    ffmpeg(studio.source, *picture(), *sound(), *H264, *AAC, "film.ts")
     complete = dash.aligned
 
     def spoil(text: str) -> str:

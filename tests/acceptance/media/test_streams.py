@@ -226,6 +226,26 @@ async def test_a_gif_has_the_frames_the_size_and_the_loop_that_were_asked_for(
         numbers = [number_of(grey) for grey in greys(made, tmp_path)]
         assert len(numbers) == 5
         assert (numbers[0] <= 5, numbers[-1] >= 14) == (True, True)  # from 2.4 s (24) back to 1.5 s (15)
+        job = await run(
+            world, "generate_gif", source=f"{server.url}/ts/media.m3u8", start_at="00:00:01.000", duration=2,
+            output_folder="gifs", gif_filename="plain.gif",
+        )  # fmt: skip
+        assert not job.failed, job.error
+        plain = output / "gifs" / "plain.gif"
+        data = plain.read_bytes()
+        assert (int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")) == (853, 480)
+        assert b"NETSCAPE2.0\x03\x01\x00\x00\x00" in data  # for ever
+        numbers = [number_of(grey) for grey in greys(plain, tmp_path)]
+        assert (len(numbers), numbers[0]) == (24, 10)
+        assert all(before <= after for before, after in pairwise(numbers[:12]))
+        job = await run(
+            world, "generate_gif", source=f"{server.url}/master.m3u8", start_at=1, duration=0.5, height=60,
+            output_folder="gifs", gif_filename="low.gif",
+        )  # fmt: skip
+        assert not job.failed, job.error
+        data = (output / "gifs" / "low.gif").read_bytes()
+        assert (int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")) == (107, 60)
+
         for name, head in (("a.jpg", b"\xff\xd8\xff"), ("a.webp", b"RIFF")):
             job = await run(world, "capture_frame", source=f"{server.url}/ts/media.m3u8", frame_time=1,
                             output_folder="", image_filename=name)  # fmt: skip

@@ -148,8 +148,6 @@ def test_a_callback_lists_all_files_or_all_but_segments() -> None:
 
 
 def test_the_versions_that_a_manifest_points_into_are_known() -> None:
-    """In playlists and in base URLs, and of a file's path."""
+    """In playlists and in base URLs."""
     assert asset.versions_in('URI="v/12-3/clear/a.m3u8"\nv/13-1/clear/b.m3u8') == {"12-3", "13-1"}
     assert asset.versions_in("<BaseURL>v/1-1/clear/</BaseURL>") == {"1-1"}
-    assert asset.version_of("a/film/v/1-2/clear/x", "a/film") == "1-2"
-    assert asset.version_of("a/film/thumbnail.jpg", "a/film") is None
