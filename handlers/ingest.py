@@ -26,7 +26,7 @@ from taskengine.handlers.support import (
     together,
     warn,
 )
-from taskengine.media import asset, probe
+from taskengine.media import asset, ffmpeg, probe
 from taskengine.media.captions.cues import MAX_BYTES
 from taskengine.media.light import Light, light_argv, parse_light
 from taskengine.media.names import extension, file_name, file_stem
@@ -209,8 +209,17 @@ async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
         scan.timing(track.nominal_rate, track.average_rate, joined=found.leaps),
         answer.stderr_tail + packets.stderr_tail,
     )
-    first = replace(track, timing=timing, captioned=probe.has_captions(pictures.stdout))
+    damaged = await _damaged(context, name, plain, found)
+    first = replace(track, timing=timing, captioned=probe.has_captions(pictures.stdout), damaged=damaged)
     return replace(found, video=(first, *found.video[1:]))
+
+
+async def _damaged(context: TaskContext, name: str, plain: str, found: probe.Probe) -> bool:
+    """Whether players would stop within the picture; an encoder goes on. Told in time where nobody decodes it."""
+    if found.framed is None:
+        return False
+    argv = ffmpeg.divide_check(context.tools.ffmpeg, plain, found.video[0].index, found.framed)
+    return ffmpeg.DAMAGED in (await _asked(context, name, argv)).stderr_tail
 
 
 async def _light(context: TaskContext, plain: str) -> Light | None:
@@ -221,7 +230,7 @@ async def _light(context: TaskContext, plain: str) -> Light | None:
 async def _asked(
     context: TaskContext, name: str, argv: Sequence[str], on_line: Callable[[str], bool | None] | None = None
 ) -> ProcessResult:
-    """What ffprobe says of a file; an InputFault where it comes to no end of it."""
+    """What a program says of a file; an InputFault where it comes to no end of it."""
     try:
         return await context.run(argv, on_line=on_line, stall_s=_PROBE_STALL_S)
     except TimeoutFault as fault:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from taskengine.domain.errors import InputFault
 from taskengine.media.names import extension
 from taskengine.media.packager import can_package, check_codec
 from taskengine.media.probe import AudioTrack, VideoTrack
@@ -102,6 +103,8 @@ def _encoding_notes(choices: Sequence[AudioChoice]) -> list[str]:
 def _video(source: Source, number: int) -> Copy:
     track = source.probe.video[0]
     check_codec(source.name, TrackKind.VIDEO, track.codec)
+    if track.damaged:
+        raise InputFault(f"{source.name}: its picture is damaged: players would stop there; encode_source mends it")
     timing = track.timing
     width, height = track.display_size
     planned = Track(

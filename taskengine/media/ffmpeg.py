@@ -126,8 +126,7 @@ def previews(
         tile(wanted),
     ])  # fmt: skip
     limited = [*(["-skip_frame", "nokey"] if keys_alone else []), *input_of(source)]
-    damaged = ["-max_error_rate", "1"]  # what is skipped counts where it is damaged
-    return [*base_argv(ffmpeg), *damaged, *limited, "-map", f"0:{stream}", "-vf", chain, *sheets_output(q)]
+    return [*base_argv(ffmpeg), *limited, "-map", f"0:{stream}", "-vf", chain, *sheets_output(q)]
 
 
 def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], output: str) -> list[str]:
@@ -138,6 +137,15 @@ def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], outpu
     for index, (_, kind, language) in enumerate(tracks):
         argv += ["-map", f"{index}:{kind[0]}:0", f"-metadata:s:{index}", f"language={three_letters(language)}"]
     return [*argv, "-c", "copy", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4", output]
+
+
+DAMAGED = "Error applying bitstream filters"  # what it then says
+
+
+def divide_check(ffmpeg: str, source: str, stream: int, codec: str) -> list[str]:
+    """Divide a picture's packets into their units, up to the first that does not divide, and keep nothing."""
+    divided = ["-map", f"0:{stream}", "-c", "copy", "-bsf:v", f"{codec}_mp4toannexb", "-f", "null", "-"]
+    return [*base_argv(ffmpeg), "-xerror", *input_of(source), *divided]
 
 
 def decode_check(ffmpeg: str, inputs: Sequence[str], form: str = "mov") -> list[str]:

@@ -28,6 +28,7 @@ def fits(source: Source, track: VideoTrack, rendition: Rendition, segment: float
         and timing.constant
         and timing.packets == timing.frames
         and not timing.open_gop
+        and not track.damaged
         and _on_the_grid(timing, segment)
         and _bitrate(source, track, timing) <= rendition.max_bitrate
     )

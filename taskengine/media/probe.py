@@ -22,6 +22,7 @@ _INTERLACED = {"tt", "bb", "tb", "bt"}
 _HDR_COLOR = {"colorspace": "bt2020nc", "color_primaries": "bt2020"}
 _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 _STREAMS = {"mpegts", "mpeg"}
+_WITH_LENGTHS = ("mp4", "matroska")
 _LOOKED_AT = 48  # pictures: encoders of captions fill up where nothing is said
 _TRUNCATED = ("moov atom not found", "partial file", "File ended prematurely", "Truncated")
 
@@ -52,6 +53,7 @@ class VideoTrack:
     captioned: bool = False  # CEA-608 or 708 captions are in its pictures
     profile: str | None = None  # of the codec, as ffprobe calls it: `High`, `Main 10`
     color_range: str | None = None  # `tv` or `pc`
+    damaged: bool = False  # its packets do not divide into the units that decoders take
 
     @property
     def hdr(self) -> bool:
@@ -117,6 +119,13 @@ class Probe:
     def leaps(self) -> bool:
         """Whether its clock may leap: a stream that goes on after a break, or several after one another."""
         return self.format in _STREAMS
+
+    @property
+    def framed(self) -> str | None:
+        """The codec of its (first) picture where the container has it in units with their lengths before them."""
+        codec = self.video[0].codec if self.video else ""
+        kept = any(name in self.format for name in _WITH_LENGTHS)
+        return codec if kept and codec in {"h264", "hevc"} else None
 
     @property
     def readable(self) -> bool:

@@ -203,8 +203,7 @@ async def test_a_source_with_open_groups_has_right_previews(studio: Studio) -> N
 
 
 async def test_previews_are_right_where_key_frames_do_not_decode_alone(studio: Studio) -> None:
-    """Open groups that show no picture before their key frame are known by trying; and a damaged picture has previews of
-    what is left."""
+    """Open groups that show no picture before their key frame are known by trying."""
     colours = (
         "color=red:s=160x90:d=2[a];color=lime:s=160x90:d=2[b];color=blue:s=160x90:d=2[c];[a][b][c]concat=n=3,fps=25"
     )
@@ -214,19 +213,19 @@ async def test_previews_are_right_where_key_frames_do_not_decode_alone(studio: S
     await studio.stream(preview_thumbnails=True, preview_thumbnails_interval=2)
     assert [strongest(studio.output / "film_sprite.jpg", cell) for cell in range(3)] == [0, 1, 2]
 
-    film = studio.source / "film.mp4"
-    noise = ["-f", "lavfi", "-i", f"{colours},noise=alls=60:allf=t"]
-    ffmpeg(studio.source, *noise, *H264, "-g", "50", "-qp", "6", film.name)
-    data = bytearray(film.read_bytes())
-    data[len(data) * 4 // 10 : len(data) * 6 // 10] = b"\xff" * (len(data) * 6 // 10 - len(data) * 4 // 10)
-    film.write_bytes(data)
-    await studio.stream(preview_thumbnails=True, preview_thumbnails_interval=2)
-    assert [strongest(studio.output / "film_sprite.jpg", cell) for cell in (0, 2)] == [0, 2]
 
-    data[len(data) // 10 : len(data) * 9 // 10] = b"\xff" * (len(data) * 9 // 10 - len(data) // 10)
+async def test_a_damaged_picture_is_not_published_as_it_is(studio: Studio) -> None:
+    """Players would stop in the middle: it is refused, and encoded where that is asked for, though it would fit."""
+    film = studio.source / "film.mp4"
+    ffmpeg(studio.source, *picture(seconds=6), *H264, "-g", "50", "-qp", "20", film.name)
+    data = bytearray(film.read_bytes())
+    data[len(data) * 5 // 10 : len(data) * 6 // 10] = b"\xff" * (len(data) * 6 // 10 - len(data) * 5 // 10)
     film.write_bytes(data)
-    with pytest.raises(InputFault, match="decoding first and last segments"):
+    with pytest.raises(InputFault, match=r"film\.mp4: its picture is damaged"):
         await studio.stream()
+    await studio.stream(encode_source=True, preview_thumbnails=True)
+    assert studio.asset().frames("v/2-1/clear/video_1.m3u8") == 150
+    assert studio.asset().decoded("v/2-1/clear/video_1.m3u8") == ""
 
 
 def strongest(sheet: Path, cell: int) -> int:

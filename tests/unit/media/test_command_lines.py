@@ -83,7 +83,7 @@ def test_poster_and_previews_of_a_source_that_is_not_encoded() -> None:
     )
     wanted = grid((1920, 1080), 25.0, 24.96, 10)
     assert " ".join(ffmpeg.previews("ffmpeg", "source_1.mkv", 0, wanted)) == (
-        f"{BASE} -max_error_rate 1 -skip_frame nokey {LIMITS} -i source_1.mkv -map 0:0 -vf setpts=PTS-STARTPTS,"
+        f"{BASE} -skip_frame nokey {LIMITS} -i source_1.mkv -map 0:0 -vf setpts=PTS-STARTPTS,"
         "fps=fps=1/10:round=up:start_time=0,tpad=stop=-1:stop_mode=clone,trim=end_frame=3,"
         "scale=160:90,setsar=1,tile=3x1 -fps_mode passthrough -q:v 4 -f image2 sheet_%d.jpg"
     )
