@@ -185,14 +185,15 @@ class Run:
         self._apply(task, worker_id, worker, report)
         self._advance()
 
-    def lose(self, task_id: int, token: str) -> None:
-        """The lease is over (or a dispatch was never confirmed): take the task back."""
+    def lose(self, task_id: int, token: str, seen_before: int = 0) -> None:
+        """Take a task back that has not started, and one that runs where its worker was last heard before `seen_before`:
+        it may have been heard since the look that missed it."""
         task = self._by_id.get(task_id)
         if task is None or task.token != token:
             return
         if task.state is TaskState.DISPATCHED:
             self._withdraw(task, TaskState.READY, "released")
-        elif task.state is TaskState.RUNNING:
+        elif task.state is TaskState.RUNNING and (task.seen_at or task.attempt_started_at or 0) < seen_before:
             emission.log(self, "controller", f"worker {task.worker} is lost", task, severity=2)
             self._fail_attempt(task, ErrorKind.LOST, f"the worker {task.worker} was lost", outcome="lost")
         self._advance()

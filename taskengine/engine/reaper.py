@@ -84,7 +84,7 @@ class Reaper:
             seen_before=seen_before, published_before=published_before, limit=_BATCH
         ):
             log.warning("leases_expired", tasks=[task_id for _, task_id, _ in expired])
-            written = await self.take_back(expired)
+            written = await self.take_back(expired, seen_before)
             if not written:
                 return
 
@@ -126,15 +126,16 @@ class Reaper:
         await self._effects.follow(await self._decisions.decide_each(job_ids, Run.void))
         return len(held)
 
-    async def take_back(self, expired: Sequence[Held]) -> bool:
-        """Have these dispatched again, where they are still out under these tokens; whether any was."""
+    async def take_back(self, expired: Sequence[Held], seen_before: int = 0) -> bool:
+        """Have these dispatched again, where they are still out under these tokens and have not started, or their workers
+        were last heard before `seen_before`; whether any was."""
         by_job: dict[int, list[tuple[int, str]]] = {}
         for job_id, task_id, token in expired:
             by_job.setdefault(job_id, []).append((task_id, token))
 
         def apply(run: Run) -> None:
             for task_id, token in by_job[run.job.id]:
-                run.lose(task_id, token)
+                run.lose(task_id, token, seen_before)
 
         written = await self._decisions.decide_each(sorted(by_job), apply)
         await self._effects.follow(written)

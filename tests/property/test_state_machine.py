@@ -89,7 +89,7 @@ class JobMachine(RuleBasedStateMachine):
         task = self._pick(data, *TASK_HELD)
         if task is not None:
             token = task.token or ""
-            self.life.take(lambda run: run.lose(task.id or 0, token))
+            self.life.take(lambda run: run.lose(task.id or 0, token, run.now + 1))
 
     @rule(data=st.data())
     def fail_dispatch(self, data: Any) -> None:

@@ -222,11 +222,22 @@ def test_old_tokens_are_refused() -> None:
     life.dispatch(task)
     life.report(task, "started")
     old = task.token or ""
-    life.take(lambda run: run.lose(task.id or 0, old))
+    life.take(lambda run: run.lose(task.id or 0, old, run.now + 1))
     assert task.state.value == "retry_wait"
     changes = life.report(task, "completed", token=old, outputs={})
     assert [cancel.action for cancel in changes.cancels] == ["fenced"]
     assert task.state.value == "retry_wait"
+
+
+def test_what_was_heard_of_since_the_look_that_missed_it_is_not_lost() -> None:
+    """A start, or a heartbeat, that came while the reaper looked: its task goes on."""
+    life = Life(CHAIN).start()
+    task = life.task("a")
+    life.dispatch(task)
+    life.report(task, "started")
+    life.take(lambda run: run.lose(task.id or 0, task.token or ""))
+    life.take(lambda run: run.lose(task.id or 0, task.token or "", run.now))
+    assert task.state.value == "running"
 
 
 def test_a_second_worker_with_the_same_token_is_fenced() -> None:
@@ -261,7 +272,7 @@ def test_a_poison_task_is_given_up_after_ten_losses() -> None:
         life.take(Run.timers)
         life.dispatch(task)
         life.report(task, "started")
-        life.take(lambda run: run.lose(task.id or 0, task.token or ""))
+        life.take(lambda run: run.lose(task.id or 0, task.token or "", run.now + 1))
     assert (task.state, life.job.failed) == (TaskState.FAILED, True)
 
 
