@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from taskengine.domain.errors import ErrorKind
 from taskengine.domain.messages import MAX_TEXT, VERSION, ControlAction
 
 Version = Annotated[Literal[1], Field(description="The contract's version.")]
@@ -116,7 +115,7 @@ class Completed(_Report):
 class Failure(BaseModel):
     """Why an attempt failed."""
 
-    kind: ErrorKind
+    kind: Literal["input", "resource", "timeout", "internal"]
     message: Text
     exit_code: int | None = None
     stderr_tail: str | None = None

@@ -161,7 +161,8 @@ def _check_details(event: ReportEvent, details: Mapping[str, Any]) -> None:
             raise TypeError("outputs is not an object")
     elif event is ReportEvent.FAILED:
         error = details["error"]
-        ErrorKind(error["kind"])
+        if ErrorKind(error["kind"]) is ErrorKind.LOST:  # it would be tried beyond any limit of retries
+            raise ValueError("that a worker is lost is not its own to say")
         str(error["message"])
         exit_code = error.get("exit_code")
         if exit_code is not None and not (isinstance(exit_code, int) and abs(exit_code) < 2**63):

@@ -214,8 +214,10 @@ class Worker:
         async with self._broker.subscribe(Address.CONTROL, keys) as consumer:
             while deliveries := await consumer.batch(100):
                 for delivery in deliveries:
-                    with contextlib.suppress(MessageError):
+                    try:
                         self._obey(ControlMessage.from_json(delivery.message.body))
+                    except MessageError as error:  # every worker has its own copy: no dead letter is made of each
+                        log.warning("control_message_rejected", error=str(error))
                     await delivery.ack()
         raise BrokerUnavailable("the consumer of control was closed")
 

@@ -37,6 +37,22 @@ def test_outputs_beyond_the_limit_are_a_failure_of_that_attempt_alone() -> None:
     assert f"at most {MAX_OUTPUT_BYTES} are allowed" in beyond.details["error"]["message"]
 
 
+def test_a_worker_says_of_which_of_four_kinds_a_failure_is() -> None:
+    """That one was lost is the engine's to say: such a failure is tried again beyond any limit of retries."""
+
+    def failed(kind: str) -> bytes:
+        report = {"task_id": 1, "attempt": 1, "token": "t", "event": "failed", "at": 1}
+        error = {"kind": kind, "message": "no"}
+        return json.dumps({"v": 1, "worker": {"id": "w"}, "reports": [report | {"error": error}]}).encode()
+
+    for kind in ("input", "resource", "timeout", "internal"):
+        [report] = WorkerMessage.from_json(failed(kind)).reports
+        assert report.details["error"]["kind"] == kind
+    for kind in ("lost", "odd"):
+        with pytest.raises(MessageError, match=kind):
+            WorkerMessage.from_json(failed(kind))
+
+
 def test_a_worker_may_say_what_confines_its_programs() -> None:
     """What it says is for people, and bounded; one that says nothing is none the worse for it."""
     said = WorkerInfo("w", "box", "python", {"work": 2}, {"files": "OK", "network": "network: not confined"})
