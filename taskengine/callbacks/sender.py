@@ -16,7 +16,6 @@ from taskengine.domain.urls import redacted_url
 from taskengine.net import Answer, GuardedClients, OutboundFault, OutboundRefused, Timeouts
 from taskengine.ports import Clock, DueCallback, SendResult, Span, Tracer
 
-DELIVERED = range(200, 300)
 TIMEOUTS = Timeouts(total_s=15.0, connect_s=5.0)
 
 
@@ -59,8 +58,8 @@ class HttpCallbackSender:
             answer = await self._post(callback, config, {**self._headers(callback, config), **trace})
         except (OutboundRefused, OutboundFault, StoreUnavailable, ValueError) as error:
             return SendResult(status=None, error=str(error))
-        if answer.status in DELIVERED:
-            return SendResult(status=answer.status)
+        if (result := SendResult(answer.status)).delivered:
+            return result
         error_text = f"answered {answer.status} {_phrase(answer.status)}".rstrip()
         return SendResult(answer.status, error_text, retry_after(answer.headers, self._clock.now()))
 

@@ -59,8 +59,7 @@ class CallbackDesk:
             raise InvalidRequest(f"/url: {reason}", [Fault("/url", reason)])
         began = self._clock.now()
         result = await self._sender.send(_test_delivery(client, url, began))
-        delivered = result.status is not None and 200 <= result.status < 300
-        return Tried(delivered, result.status, result.error, (self._clock.now() - began) / 1000)
+        return Tried(result.delivered, result.status, result.error, (self._clock.now() - began) / 1000)
 
 
 def _test_delivery(client: str, url: str, now: int) -> DueCallback:

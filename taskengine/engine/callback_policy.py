@@ -12,7 +12,6 @@ from tenacity.wait import wait_base
 from taskengine.ports import DueCallback, SendResult
 
 JOB_EVENT = "job"
-DELIVERED = frozenset(range(200, 300))
 GONE = 410
 UNWANTED = frozenset(range(400, 500)) - {408, 425, 429}  # the client does not want it, however often it is told
 
@@ -84,7 +83,7 @@ def delay_after(failures: int, wait: wait_base) -> float:
 
 def judge(callback: DueCallback, result: SendResult, now: int, policy: CallbackPolicy, wait: wait_base) -> Verdict:
     """What comes of this try."""
-    if result.status in DELIVERED:
+    if result.delivered:
         return Verdict("delivered")
     if result.status == GONE:
         return Verdict("dead", gone=True, reason="the endpoint answered 410 Gone")

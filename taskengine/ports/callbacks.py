@@ -123,6 +123,11 @@ class SendResult:
     error: str | None = None
     retry_after: float | None = None
 
+    @property
+    def delivered(self) -> bool:
+        """Whether the endpoint took it."""
+        return self.status is not None and 200 <= self.status < 300
+
 
 class CallbackSender(Protocol):
     """Makes one try at one delivery. It raises nothing: a fault is a result."""
