@@ -35,6 +35,8 @@ async def forget_former(storage: Storage, folder: str, version: str) -> None:
     base = _base(folder, version)
     await storage.delete([f"{base}/{_NOTE}"])
     await storage.delete_folder(f"{base}/{_FORMER}")
+    if not await storage.folders(base):  # a switch to what is there makes no set
+        await storage.delete_folder(base)
 
 
 async def put_back(storage: Storage, folder: str, version: str) -> None:
