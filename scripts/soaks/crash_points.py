@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import signal
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,26 +18,28 @@ from scripts.soaks.servers import Options, Servers
 from tests.support.cluster import HEADERS, Cluster, Process
 from tests.support.crashing import points
 from tests.support.outsider import DIRECT_REPLY, Outsider
+from tests.support.receiver import CallbackReceiver
 
 _MODULE = "tests.support.crashing"
 _REACHED_S = 6.0  # for a process to come to its point, after all that is done by hand
 _ENDED_S = 90.0
 _ANSWER_S = 5.0
 _OF_WORKERS = "reporter."
+_OF_AN_ENGINE_ALONE = "store.release_claims"  # what is claimed is nobody else's only where there is nobody else
+_OF_THE_MINUTE = "store.move_recurring"
+_MINUTE_S = 65.0  # until a schedule of every minute has come round
 
 
 async def run_crash_points(running: Cluster, chosen: Sequence[str], seed: int) -> list[str]:
-    """On an empty cluster: kill its one engine, or its one worker, at each of these points while a few jobs run, start it again and see the
-    jobs end; the oracle judges at the end. The points that were reached."""
+    """On an empty cluster: kill its one engine, or its one worker, at each of these points while a few jobs run, start it
+    again and see the jobs end; the oracle judges at the end. The points that were reached."""
     chance = random.Random(seed)
     running.module = _MODULE
     await running.engine().start()
     await running.worker().start()
     reached = []
     for point in chosen:
-        victim = (running.workers if _OF_WORKERS in point else running.engines)[0]
-        on = chance.randint(1, 2)
-        if await _crashed(running, victim, point, on) or (on > 1 and await _crashed(running, victim, point, 1)):
+        if await _reached(running, point, chance.randint(1, 2)):
             reached.append(point)
         print(f"{'killed' if point in reached else 'not reached'}: {point}", flush=True)
         await running.finished(_ENDED_S)
@@ -43,7 +47,62 @@ async def run_crash_points(running: Cluster, chosen: Sequence[str], seed: int) -
     return reached
 
 
-async def _crashed(running: Cluster, victim: Process, point: str, on: int) -> bool:
+async def _reached(running: Cluster, point: str, on: int) -> bool:
+    if _OF_AN_ENGINE_ALONE in point:
+        return await _alone(running, point)
+    if _OF_THE_MINUTE in point:
+        return await _by_the_minute(running, point)
+    victim = (running.workers if _OF_WORKERS in point else running.engines)[0]
+    return await _crashed(running, victim, point, on) or (on > 1 and await _crashed(running, victim, point, 1))
+
+
+async def _alone(running: Cluster, point: str) -> bool:
+    """An engine with everything in one process: killed while a callback is under way, and at the point as it starts; the
+    callback is sent again at once by the one that starts after it. Whether the point was reached."""
+    root = running.root / "alone"
+    environment = {
+        **running.environment, "TASKENGINE_DATABASE_URL": f"sqlite:///{root}.db", "TASKENGINE_BROKER_URL": "memory://",
+        "TASKENGINE_DATA_DIR": str(root), "TASKENGINE_WORKSPACE": str(root / "workspace"),
+    }  # fmt: skip
+    engine = Process("alone", [_MODULE, "serve"], environment, running.root / "alone.log")
+    try:
+        async with CallbackReceiver() as receiver:
+            await engine.start()
+            parameters = {"content_id": "test", "x": 0, "rest_endpoints": [receiver.script("/cb", receiver.hang, 200)]}
+            body = {"job": {"workflow": "chain"}, "parameters": parameters}
+            async with running.http.post(engine.url + "/job", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+            await receiver.wait_for(1, _ENDED_S)
+            await engine.kill()
+            engine.environment.update(CRASH_AT=point, CRASH_ON="1")
+            with suppress(AssertionError):  # killed before it was ready
+                await engine.start()
+            if engine.alive:
+                return False
+            del engine.environment["CRASH_AT"]
+            await engine.start()
+            await receiver.wait_for(lambda: any("status" in one.body for one in receiver.received), _ENDED_S)
+            assert await engine.stop() == 0
+            return True
+    finally:
+        await engine.kill()
+        shutil.rmtree(root)
+
+
+async def _by_the_minute(running: Cluster, point: str) -> bool:
+    """The engine is killed as it notes that a schedule has submitted its job; whether it was."""
+    parameters = {"content_id": "test", "x": 0, "rest_endpoints": [f"{running.receiver.url}/cb"]}
+    minutely = {"name": "minutely", "cron": "* * * * *", "job": {"workflow": "chain"}, "parameters": parameters}
+    await _insist(running, "POST", "/schedules", minutely)
+    fell = await _crashed(running, running.engines[0], point, 1, _MINUTE_S)
+    await _insist(running, "DELETE", "/schedules", {"name": "minutely"})
+    jobs = await _insist(running, "GET", "/jobs?limit=1000", None)
+    submitted = {int(job["id"]) for job in jobs} - set(running.accepted)
+    running.accepted.extend(sorted(submitted))
+    return fell
+
+
+async def _crashed(running: Cluster, victim: Process, point: str, on: int, patience_s: float = _REACHED_S) -> bool:
     """Run the victim with a trap until it falls into it, then without; whether it did."""
     await victim.kill()
     victim.environment.update(CRASH_AT=point, CRASH_ON=str(on))
@@ -55,7 +114,7 @@ async def _crashed(running: Cluster, victim: Process, point: str, on: int) -> bo
     acting, ended = asyncio.create_task(_act(running)), asyncio.create_task(victim.ended())
     await asyncio.wait({acting, ended}, return_when=asyncio.FIRST_COMPLETED)  # however slow the machine is
     try:
-        await asyncio.wait_for(ended, _REACHED_S)
+        await asyncio.wait_for(ended, patience_s)
     except TimeoutError:
         fell = await victim.stop() == -signal.SIGKILL  # some points come in the order of an end alone
     else:
@@ -74,6 +133,7 @@ async def _act(running: Cluster) -> None:
     await running.submit("flaky", 1)
     await running.submit("fails")
     await running.submit("fan")
+    await running.submit(x=0.05, further=[running.gone()])
     slow = await running.submit("sleeps", 0.5)
     paused = await running.submit("chain")
     await _insist(running, "PUT", f"/jobs/{paused}", {"queue_state": "paused"})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from taskengine.domain.job import Changes, Job, LogEntry, Snapshot, Task
+from taskengine.domain.job import Changes, Job, Snapshot, Task
 from taskengine.domain.messages import Running, WorkerInfo
 from taskengine.domain.status import JobState
 
@@ -264,10 +264,6 @@ class JobStore(Protocol):
         after_id: int = 0, limit: int = 1000,
     ) -> Sequence[Mapping[str, Any]]:  # fmt: skip
         """Log rows (id, job_id, task_id, severity, progname, message, created_at, visible) in order."""
-        ...
-
-    async def add_logs(self, job_id: int, entries: Sequence[tuple[int | None, LogEntry]]) -> None:
-        """Append entries, each with its task id."""
         ...
 
     async def health(self, client: str | None = None) -> Health:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
-from taskengine.domain.job import Changes, LogEntry, Snapshot
+from taskengine.domain.job import Changes, Snapshot
 from taskengine.domain.messages import Running, WorkerInfo
 from taskengine.domain.status import JobState, TaskState
 from taskengine.ports import Advanced, Candidates, Clock, Decide, Dispatched, DispatchPlan, Known, NewJob
@@ -111,11 +111,6 @@ class JobUnits(Units):
         del now  # a progress has no time of its own
         values = [(fraction, task_id, token) for task_id, token, fraction in progress]
         await self._write_apart(lambda db: db.many("save_progress", values))
-
-    async def add_logs(self, job_id: int, entries: Sequence[tuple[int | None, LogEntry]]) -> None:
-        """See `ports.JobStore.add_logs`. Of a job that is gone, nothing is kept."""
-        values = [(*rows.log_values(job_id, task_id, entry), job_id) for task_id, entry in entries]
-        await self._write(lambda db: db.many("insert_log_of_job", values))
 
     async def clean(self, *, ended_before: int, limit: int) -> Sequence[int]:
         """See `ports.JobStore.clean`. Jobs with undelivered callbacks stay; old workers and keys go too."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.errors import InvalidRequest
-from taskengine.domain.job import Attempt, Changes, LogEntry, Snapshot
+from taskengine.domain.job import Attempt, Changes, Snapshot
 from taskengine.domain.status import JobState, TaskState
 from taskengine.ports import JobFilter, NewJob, Store
 from tests.support.clock import START
@@ -22,6 +22,7 @@ from tests.support.stores import (
     an_event,
     log,
     move_job,
+    say,
     submit,
     token_maker,
 )
@@ -192,9 +193,7 @@ async def test_logs_are_read_in_order_and_by_condition(store: Store) -> None:
     """Hidden entries are shown on request; severity, task and cursor narrow."""
     task = a_task(1, id=5)
     await submit(store, Changes(a_job(1), new_tasks=[task], logs=[log("one"), log("two", task=task, severity=3)]))
-    await store.add_logs(1, [(None, log("three", visible=False)), (5, log("four", severity=0))])
-    await store.add_logs(999, [(None, log("of nobody"))])
-    await store.add_logs(1, [])
+    await store.decide([1], lambda s: say(s, log("three", visible=False), log("four", task=s.tasks[0], severity=0)))
 
     async def messages(**conditions: Any) -> list[str]:
         return [entry["message"] for entry in await store.logs(1, **conditions)]
@@ -217,7 +216,7 @@ async def test_logs_are_read_in_order_and_by_condition(store: Store) -> None:
 async def test_log_text_of_any_kind_is_kept(store: Store) -> None:
     """Names that are not UTF-8, NUL and pictures do not stop a job."""
     await add_jobs(store)
-    await store.add_logs(1, [(None, LogEntry(1, "worker", "a\x00b \udcff 🎬", START))])
+    await store.decide([1], lambda s: say(s, log("a\x00b \udcff 🎬")))
     [entry] = await store.logs(1)
     assert entry["message"] == "a\x00b ? 🎬"
 

@@ -19,6 +19,7 @@ from taskengine.domain.job import LogEntry
 from taskengine.engine.jobs import Submission
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
+from tests.support.stores import say
 
 HEADERS = {"client": "demo", "api-key": "test-key"}
 
@@ -245,9 +246,9 @@ async def test_a_reader_that_stops_reading_is_let_go(world: World, monkeypatch: 
     monkeypatch.setattr("taskengine.api.events._SEND_S", 1.0)
     monkeypatch.setattr("taskengine.engine.feed.MAX_FOLLOWERS", 1)
     job_id = await world.bench.submit("sleeps", 60)
-    entry = LogEntry(1, "worker", "x" * 16_000, 1)
+    entries = [LogEntry(1, "worker", "x" * 16_000, 1)] * 100
     for _ in range(8):
-        await world.bench.engine.store.add_logs(job_id, [(None, entry)] * 100)
+        await world.bench.engine.store.decide([job_id], lambda snapshot: say(snapshot, *entries))
     path = f"/jobs/{job_id}/events"
     async with asyncio.timeout(30):
         writer = await _mute(URL(str(world.bench.engine.url)), path)

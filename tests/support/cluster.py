@@ -18,8 +18,9 @@ import random
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.client import GONE
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ class Cluster:
         self.max_jobs = int(environment["TASKENGINE_ENGINE__MAX_JOBS"])
         self.http = aiohttp.ClientSession(headers=HEADERS, timeout=aiohttp.ClientTimeout(total=20))
         self._numbers = itertools.count()
+        self._gone: set[str] = set()
 
     @property
     def processes(self) -> list[Process]:
@@ -154,9 +156,17 @@ class Cluster:
         given = {**self.environment, "TASKENGINE_DATA_DIR": str(self.root / name), **more}
         return Process(name, command, given, self.root / f"{name}.log")
 
-    async def submit(self, workflow: str = FIVE, x: Any = 0, *, wait_s: float = 60, **fields: Any) -> int:
-        """Submit over any engine that answers, again with the same key where none does; the job's id."""
-        parameters = {"content_id": "test", "x": x, "rest_endpoints": [f"{self.receiver.url}/cb"]}
+    def gone(self) -> str:
+        """An endpoint that wants nothing of any job."""
+        self._gone.add(url := self.receiver.script("/gone", GONE))
+        return url
+
+    async def submit(
+        self, workflow: str = FIVE, x: Any = 0, *, further: Sequence[str] = (), wait_s: float = 60, **fields: Any
+    ) -> int:
+        """Submit over any engine that answers, again with the same key where none does; the job's id. `further` are
+        endpoints beside the one of all jobs."""
+        parameters = {"content_id": "test", "x": x, "rest_endpoints": [f"{self.receiver.url}/cb", *further]}
         body = {"job": {"workflow": workflow, **fields}, "parameters": parameters}
         key = {"Idempotency-Key": uuid.uuid4().hex}
         async with asyncio.timeout(wait_s):
@@ -217,7 +227,7 @@ class Cluster:
             if not process.alive:  # what a kill left is removed by the next start
                 await process.start()
         await self.stop()
-        found = judge(await self.facts(), max_jobs=self.max_jobs, callbacks_once=callbacks_once)
+        found = judge(await self.facts(), max_jobs=self.max_jobs, callbacks_once=callbacks_once, gone=self._gone)
         found += left_behind(
             mark=self.mark,
             empty=[self.root / process.name / "scratch" for process in self.processes] + [self.root / "workspace"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 from tests.support.oracle.facts import Facts, Row
@@ -14,11 +14,12 @@ _JOB_ENDS = {"completed", "failed", "broken"}  # as events name them
 _LEAVES_SLOT = {*_JOB_ENDS, "paused", "queued", "scheduled", "pending"}
 
 
-def judge(facts: Facts, *, max_jobs: int, callbacks_once: bool = False) -> list[str]:
+def judge(facts: Facts, *, max_jobs: int, callbacks_once: bool = False, gone: Collection[str] = ()) -> list[str]:
     """Every violation of the promises, as sentences; [] is a good run.
 
     `max_jobs` is the budget that was set for the whole run. `callbacks_once`: the run had no fault, so that each
-    callback must have been received once and no more.
+    callback must have been received once and no more. `gone` are the endpoints that answered 410: what they were not told
+    is dead.
     """
     return [
         *_accepted(facts),
@@ -28,7 +29,7 @@ def judge(facts: Facts, *, max_jobs: int, callbacks_once: bool = False) -> list[
         *_after_needs(facts),
         *_slots(facts, max_jobs),
         *_callbacks_written(facts),
-        *_callbacks_heard(facts, once=callbacks_once),
+        *_callbacks_heard(facts, once=callbacks_once, gone=gone),
         *_nothing_open(facts),
         *_counters(facts),
     ]
@@ -172,8 +173,8 @@ def _callbacks_written(facts: Facts) -> Iterator[str]:
             yield f"job {job_id}: the callback {name!r} of task {task_id} was written {count} times"
 
 
-def _callbacks_heard(facts: Facts, *, once: bool) -> Iterator[str]:
-    """Each was received, in the order of its line; what is told twice has the same id."""
+def _callbacks_heard(facts: Facts, *, once: bool, gone: Collection[str]) -> Iterator[str]:
+    """Each was received, in the order of its line, but by an endpoint that is gone; what is told twice has the same id."""
     place: dict[str, int] = {}
     counts: Counter[str] = Counter()
     for number, request in enumerate(facts.received):
@@ -183,9 +184,10 @@ def _callbacks_heard(facts: Facts, *, once: bool) -> Iterator[str]:
     lines: defaultdict[tuple[int, str], list[Row]] = defaultdict(list)
     for row in facts.callbacks:
         lines[row["job_id"], row["endpoint"]].append(row)
-        if row["state"] != "delivered":
+        refused = row["endpoint"] in gone
+        if row["state"] != ("dead" if refused else "delivered"):
             yield f"the callback {row['id']} ({row['event']}) of job {row['job_id']} is {row['state']}"
-        if row["webhook_id"] not in place:
+        if row["webhook_id"] not in place and not refused:
             yield f"the callback {row['id']} ({row['event']}) of job {row['job_id']} was never received"
     for (job_id, _), rows in lines.items():
         heard = [place[row["webhook_id"]] for row in rows if row["webhook_id"] in place]

@@ -299,16 +299,3 @@ UPDATE meta SET value = $1 WHERE name = $2 AND value = $3
 DELETE FROM events WHERE at < $1 AND id IN (
     SELECT id FROM events WHERE id <= $2 ORDER BY id LIMIT $3::bigint FOR UPDATE SKIP LOCKED
 )
-
--- name: insert_log_of_job --
-INSERT INTO logs (
-    job_id, task_id, severity, progname, message, created_at, visible
-)
-SELECT new.job_id, new.task_id, new.severity, new.progname, new.message, new.created_at, new.visible
-FROM unnest(
-    $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::boolean[], $8::bigint[]
-) WITH ORDINALITY AS new (
-    job_id, task_id, severity, progname, message, created_at, visible, of_job, place
-)
-WHERE EXISTS (SELECT 1 FROM jobs WHERE id = new.of_job)
-ORDER BY new.place

@@ -199,7 +199,3 @@ UPDATE meta SET value = ? WHERE name = ? AND value = ?
 
 -- name: clean_events --
 DELETE FROM events WHERE at < ? AND id IN (SELECT id FROM events WHERE id <= ? ORDER BY id LIMIT ?)
-
--- name: insert_log_of_job --
-INSERT INTO logs (job_id, task_id, severity, progname, message, created_at, visible)
-SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM jobs WHERE id = ?)
