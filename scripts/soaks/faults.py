@@ -22,6 +22,7 @@ from tests.support.proxy import FaultProxy, fault_proxy
 from tests.support.rabbitmq import unique_prefix
 
 WAIT_S = 180.0  # for the end of the jobs after the last fault
+_EACH_S = 0.5  # and for each of them: on a busy machine there are many left
 LONGEST_AWAY_S = 30.0
 _AGAIN_S = 0.3
 _NO_ANSWER = 0  # in the place of a status
@@ -88,7 +89,7 @@ class Place:
                 await asyncio.sleep(every_s)
                 done += 1
             over.set()
-        await self.running.finished(WAIT_S)
+        await self.running.finished(WAIT_S + _EACH_S * len(self.running.accepted))
         await self.running.settled()
         facts = await self.running.facts()
         assert len(facts.jobs) == len(set(self.running.accepted)), "a submission was stored twice"
