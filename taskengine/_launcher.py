@@ -13,6 +13,8 @@ import resource
 import struct
 import sys
 
+assert sys.platform != "win32"  # noqa: S101 - it is POSIX's alone
+
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 22, 24, 38, 47
 _CLEAR_ALL = 4  # of the ambient capabilities
 _CAP_DAC_READ_SEARCH, _CAPABILITIES = 2, 64  # the one that is left, and more than there are
@@ -42,7 +44,7 @@ def main(parent: int, faults: int, limits: str, confined: str, paths: list[str],
         for ignored_by_python in (_SIGPIPE, _SIGXFSZ):
             libc.signal(ignored_by_python, None)
         for limit in limits.split(","):
-            _limit(*(int(part) for part in limit.split(":")))
+            _limit(*limit.split(":"))
         landlock, _, calls = confined.partition(":")
         if landlock != "0":
             _confine_files(libc, int(landlock), paths)
@@ -63,7 +65,7 @@ def _prctl(libc: ctypes.CDLL, option: int, value: int, more: int = 0) -> None:
 def _offer_itself() -> None:
     """Where memory is short, the kernel ends this process before its worker. Without /proc it chooses for itself."""
     try:
-        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     except OSError:
         return
     os.write(score, b"1000")
@@ -81,10 +83,11 @@ def _drop_capabilities(libc: ctypes.CDLL) -> None:
             libc.prctl(_PR_CAPBSET_DROP, *map(ctypes.c_ulong, (number, 0, 0, 0)))
 
 
-def _limit(name: int, value: int) -> None:
-    hard = resource.getrlimit(name)[1]
+def _limit(name: str, most: str) -> None:
+    number, value = getattr(resource, name), int(most)
+    hard = resource.getrlimit(number)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(name, (value, value))
+    resource.setrlimit(number, (value, value))
 
 
 def _confine_files(libc: ctypes.CDLL, version: int, paths: list[str]) -> None:
@@ -97,7 +100,7 @@ def _confine_files(libc: ctypes.CDLL, version: int, paths: list[str]) -> None:
     ruleset = _call(libc, _CREATE, attributes, size, 0)
     for entry in paths:
         try:
-            path = os.open(entry[1:], os.O_PATH | os.O_CLOEXEC)
+            path = os.open(entry[1:], os.O_PATH)
         except FileNotFoundError:
             continue
         rights = _FILE_READ | (known & (_FILE_WRITE | _TRUNCATE) if entry[0] == "w" else 0)

@@ -1,7 +1,7 @@
 """The only place that starts subprocesses: each in a process group of its own that never outlives its caller.
 
-POSIX first: a tiny launcher (`_launcher.py`) has the kernel kill the program with its parent, sets resource limits, shuts
-itself in (`sandbox.py`) and becomes the program. On Windows the program is started without it and only the direct child is ended.
+A tiny launcher (`_launcher.py`) has the kernel kill the program with its parent, sets resource limits, shuts itself in
+(`sandbox.py`) and becomes the program. Windows has none: the program is started as it is, and ends with its parent too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import os
 import re
 import shutil
-import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,14 +20,7 @@ from typing import Any, cast
 from taskengine.domain.errors import InternalFault, ResourceFault, TaskFailed, TimeoutFault
 from taskengine.ports import ProcessResult
 from taskengine.sandbox import Sandbox
-
-if sys.platform != "win32":
-    import resource
-    import signal
-
-    _ENDING: Sequence[int] = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
-else:
-    _ENDING = (0,)
+from taskengine.system import ENDING, ENVIRONMENT, LAUNCHER, ProcessGroup, unblock
 
 MAX_LINE_BYTES = 8 * 1024
 TAIL_LINES = 64
@@ -50,14 +42,12 @@ class ResourceLimits:
 
     def encoded(self) -> str:
         """As the launcher takes them: `resource:value,…`."""
-        if sys.platform == "win32":
-            return ""
         values = {
-            resource.RLIMIT_AS: self.address_space,
-            resource.RLIMIT_FSIZE: self.file_size,
-            resource.RLIMIT_NOFILE: self.open_files,
-            resource.RLIMIT_CPU: self.cpu_s,
-            resource.RLIMIT_CORE: 0,
+            "RLIMIT_AS": self.address_space,
+            "RLIMIT_FSIZE": self.file_size,
+            "RLIMIT_NOFILE": self.open_files,
+            "RLIMIT_CPU": self.cpu_s,
+            "RLIMIT_CORE": 0,
         }
         return ",".join(f"{name}:{value}" for name, value in values.items() if value is not None)
 
@@ -120,13 +110,11 @@ def _launch(
 ) -> tuple[list[str], dict[str, Any]]:
     """The command line that becomes the program (its path, then its argv), and how it is spawned."""
     home = str(cwd.absolute())
-    environment = {"LC_ALL": "C.UTF-8", "HOME": home, "TMPDIR": home}
-    options: dict[str, Any] = {"cwd": home, "env": environment}
-    if sys.platform == "win32":
-        environment["SYSTEMROOT"] = os.environ.get("SYSTEMROOT", "")  # nothing starts without it
+    kept = {name: os.environ.get(name, "") for name in ENVIRONMENT}
+    options: dict[str, Any] = {"cwd": home, "env": {"LC_ALL": "C.UTF-8", "HOME": home, "TMPDIR": home, **kept}}
+    if not LAUNCHER:
         return [program[0], *program[2:]], options
-    launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_launcher.py"))]
-    return [*launcher, str(os.getpid()), str(child_end), *bounds, *program], options | {
+    return [*LAUNCHER, str(os.getpid()), str(child_end), *bounds, *program], options | {
         "start_new_session": True,
         "pass_fds": (child_end,),
     }
@@ -144,7 +132,7 @@ def _fault_channel() -> Iterator[tuple[int, int]]:
     """A pipe on which the launcher says why it could not become the program; the writing end is the spawn's to close."""
     reading, writing = os.pipe()
     try:
-        os.set_blocking(reading, False)
+        unblock(reading)
         yield reading, writing
     finally:
         os.close(reading)
@@ -187,6 +175,7 @@ class _Group(asyncio.SubprocessProtocol):
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._transport: asyncio.SubprocessTransport | None = None
+        self._processes: ProcessGroup | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._fault: Exception | None = None
         self._started = self._moved = self._loop.time()
@@ -197,6 +186,7 @@ class _Group(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is started."""
         self._transport = cast(asyncio.SubprocessTransport, transport)  # what uvloop gives is one by its methods alone
+        self._processes = ProcessGroup(self._transport.get_pid())
         if self._stall_s is not None:
             self._watch(self._stall_s)
 
@@ -206,7 +196,7 @@ class _Group(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         """The child is reaped; what it leaves behind in its group has nobody left to answer to."""
-        self._signal(_ENDING[-1])
+        self._signal(ENDING[-1])
         self._timers["drain"] = self._loop.call_later(_DRAIN_S, self._finish)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
@@ -227,6 +217,8 @@ class _Group(asyncio.SubprocessProtocol):
                 await _settled(self._over)
             finally:
                 self._transport.close()
+                if self._processes is not None:
+                    self._processes.close()
 
     def result(self) -> ProcessResult:
         """How it ended; raises the fault for which it was ended."""
@@ -266,18 +258,13 @@ class _Group(asyncio.SubprocessProtocol):
         """TERM, TERM, KILL with waits between them; begun once."""
         if self._over.done() or (step == 0 and "end" in self._timers):
             return
-        self._signal(_ENDING[step])
-        following = self._escalate if step + 1 < len(_ENDING) else (lambda _: None)
+        self._signal(ENDING[step])
+        following = self._escalate if step + 1 < len(ENDING) else (lambda _: None)
         self._timers["end"] = self._loop.call_later(self._wait_s, following, step + 1)
 
     def _signal(self, number: int) -> None:
-        if self._transport is None:
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            if sys.platform == "win32":
-                self._transport.kill()
-            else:
-                os.killpg(self._transport.get_pid(), number)
+        if self._processes is not None:
+            self._processes.signal(number)
 
     def _finish(self) -> None:
         for timer in self._timers.values():

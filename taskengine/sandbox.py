@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,7 @@ class Sandbox:
 
 def find_sandbox(*, reads: Sequence[Path] = ()) -> Sandbox:
     """What this machine offers. Nothing is confined by asking."""
-    if sys.platform != "linux":
+    if platform.system() != "Linux":
         text = f"not confined on {platform.system()}"
         return Sandbox(missing=(f"files: {text}", f"network: {text}"))
     landlock, seccomp = _landlock(), _seccomp()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -24,6 +23,7 @@ from taskengine.ports import Broker
 from taskengine.settings import Settings
 from taskengine.storage.registry import settled
 from taskengine.storage.scratch import remove_stale
+from taskengine.system import STOPPING, caught
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +94,7 @@ class _Stopping(asyncio.Event):
 @contextmanager
 def _signals() -> Iterator[_Stopping]:
     """What the first signal sets; the second ends the process at once (its children die with it)."""
-    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    main = asyncio.current_task()
     stopping = _Stopping()
 
     def on_signal(number: int) -> None:
@@ -106,26 +106,10 @@ def _signals() -> Iterator[_Stopping]:
         if not stopping.started and main is not None:
             main.cancel()
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    if sys.platform == "win32":  # no handlers on its loops
-        for number in numbers:
-            signal.signal(number, lambda n, _: loop.call_soon_threadsafe(on_signal, n))
-        yield from _given_up(stopping)
-        return
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield from _given_up(stopping)
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def _given_up(stopping: _Stopping) -> Iterator[_Stopping]:
-    """A start that a signal ended is no failure: nothing was begun."""
-    try:
-        yield stopping
-    except asyncio.CancelledError:
-        if stopping.started or not stopping.is_set():
-            raise
-        log.info("start_given_up")
+    with caught(STOPPING, on_signal):
+        try:
+            yield stopping
+        except asyncio.CancelledError:  # a start that a signal ended is no failure: nothing was begun
+            if stopping.started or not stopping.is_set():
+                raise
+            log.info("start_given_up")

@@ -30,6 +30,7 @@ from taskengine.sandbox import Sandbox, find_sandbox
 from taskengine.settings import Settings
 from taskengine.storage.scratch import scratch_dir
 from taskengine.storage.workspace import JobWorkspace
+from taskengine.system import memory_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -83,14 +84,7 @@ def worker_sandbox(settings: Settings) -> Sandbox:
 def limits_of(settings: Settings) -> ResourceLimits:
     """What one subprocess may use."""
     given = settings.sandbox.memory_mb
-    return ResourceLimits(address_space=given * _MB if given else max(_memory(), _LEAST_MEMORY))
-
-
-def _memory() -> int:
-    """The machine's memory in bytes; 0 where it does not tell."""
-    names = getattr(os, "sysconf_names", {})
-    known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= names.keys()
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 0
+    return ResourceLimits(address_space=given * _MB if given else max(memory_bytes(), _LEAST_MEMORY))
 
 
 def _facilities(settings: Settings, clients: GuardedClients, *, generate: bool) -> Facilities:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -204,15 +203,14 @@ def _nearest_existing(path: Path) -> Path:
 def _sandbox(settings: Settings) -> Finding:
     """What holds a media process in."""
     from taskengine.app.workers import worker_sandbox
+    from taskengine.system import LAUNCHER
 
-    if sys.platform == "win32":
-        return Finding("sandbox", "warning", "subprocesses have no limits, and only the direct child is ended")
     try:
         found = worker_sandbox(settings)
     except InvalidRequest as error:
         return Finding("sandbox", "fault", str(error))
     if found.missing:
-        held = "subprocesses end with their worker and have resource limits"
+        held = "subprocesses end with their worker" + (" and have resource limits" if LAUNCHER else "")
         return Finding("sandbox", "warning", f"{'; '.join(found.missing)}; {held}")
     return Finding(
         "sandbox",

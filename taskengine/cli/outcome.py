@@ -68,19 +68,21 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """`asyncio.run` where SIGTERM does what SIGINT does: `work` is cancelled, cleans up, and the command ends by it."""
     import asyncio
 
+    from taskengine.system import caught
+
     terminated = False
 
     async def cancellable() -> Result:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task()
 
-        def terminate() -> None:
+        def terminate(_: int) -> None:
             nonlocal terminated
             terminated = True
             if task is not None:
                 task.cancel()
 
-        loop.add_signal_handler(signal.SIGTERM, terminate)
-        return await work
+        with caught((signal.SIGTERM,), terminate):
+            return await work
 
     try:
         return asyncio.run(cancellable())

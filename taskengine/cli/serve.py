@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,6 @@ from taskengine.cli.local import configure_log, local_options, read_settings
 from taskengine.domain.words import nearest
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from taskengine.settings import Settings
 
 ALL_QUEUES = "all"
@@ -50,20 +47,10 @@ def serve(config: Path | None, *, no_workers: bool, concurrencies: Sequence[str]
     import asyncio
 
     from taskengine.app import serve as host
+    from taskengine.system import quick_loop
 
-    with asyncio.Runner(loop_factory=_new_loop if no_workers else None) as runner:
+    with asyncio.Runner(loop_factory=quick_loop if no_workers else None) as runner:
         runner.run(host(settings, workers=not no_workers, ready=lambda url: click.echo(ready_line(url, settings))))
-
-
-def _new_loop() -> AbstractEventLoop:
-    """uvloop, for a process that spawns nothing: where workers are, its forks would hold the loop."""
-    if sys.platform == "win32":
-        import asyncio
-
-        return asyncio.new_event_loop()
-    import uvloop
-
-    return uvloop.new_event_loop()
 
 
 def ready_line(url: str, settings: Settings) -> str:

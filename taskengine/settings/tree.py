@@ -6,7 +6,6 @@ name, secrets are a redacting type, and what a default is derived from is said b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -41,6 +40,7 @@ from taskengine.settings.values import (
     WholeNumber,
     masked,
 )
+from taskengine.system import cores
 
 
 def _derived(factory: Callable[[dict[str, Any]], Any], description: str, derived: str) -> Any:
@@ -350,9 +350,5 @@ class Settings(Group):
 
 def _built_in_slots(queue: str) -> int:
     if queue == "transcode":
-        return max(1, _cores() // 4)  # an encoder fills about four cores
+        return max(1, cores() // 4)  # an encoder fills about four cores
     return {"package": 2, "work": 4}.get(queue, 2)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from taskengine.domain.errors import StorageError
+from taskengine.system import copy_in_kernel, open_file
 
 Stop = threading.Event
 T = TypeVar("T")
@@ -54,9 +55,7 @@ def copy(source: int, target: int, stop: Stop) -> None:
 
 
 def _by_kernel(source: int, target: int) -> int:
-    if not hasattr(os, "copy_file_range"):
-        return 0
-    return os.copy_file_range(source, target, _STRIDE)
+    return copy_in_kernel(source, target, _STRIDE)
 
 
 def _by_hand(source: int, target: int) -> int:
@@ -71,7 +70,7 @@ def _by_hand(source: int, target: int) -> int:
 def local_file(source: Path) -> Iterator[int]:
     """A descriptor of a regular file of a task, for reading; a lasting StorageError where it is none."""
     try:
-        file = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_file(source)
     except OSError as error:
         raise StorageError(f"the local file {source.name!r}: {error.strerror}", retryable=False) from error
     try:

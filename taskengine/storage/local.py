@@ -15,12 +15,12 @@ from pathlib import Path
 from taskengine.domain.errors import NotFound, StorageError
 from taskengine.domain.paths import MAX_PARTS
 from taskengine.ports import StoredFile, Told
-from taskengine.storage.beneath import Beneath, refuse_link, sync_folder
+from taskengine.storage.beneath import Beneath, Folder, refuse_link
 from taskengine.storage.copying import Stop, copy, in_thread, local_file
 from taskengine.storage.naming import PARTIAL, judged
+from taskengine.system import DESCRIPTORS, in_use, new_file, sync_content, unnamed_file
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS,
             errno.EEXIST, errno.EINVAL}  # fmt: skip
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -31,13 +31,14 @@ class LocalStorage:
 
     Files are linked where that is possible, so what was fetched or stored must never be modified in place. A file that
     has other names already is copied when it is stored, as somebody else may modify it: unless `link_shared`.
+    `descriptors`: whether folders are held by them, which is the safer way.
     """
 
     kind = "local"
 
-    def __init__(self, root: Path, *, link_shared: bool = False) -> None:
+    def __init__(self, root: Path, *, link_shared: bool = False, descriptors: bool = DESCRIPTORS) -> None:
         self._root = root.absolute()
-        self._beneath = Beneath(self._root)
+        self._beneath = Beneath(self._root, descriptors=descriptors)
         self._link_shared = link_shared
 
     def full_path(self, path: str) -> str:
@@ -110,7 +111,7 @@ class LocalStorage:
     def _folders(self, folder: str) -> Sequence[str]:
         with _translated(folder):
             try:
-                with self._beneath.folder(folder) as here, os.scandir(here) as entries:
+                with self._beneath.folder(folder) as here, os.scandir(here.itself) as entries:
                     return sorted(_name(one.name, folder) for one in entries if one.is_dir(follow_symlinks=False))
             except _ABSENT:
                 return []
@@ -120,7 +121,7 @@ class LocalStorage:
             try:
                 with self._beneath.parent(path) as (here, name):
                     refuse_link(here, name)
-                    found = os.stat(name, dir_fd=here, follow_symlinks=False)
+                    found = here.status(name)
             except _ABSENT:
                 return None
         return _stored(path, found) if stat.S_ISREG(found.st_mode) else None
@@ -128,11 +129,11 @@ class LocalStorage:
     def _fetch(self, path: str, target: Path, stop: Stop) -> None:
         with _translated(path, absent=NotADirectoryError), self._beneath.file(path) as (file, here, name):
             try:
-                os.link(name, target, src_dir_fd=here, follow_symlinks=False)
+                os.link(here.at(name), target, src_dir_fd=here.fd, follow_symlinks=False)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                _copy_to(file, lambda: os.open(target, _NEW, 0o666), target.unlink, stop)
+                _copy_to(file, lambda: new_file(target), target.unlink, stop)
                 return
             if not os.path.samestat(os.lstat(target), os.fstat(file)):
                 target.unlink()
@@ -148,7 +149,7 @@ class LocalStorage:
         ):
             if not self._link(source, file, here, partial) and not _copy_unnamed(file, here, partial, stop):
                 os.lseek(file, 0, os.SEEK_SET)
-                _copy_to(file, lambda: os.open(partial, _NEW, 0o666, dir_fd=here), None, stop)
+                _copy_to(file, lambda: new_file(here.at(partial), dir_fd=here.fd), None, stop)
             return os.fstat(file).st_size
 
     def _copy(self, path: str, to: str, stop: Stop) -> None:
@@ -159,31 +160,33 @@ class LocalStorage:
             _partial(there, target) as partial,
         ):
             try:
-                os.link(name, partial, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+                os.link(
+                    here.at(name), there.at(partial), src_dir_fd=here.fd, dst_dir_fd=there.fd, follow_symlinks=False
+                )
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 if not _copy_unnamed(file, there, partial, stop):
                     os.lseek(file, 0, os.SEEK_SET)
-                    _copy_to(file, lambda: os.open(partial, _NEW, 0o666, dir_fd=there), None, stop)
+                    _copy_to(file, lambda: new_file(there.at(partial), dir_fd=there.fd), None, stop)
                 return
-            if not os.path.samestat(os.stat(partial, dir_fd=there, follow_symlinks=False), os.fstat(file)):
+            if not os.path.samestat(there.status(partial), os.fstat(file)):
                 raise StorageError(f"{path!r} was replaced while it was copied")
 
-    def _link(self, source: Path, file: int, here: int, partial: str) -> bool:
+    def _link(self, source: Path, file: int, here: Folder, partial: str) -> bool:
         """Whether the file could be given a further name."""
         status = os.fstat(file)
         if status.st_nlink > 1 and not self._link_shared:
             return False
         try:
-            os.link(source, partial, dst_dir_fd=here, follow_symlinks=False)
+            os.link(source, here.at(partial), dst_dir_fd=here.fd, follow_symlinks=False)
         except OSError as error:
             if error.errno in _NO_LINKS:
                 return False
             raise
-        if not os.path.samestat(os.stat(partial, dir_fd=here, follow_symlinks=False), status):
+        if not os.path.samestat(here.status(partial), status):
             raise StorageError(f"{source.name!r} was replaced while it was stored")
-        os.fsync(file)
+        sync_content(file, here.at(partial), here.fd)
         return True
 
     def _write(self, path: str, data: bytes) -> None:
@@ -191,7 +194,7 @@ class LocalStorage:
             _translated(path),
             self._beneath.parent(path, create=True) as (here, name),
             _partial(here, name) as partial,
-            os.fdopen(os.open(partial, _NEW, 0o666, dir_fd=here), "wb") as stream,
+            os.fdopen(new_file(here.at(partial), dir_fd=here.fd), "wb") as stream,
         ):
             stream.write(data)
             stream.flush()
@@ -211,13 +214,13 @@ class LocalStorage:
     def _delete(self, paths: Sequence[str]) -> None:
         for path in paths:
             with _translated(path), suppress(*_ABSENT), self._beneath.parent(path) as (here, name):
-                os.unlink(name, dir_fd=here)
+                os.unlink(here.at(name), dir_fd=here.fd)
 
     def _delete_folder(self, folder: str) -> None:
         with _translated(folder), suppress(*_ABSENT), self._beneath.parent(folder) as (here, name):
             refuse_link(here, name)
-            if stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
-                shutil.rmtree(name, dir_fd=here)
+            if stat.S_ISDIR(here.status(name).st_mode):
+                shutil.rmtree(here.at(name), dir_fd=here.fd)
 
 
 @contextmanager
@@ -228,33 +231,35 @@ def _translated(path: str, *, absent: type[OSError] = FileNotFoundError) -> Iter
     except (FileNotFoundError, absent) as error:
         raise NotFound(f"{path!r} does not exist") from error
     except OSError as error:
-        raise StorageError(f"{path!r}: {error.strerror}", retryable=error.errno not in _LASTING) from error
+        raise StorageError(
+            f"{path!r}: {error.strerror}", retryable=error.errno not in _LASTING or in_use(error)
+        ) from error
 
 
 def _stored(path: str, status: os.stat_result) -> StoredFile:
     return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
 
 
-def _files(folder: int, path: str, *, recursive: bool) -> Iterator[StoredFile]:
-    with os.scandir(folder) as entries:
+def _files(folder: Folder, path: str, *, recursive: bool) -> Iterator[StoredFile]:
+    with os.scandir(folder.itself) as entries:
         for entry in entries:
             if entry.name.startswith(PARTIAL):
                 continue
             inner = f"{path}/{_name(entry.name, path)}".lstrip("/")
             with suppress(FileNotFoundError):  # it went away meanwhile
-                status = os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
+                status = folder.status(entry.name)
                 if stat.S_ISREG(status.st_mode):
                     yield _stored(inner, status)
                 elif stat.S_ISDIR(status.st_mode) and recursive and inner.count("/") < MAX_PARTS:
                     yield from _files_below(folder, entry.name, inner)
 
 
-def _files_below(folder: int, name: str, path: str) -> Iterator[StoredFile]:
-    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+def _files_below(folder: Folder, name: str, path: str) -> Iterator[StoredFile]:
+    inner = folder.open(name)
     try:
         yield from _files(inner, path, recursive=True)
     finally:
-        os.close(inner)
+        inner.close()
 
 
 def _name(name: str, folder: str) -> str:
@@ -268,30 +273,29 @@ def _name(name: str, folder: str) -> str:
 
 
 @contextmanager
-def _partial(folder: int, name: str) -> Iterator[str]:
+def _partial(folder: Folder, name: str) -> Iterator[str]:
     """A name to write to, which then becomes `name` in one step; nothing is left of it where that fails."""
     partial = f"{PARTIAL}{uuid.uuid4().hex}"
     try:
         yield partial
-        os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
-        sync_folder(folder)
+        os.replace(folder.at(partial), folder.at(name), src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+        folder.sync()
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(partial, dir_fd=folder)
+            os.unlink(folder.at(partial), dir_fd=folder.fd)
 
 
-def _copy_unnamed(file: int, folder: int, name: str, stop: Stop) -> bool:
+def _copy_unnamed(file: int, folder: Folder, name: str, stop: Stop) -> bool:
     """Copy into a file that has a name when it is whole, so that nothing stays of a process that is killed. Whether this
     disk and system can."""
-    try:
-        target = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder)
-    except (OSError, AttributeError):
+    target = unnamed_file(folder.fd) if folder.fd is not None else None
+    if target is None:
         return False
     try:
         copy(file, target, stop)
         os.fsync(target)
         with suppress(OSError):
-            os.link(f"/proc/self/fd/{target}", name, dst_dir_fd=folder, follow_symlinks=True)
+            os.link(f"/proc/self/fd/{target}", name, dst_dir_fd=folder.fd, follow_symlinks=True)
             return True
         return False
     finally:
@@ -301,12 +305,13 @@ def _copy_unnamed(file: int, folder: int, name: str, stop: Stop) -> bool:
 def _copy_to(file: int, create: Callable[[], int], undo: Callable[[], None] | None, stop: Stop) -> None:
     target = create()
     try:
-        copy(file, target, stop)
-        if undo is None:
-            os.fsync(target)
+        try:
+            copy(file, target, stop)
+            if undo is None:
+                os.fsync(target)
+        finally:
+            os.close(target)
     except BaseException:
         if undo is not None:
             undo()
         raise
-    finally:
-        os.close(target)

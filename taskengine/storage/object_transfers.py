@@ -17,6 +17,7 @@ from taskengine.domain.errors import StorageError
 from taskengine.ports import Told
 from taskengine.storage.copying import Stop, Stopped, in_thread
 from taskengine.storage.object_errors import translated
+from taskengine.system import read_at, write_at
 
 PART = 8 * 1024 * 1024  # bytes that one request sends or fetches
 COPIED = 5 * 1024**3  # bytes that one request copies
@@ -92,7 +93,7 @@ class Transfers:
         died over the same key, too, once this is there."""
         size = os.fstat(file).st_size
         if size <= PART:
-            await self.put(remote, await in_thread(lambda _: os.pread(file, size, 0)))
+            await self.put(remote, await in_thread(lambda _: read_at(file, size, 0)))
             if told:
                 told(size)
             return
@@ -207,7 +208,7 @@ async def _parts(file: int, size: int, length: int, stop: Stop, told: Told | Non
     for start in range(0, size, length):
         if stop.is_set():
             raise Stopped
-        data = await asyncio.to_thread(os.pread, file, min(length, size - start), start)
+        data = await asyncio.to_thread(read_at, file, min(length, size - start), start)
         if len(data) != min(length, size - start):
             raise StorageError("the local file became shorter while it was stored", retryable=False)
         yield data
@@ -229,7 +230,7 @@ async def _write_at(file: int, data: Any, start: int) -> None:
     def write(_: Stop) -> None:
         view, at = memoryview(data), start
         while view:
-            written = os.pwrite(file, view, at)
+            written = write_at(file, view, at)
             view, at = view[written:], at + written
 
     try:
@@ -240,7 +241,7 @@ async def _write_at(file: int, data: Any, start: int) -> None:
 
 def _checksum(file: int, stop: Stop) -> str:
     found, at = hashlib.sha256(), 0
-    while block := os.pread(file, _BLOCK, at):
+    while block := read_at(file, _BLOCK, at):
         if stop.is_set():
             raise Stopped
         found.update(block)

@@ -18,10 +18,10 @@ from taskengine.storage.copying import in_thread, local_file
 from taskengine.storage.naming import judged
 from taskengine.storage.object_errors import translated
 from taskengine.storage.object_transfers import ObjectStore, Remote, Transfers, Uploads
+from taskengine.system import new_file
 
 _DELETED_AT_ONCE = 1_000
 _LISTED_AT_ONCE = 1_000
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _TYPES = {  # what players and browsers want to be told
     "m3u8": "application/vnd.apple.mpegurl", "mpd": "application/dash+xml", "m4s": "video/iso.segment",
     "mp4": "video/mp4", "m4a": "audio/mp4", "ts": "video/mp2t", "aac": "audio/aac", "vtt": "text/vtt",
@@ -158,7 +158,7 @@ def _stored(meta: Mapping[str, Any]) -> StoredFile:
 
 def _create(target: Path) -> int:
     try:
-        return os.open(target, _NEW, 0o666)
+        return new_file(target)
     except OSError as error:
         raise StorageError(f"the local file {target.name!r}: {error.strerror}", retryable=False) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,9 +11,7 @@ from pathlib import Path
 
 from taskengine.domain.errors import ResourceFault
 from taskengine.storage.copying import in_thread
-
-if sys.platform != "win32":
-    import fcntl
+from taskengine.system import hold_folder
 
 
 @asynccontextmanager
@@ -56,7 +53,7 @@ def _make(root: Path, name: str) -> tuple[Path, int]:
         while True:
             folder = root / f"{name}-{uuid.uuid4().hex[:12]}"
             folder.mkdir(mode=0o700)
-            lock = _lock(folder)
+            lock = hold_folder(folder)
             if lock is not None:
                 return folder, lock
     except OSError as error:
@@ -70,7 +67,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _remove_if_stale(folder: Path) -> bool:
-    lock = None if sys.platform == "win32" else _lock(folder)  # without locks nobody knows who is gone
+    lock = hold_folder(folder)
     if lock is None:
         return False
     _remove(folder, lock)
@@ -83,17 +80,3 @@ def _remove(folder: Path, lock: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """Hold a directory; None where another process holds it, or took it away in the meantime."""
-    if sys.platform == "win32":
-        return os.open(os.devnull, os.O_RDONLY)
-    with suppress(FileNotFoundError):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), folder.lstat()):
-                return lock
-        os.close(lock)
-    return None

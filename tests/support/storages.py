@@ -40,6 +40,11 @@ async def _local(disk: Path, _: None) -> AsyncIterator[Storage]:
 
 
 @asynccontextmanager
+async def _local_by_path(disk: Path, _: None) -> AsyncIterator[Storage]:
+    yield LocalStorage(disk / "root", descriptors=False)
+
+
+@asynccontextmanager
 async def _bucket(_: Path, server: BucketServer) -> AsyncIterator[Storage]:
     yield bucket(server.settings(), "").storage()
     await settled()
@@ -55,6 +60,7 @@ class BucketServer(Protocol):
 
 ADAPTERS = (
     StorageAdapter("local", "local", _local, frozenset(Ability), "/"),
+    StorageAdapter("local by path", "local", _local_by_path, frozenset(Ability), "/"),
     StorageAdapter("azure", "azure", _bucket, frozenset(), "azure://media/", "azure"),
     StorageAdapter("s3", "s3", _bucket, frozenset(), "s3://media/", "s3"),
 )

@@ -9,7 +9,9 @@ import threading
 import unicodedata
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -19,6 +21,20 @@ from taskengine.storage.local import LocalStorage
 from taskengine.storage.naming import PARTIAL
 
 Call = Callable[[LocalStorage, Path], Awaitable[object]]
+
+
+class Local(Protocol):
+    """Makes a storage."""
+
+    def __call__(self, root: Path, *, link_shared: bool = False) -> LocalStorage:
+        """In a directory."""
+        ...
+
+
+@pytest.fixture(params=[True, False], ids=["by descriptor", "by path"])
+def local(request: pytest.FixtureRequest) -> Local:
+    """Both ways to hold folders, on whatever system this is."""
+    return partial(LocalStorage, descriptors=request.param)
 
 
 @pytest.fixture
@@ -70,59 +86,61 @@ THROUGH_A_LINK: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("call", THROUGH_A_LINK.values(), ids=THROUGH_A_LINK.keys())
-async def test_no_call_goes_through_a_link(root: Path, outside: Path, tmp_path: Path, call: Call) -> None:
+async def test_no_call_goes_through_a_link(local: Local, root: Path, outside: Path, tmp_path: Path, call: Call) -> None:
     """A link inside the root that points out of it is refused, and what it points to stays as it was."""
     (root / "link").symlink_to(outside)
     (root / "file-link").symlink_to(outside / "secret")
     (outside / "inner").mkdir()
     (tmp_path / "source").write_bytes(b"new")
     with pytest.raises(StorageError, match="links are not followed") as caught:
-        await call(LocalStorage(root), tmp_path)
+        await call(local(root), tmp_path)
     assert not caught.value.retryable
     assert names(outside) == ["inner", "secret"]
     assert (outside / "secret").read_bytes() == b"theirs"
     assert not (tmp_path / "target").exists()
 
 
-async def test_links_within_the_root_are_refused_too(root: Path) -> None:
+async def test_links_within_the_root_are_refused_too(local: Local, root: Path) -> None:
     """Where a link leads is not looked at: it may lead elsewhere a moment later."""
     (root / "link").symlink_to(root / "folder")
     with pytest.raises(StorageError, match="links are not followed"):
-        await LocalStorage(root).read("link/file")
+        await local(root).read("link/file")
 
 
-async def test_writing_to_a_links_name_replaces_the_link(root: Path, outside: Path) -> None:
+async def test_writing_to_a_links_name_replaces_the_link(local: Local, root: Path, outside: Path) -> None:
     """A new file takes the name; what the link led to is left alone."""
     (root / "link").symlink_to(outside / "secret")
-    await LocalStorage(root).write("link", b"ours")
-    assert await LocalStorage(root).read("link") == b"ours"
+    await local(root).write("link", b"ours")
+    assert await local(root).read("link") == b"ours"
     assert (outside / "secret").read_bytes() == b"theirs"
 
 
-async def test_deleting_a_folder_deletes_links_in_it_and_not_what_they_lead_to(root: Path, outside: Path) -> None:
+async def test_deleting_a_folder_deletes_links_in_it_and_not_what_they_lead_to(
+    local: Local, root: Path, outside: Path
+) -> None:
     """A link among what is deleted is deleted itself."""
     (root / "folder" / "link").symlink_to(outside)
-    await LocalStorage(root).delete_folder("folder")
+    await local(root).delete_folder("folder")
     assert not (root / "folder").exists()
     assert (outside / "secret").read_bytes() == b"theirs"
 
 
-async def test_links_and_special_files_are_not_listed(root: Path, outside: Path) -> None:
+async def test_links_and_special_files_are_not_listed(local: Local, root: Path, outside: Path) -> None:
     """Only files are files; a pipe does not hold up who asks for it."""
     (root / "folder" / "link").symlink_to(outside / "secret")
     (root / "folder" / "tree").symlink_to(outside)
     os.mkfifo(root / "folder" / "pipe")
-    storage = LocalStorage(root)
+    storage = local(root)
     assert [file.path for file in await storage.list("")] == ["folder/file"]
     assert await storage.stat("folder/pipe") is None
     with pytest.raises(StorageError, match="is not a file"):
         await storage.read("folder/pipe")
 
 
-async def test_a_root_that_is_a_link_is_followed(root: Path, tmp_path: Path) -> None:
+async def test_a_root_that_is_a_link_is_followed(local: Local, root: Path, tmp_path: Path) -> None:
     """Where the root lies is the operator's business."""
     (tmp_path / "mounted").symlink_to(root)
-    assert await LocalStorage(tmp_path / "mounted").read("folder/file") == b"ours"
+    assert await local(tmp_path / "mounted").read("folder/file") == b"ours"
 
 
 async def test_no_race_leads_outside(root: Path, outside: Path) -> None:
@@ -157,11 +175,11 @@ async def test_no_race_leads_outside(root: Path, outside: Path) -> None:
 # --------------------------------------------------------------------------------------------------- names on disk
 
 
-async def test_a_name_on_the_disk_in_another_form_is_found(root: Path) -> None:
+async def test_a_name_on_the_disk_in_another_form_is_found(local: Local, root: Path) -> None:
     """A disk may hold decomposed names; paths are compared in NFC."""
     (root / unicodedata.normalize("NFD", "é")).mkdir()
     (root / unicodedata.normalize("NFD", "é/ü")).write_bytes(b"x")
-    storage = LocalStorage(root)
+    storage = local(root)
     assert [file.path for file in await storage.list("é")] == [unicodedata.normalize("NFC", "é/ü")]
     assert await storage.read("é/ü") == b"x"
     await storage.write("é/ü", b"y")
@@ -170,27 +188,29 @@ async def test_a_name_on_the_disk_in_another_form_is_found(root: Path) -> None:
     assert await storage.list("é") == []
 
 
-async def test_a_name_that_is_not_utf_8_is_said_clearly(root: Path) -> None:
+async def test_a_name_that_is_not_utf_8_is_said_clearly(local: Local, root: Path) -> None:
     """A source that nobody can name is a fault of its own, not a file left out."""
     (root / "folder" / os.fsdecode(b"\xe9t\xe9.mp4")).write_bytes(b"x")
     with pytest.raises(StorageError, match="not UTF-8") as caught:
-        await LocalStorage(root).list("folder")
+        await local(root).list("folder")
     assert not caught.value.retryable
 
 
 # ------------------------------------------------------------------------------------------------- half way through
 
 
-async def test_partial_files_are_invisible_and_their_names_reserved(root: Path) -> None:
+async def test_partial_files_are_invisible_and_their_names_reserved(local: Local, root: Path) -> None:
     """What a crash left behind is not listed, and nobody can write under such a name."""
     (root / "folder" / f"{PARTIAL}1").write_bytes(b"half")
-    storage = LocalStorage(root)
+    storage = local(root)
     assert [file.path for file in await storage.list("")] == ["folder/file"]
     with pytest.raises(StorageError, match="reserved"):
         await storage.write(f"folder/{PARTIAL}1", b"x")
 
 
-async def test_a_store_that_fails_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_fails_leaves_nothing(
+    local: Local, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk may pass: the fault is retryable, and nothing is left of the attempt."""
     (tmp_path / "source").write_bytes(b"x" * 1000)
     refuse_to_link(monkeypatch)
@@ -201,7 +221,7 @@ async def test_a_store_that_fails_leaves_nothing(root: Path, tmp_path: Path, mon
     monkeypatch.setattr(os, "copy_file_range", full)
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(StorageError, match="No space left") as caught:
-        await LocalStorage(root).store(tmp_path / "source", "folder/new")
+        await local(root).store(tmp_path / "source", "folder/new")
     assert caught.value.retryable
     assert [entry.name for entry in (root / "folder").iterdir()] == ["file"]
 
@@ -229,18 +249,20 @@ async def test_what_is_copied_has_no_name_until_it_is_whole(
     assert names(root / "folder") == ["file", "new"]
 
 
-async def test_two_disks_copy(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_disks_copy(local: Local, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no link can be made, the file is copied both ways."""
     refuse_to_link(monkeypatch)
     data = os.urandom(3_000_000)
     (tmp_path / "source").write_bytes(data)
-    storage = LocalStorage(root)
+    storage = local(root)
     await storage.store(tmp_path / "source", "copied")
     await storage.fetch("copied", tmp_path / "target")
     assert (root / "copied").read_bytes() == (tmp_path / "target").read_bytes() == data
 
 
-async def test_kernels_that_cannot_copy_are_helped(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_kernels_that_cannot_copy_are_helped(
+    local: Local, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some pairs of file systems refuse the kernel's copy."""
     refuse_to_link(monkeypatch)
 
@@ -250,33 +272,33 @@ async def test_kernels_that_cannot_copy_are_helped(root: Path, tmp_path: Path, m
     monkeypatch.setattr(os, "copy_file_range", refuse)
     data = os.urandom(3_000_000)
     (tmp_path / "source").write_bytes(data)
-    await LocalStorage(root).store(tmp_path / "source", "copied")
+    await local(root).store(tmp_path / "source", "copied")
     assert (root / "copied").read_bytes() == data
 
 
-async def test_a_file_with_other_names_is_copied_into_the_storage(root: Path, tmp_path: Path) -> None:
+async def test_a_file_with_other_names_is_copied_into_the_storage(local: Local, root: Path, tmp_path: Path) -> None:
     """What was fetched from a source may be modified by its owner: what is published must not change with it."""
-    storage = LocalStorage(root)
+    storage = local(root)
     await storage.fetch("folder/file", tmp_path / "fetched")
     await storage.store(tmp_path / "fetched", "published")
     assert not (root / "published").samefile(root / "folder" / "file")
-    await LocalStorage(root, link_shared=True).store(tmp_path / "fetched", "linked")
+    await local(root, link_shared=True).store(tmp_path / "fetched", "linked")
     assert (root / "linked").samefile(root / "folder" / "file")
 
 
-async def test_a_folder_in_the_place_of_a_file_is_a_lasting_fault(root: Path) -> None:
+async def test_a_folder_in_the_place_of_a_file_is_a_lasting_fault(local: Local, root: Path) -> None:
     """Nothing is tried again that cannot succeed."""
-    for call in (LocalStorage(root).write("folder", b"x"), LocalStorage(root).write("folder/file/x", b"x")):
+    for call in (local(root).write("folder", b"x"), local(root).write("folder/file/x", b"x")):
         with pytest.raises(StorageError) as caught:
             await call
         assert not caught.value.retryable
     assert names(root) == ["folder"]
 
 
-def test_errors_name_the_logical_path_alone(root: Path) -> None:
+def test_errors_name_the_logical_path_alone(local: Local, root: Path) -> None:
     """Where a root lies on a host is not told to a client."""
     with pytest.raises(NotFound) as caught:
-        asyncio.run(LocalStorage(root).read("folder/gone"))
+        asyncio.run(local(root).read("folder/gone"))
     assert str(root) not in str(caught.value)
 
 
