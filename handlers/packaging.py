@@ -119,7 +119,7 @@ def _matrix(folder: Path, name: str) -> bytes | None:
 
 def edit(path: Path, change: Callable[[str], str]) -> None:
     """Change a manifest."""
-    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
 
 
 def texts_of(scratch: Path, contents: Contents) -> Mapping[str, str]:
@@ -136,7 +136,7 @@ def add_tiles(folder: Path, tiles: Tiles) -> None:
     uris = [f"{packager.TILES}/{number}.jpg" for number in range(1, len(tiles.sheets) + 1)]
     largest = max((folder / uri).stat().st_size for uri in uris)
     bandwidth = round(largest * 8 / grid.sheet_duration)
-    (folder / packager.TILES_PLAYLIST).write_text(hls.tile_playlist(grid, uris), encoding="utf-8")
+    (folder / packager.TILES_PLAYLIST).write_text(hls.tile_playlist(grid, uris), encoding="utf-8", newline="\n")
     if (folder / packager.MPD).exists():
         template = f"{packager.TILES}/$Number$.jpg"
         edit(folder / packager.MPD, lambda text: dash.with_tiles(text, grid, template, bandwidth))
@@ -176,7 +176,7 @@ async def _store_one(context: TaskContext, name: str, file: PackagedFile) -> Pac
 
 def _digests(folder: Path) -> Sequence[PackagedFile]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [PackagedFile(str(path.relative_to(folder)), path.stat().st_size, digest(path)) for path in paths]
+    return [PackagedFile(path.relative_to(folder).as_posix(), path.stat().st_size, digest(path)) for path in paths]
 
 
 def digest(path: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any, cast
 from taskengine.domain.errors import InternalFault, ResourceFault, TaskFailed, TimeoutFault
 from taskengine.ports import ProcessResult
 from taskengine.sandbox import Sandbox
-from taskengine.system import ENDING, ENVIRONMENT, LAUNCHER, ProcessGroup, unblock
+from taskengine.system import APART, ENDING, ENVIRONMENT, LAUNCHER, ProcessGroup, unblock
 
 MAX_LINE_BYTES = 8 * 1024
 TAIL_LINES = 64
@@ -111,13 +111,11 @@ def _launch(
     """The command line that becomes the program (its path, then its argv), and how it is spawned."""
     home = str(cwd.absolute())
     kept = {name: os.environ.get(name, "") for name in ENVIRONMENT}
-    options: dict[str, Any] = {"cwd": home, "env": {"LC_ALL": "C.UTF-8", "HOME": home, "TMPDIR": home, **kept}}
+    environment = {"LC_ALL": "C.UTF-8", "HOME": home, "TMPDIR": home, **kept}
+    options: dict[str, Any] = {"cwd": home, "env": environment, **APART}
     if not LAUNCHER:
         return [program[0], *program[2:]], options
-    return [*LAUNCHER, str(os.getpid()), str(child_end), *bounds, *program], options | {
-        "start_new_session": True,
-        "pass_fds": (child_end,),
-    }
+    return [*LAUNCHER, str(os.getpid()), str(child_end), *bounds, *program], options | {"pass_fds": (child_end,)}
 
 
 def _find(name: str) -> str:

@@ -8,15 +8,18 @@ import asyncio
 import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 ENDING: Sequence[int]  # what ends a subprocess, one after the other
 STOPPING: Sequence[int]  # the signals that ask this process to end
 LAUNCHER: Sequence[str]  # what becomes a subprocess's program, if anything does
+APART: Mapping[str, Any]  # has a subprocess not hear what is said to this process's terminal
 EXE: str  # ends the names of programs
 ENVIRONMENT: Sequence[str]  # what a subprocess is told of this process's own
 DESCRIPTORS = os.open in os.supports_dir_fd  # whether names can be taken relative to an open folder
@@ -53,6 +56,7 @@ if sys.platform == "win32":
     ENDING = (signal.SIGTERM,)
     STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGBREAK)
     LAUNCHER = ()
+    APART = {"creationflags": subprocess.CREATE_NO_WINDOW}
     EXE = ".exe"
     ENVIRONMENT = ("SYSTEMROOT",)  # nothing starts without it
 
@@ -175,6 +179,7 @@ else:
     ENDING = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
     STOPPING = (signal.SIGTERM, signal.SIGINT)
     LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_launcher.py")))
+    APART = {"start_new_session": True}
     EXE = ""
     ENVIRONMENT = ()
 

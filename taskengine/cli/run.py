@@ -125,7 +125,7 @@ def explain_local_path(settings: Settings, parameters: Mapping[str, Any]) -> Non
     inside = folder.relative_to(root) if folder.is_relative_to(root) else None
     if inside is not None and inside.parts:
         raise click.UsageError(
-            f"source_folder: paths are below the source root {root}: give source_folder={shlex.quote(str(inside))}"
+            f"source_folder: paths are below the source root {root}: give source_folder={shlex.quote(inside.as_posix())}"
         )
     raise click.UsageError(
         f"source_folder: {given} is a folder of this machine, not one below the source root {root}. Copy it there "

@@ -25,12 +25,12 @@ def describe(folder: Path, media: Media, texts: Mapping[str, str], begin: float 
     manifest, master = folder / MPD, folder / MASTER
     if manifest.is_file():
         described = dash.described(manifest.read_text(encoding="utf-8"), media)
-        manifest.write_text(described, encoding="utf-8")
+        manifest.write_text(described, encoding="utf-8", newline="\n")
         begin = dash.begin(described) if begin is None else begin
-    master.write_text(hls_media.described(master.read_text(encoding="utf-8"), media), encoding="utf-8")
+    master.write_text(hls_media.described(master.read_text(encoding="utf-8"), media), encoding="utf-8", newline="\n")
     for track in media.of(TrackKind.TEXT):
         file = text_file(track.name)
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(vtt.mapped(texts[track.name], begin or 0.0), encoding="utf-8")
+        (folder / file).write_text(vtt.mapped(texts[track.name], begin or 0.0), encoding="utf-8", newline="\n")
         playlist = hls_media.text_playlist(file, max(media.duration, 0.001))
-        (folder / f"{track.name}.m3u8").write_text(playlist, encoding="utf-8")
+        (folder / f"{track.name}.m3u8").write_text(playlist, encoding="utf-8", newline="\n")

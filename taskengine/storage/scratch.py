@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,8 @@ from pathlib import Path
 from taskengine.domain.errors import ResourceFault
 from taskengine.storage.copying import in_thread
 from taskengine.system import hold_folder
+
+_TRIES, _BETWEEN_S = 10, 0.1  # Windows removes no folder that a process which just ended stood in
 
 
 @asynccontextmanager
@@ -77,6 +80,10 @@ def _remove_if_stale(folder: Path) -> bool:
 def _remove(folder: Path, lock: int) -> None:
     """What cannot be removed now is taken at the next start: the lock is gone with its process."""
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(_TRIES):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(_BETWEEN_S)
     finally:
         os.close(lock)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,3 +121,21 @@ async def test_a_root_that_cannot_be_made_is_a_lack_of_resources(tmp_path: Path)
 async def test_free_space_is_told_for_what_is_not_there_yet(tmp_path: Path) -> None:
     """The disk on which it would be made counts."""
     assert await free_bytes(tmp_path / "a" / "b") > 0
+
+
+async def test_a_directory_that_is_in_use_for_a_moment_is_removed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows keeps the directory of a process for a moment after its end."""
+    remove, calls = shutil.rmtree, 0
+
+    def busy_twice(path: Path, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", busy_twice)
+    async with scratch_dir(tmp_path, "mine") as scratch:
+        scratch()
+    assert held(tmp_path) == []
