@@ -23,9 +23,7 @@ APART: Mapping[str, Any]  # has a subprocess not hear what is said to this proce
 EXE: str  # ends the names of programs
 ENVIRONMENT: Sequence[str]  # what a subprocess is told of this process's own
 DESCRIPTORS = os.open in os.supports_dir_fd  # whether names can be taken relative to an open folder
-_NAME_SURROGATE = (
-    0x20000000  # in the tags of Windows' reparse points: links and junctions, not what is stored elsewhere
-)
+_NAME_SURROGATE = 0x20000000  # marks, of Windows' reparse points, what stands for another name: links and junctions
 
 
 def is_link(status: os.stat_result) -> bool:
@@ -44,11 +42,13 @@ if sys.platform == "win32":
     import ctypes
     import msvcrt
     import struct
+    import time
 
     _SHARED = 1 | 2 | 4  # others may read, write, and rename or delete, as they may elsewhere
     _DELETE, _CREATE_NEW, _OPEN_ALWAYS, _DELETE_ON_CLOSE = 0x10000, 1, 4, 0x04000000
     _IN_USE = {5, 32}  # "access denied" is also said of a file that someone has open
     _KILL_ON_JOB_CLOSE, _EXTENDED_LIMITS = 0x2000, 9
+    _REPLACING_S = (0.01, 0.03, 0.1, 0.3, 0.6)  # between tries: who reads a playlist has it open for a moment
     _kernel = ctypes.WinDLL("kernel32", use_last_error=True)
     _kernel.CreateJobObjectW.restype = ctypes.c_void_p
     _moving = threading.Lock()  # a descriptor has one position
@@ -112,6 +112,17 @@ if sys.platform == "win32":
         """Whether it may pass, as someone has the file open."""
         return error.winerror in _IN_USE
 
+    def replace(source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:  # noqa: ARG001 - as elsewhere
+        """Give a file the name of another in one step. What someone has open is not replaced here: some tries are made."""
+        for wait_s in _REPLACING_S:
+            try:
+                Path(source).replace(target)
+            except PermissionError:
+                time.sleep(wait_s)
+            else:
+                return
+        Path(source).replace(target)
+
     def hold_folder(folder: Path) -> int | None:
         """Hold a directory by a file beside it, which goes with this process; None where another process holds it, or took
         it away in the meantime."""
@@ -141,8 +152,10 @@ if sys.platform == "win32":
             _kernel.AssignProcessToJobObject(self._job, ctypes.c_void_p(self._process))
 
         def signal(self, number: int) -> None:  # noqa: ARG002 - as elsewhere
-            """End it at once: there are no signals here."""
+            """End it at once: there are no signals here. It may be in no job, where an old Windows has ours in one."""
             _kernel.TerminateJobObject(self._job, 1)
+            with suppress(OSError):
+                _winapi.TerminateProcess(self._process, 1)
 
         def close(self) -> None:
             """Forget it; what is left of it ends."""
@@ -213,6 +226,8 @@ else:
     def copy_in_kernel(source: int, target: int, length: int) -> int:
         """Copy from one open file to another without reading it; 0 at its end, and where the system cannot."""
         return os.copy_file_range(source, target, length) if hasattr(os, "copy_file_range") else 0
+
+    replace = os.replace
 
     def in_use(error: OSError) -> bool:  # noqa: ARG001 - as elsewhere
         """Nothing is in the way of others because it is open."""

@@ -18,7 +18,7 @@ from taskengine.ports import StoredFile, Told
 from taskengine.storage.beneath import Beneath, Folder, refuse_link
 from taskengine.storage.copying import Stop, copy, in_thread, local_file
 from taskengine.storage.naming import PARTIAL, judged
-from taskengine.system import DESCRIPTORS, in_use, new_file, sync_content, unnamed_file
+from taskengine.system import DESCRIPTORS, in_use, new_file, replace, sync_content, unnamed_file
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS,
@@ -278,7 +278,7 @@ def _partial(folder: Folder, name: str) -> Iterator[str]:
     partial = f"{PARTIAL}{uuid.uuid4().hex}"
     try:
         yield partial
-        os.replace(folder.at(partial), folder.at(name), src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+        replace(folder.at(partial), folder.at(name), src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
         folder.sync()
     finally:
         with suppress(FileNotFoundError):
