@@ -1,8 +1,8 @@
 """Become a program that dies with its parent, within resource limits and a sandbox. Run as `python -I -S`; see `process`.
 
 Arguments: the parent's process id, a descriptor for faults, limits (`resource:value,…`), what confines it (the version of
-Landlock, 0 for none, and the filter of calls in hexadecimal, or nothing: `7:2000…`), how many paths follow and these (`r/path` to read and execute, `w/path` to write
-too), the program's path, its argv.
+Landlock, 0 for none, and the filter of calls in hexadecimal, or nothing: `7:2000…`), how many paths follow and these
+(`r/path` to read and execute, `w/path` to write too), the program's path, its argv.
 It stands alone and stays tiny: it is compiled and run anew for each subprocess. A Python hook between fork and exec
 would make the worker fork instead, which is slow with much memory and unsafe with threads.
 """

@@ -38,8 +38,8 @@ class ProcessRunner(Protocol):
         Lines end at a line feed or a carriage return; empty ones are left out, overlong ones are cut. `on_line` returns
         False where a line was no progress; None and True count as progress. `stall_s`: where there was no progress for
         that long (without `on_line`: no output at all), the group is ended and TimeoutFault raised. More than
-        `max_stdout` bytes to keep: the group is ended and InternalFault raised. `children`: whether the program may start
-        others; where subprocesses are confined, one that may not has none of them to leave behind. What `on_line` raises ends the group
-        and is raised here. Raises ResourceFault where the program cannot be started.
+        `max_stdout` bytes to keep: the group is ended and InternalFault raised. What `on_line` raises ends the group and is
+        raised here. `children`: whether the program may start others; where subprocesses are confined, one that may not
+        leaves none behind. Raises ResourceFault where the program cannot be started.
         """
         ...
