@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from taskengine.handlers.ask_keys import AskKeys
 from taskengine.handlers.captions import ReadCaptions
+from taskengine.handlers.capture_frame import CaptureFrame
 from taskengine.handlers.debug import debug_handlers
-from taskengine.handlers.delete import DeleteFiles, DeleteFolder
+from taskengine.handlers.delete import Delete, DeleteFiles, DeleteFolder
 from taskengine.handlers.delete_sources import DeleteSources
 from taskengine.handlers.discard import Discard
 from taskengine.handlers.encode_audio import EncodeAudio
@@ -28,6 +29,7 @@ from taskengine.handlers.per_title import AdaptLadder
 from taskengine.handlers.place import Place
 from taskengine.handlers.place_images import PlaceImages
 from taskengine.handlers.plan import PlanEncoding
+from taskengine.handlers.probe import Probe
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
 from taskengine.handlers.stream_frame import StreamFrame
@@ -45,6 +47,7 @@ _MEDIA: tuple[Handler, ...] = (
     Discard(), DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(), PlanEncoding(),
     AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(), JudgeProtection(),
     AskKeys(), InspectProtection(), SwitchProtection(), StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
+    Probe(), CaptureFrame(), Delete(),
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""`delete_folder` and `delete_files`: remove what was published."""
+"""`delete_folder`, `delete` and `delete_files`: remove what was published."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.handlers.support import ANY, STRING, schema, storage_faults, tell, warn
+from taskengine.handlers.support import ANY, OUTPUT_ROOT, OUTPUT_STORAGE, STRING, schema, storage_faults, tell, warn
 from taskengine.ports import Storage, TaskContext
 
 _NAMED = 10  # of the missing files, in the log
@@ -27,9 +27,20 @@ class DeleteFolder:
             files = await storage.list(folder)
             if not files and context.task.attempt == 1:  # a later attempt finds what an earlier one has left
                 raise InputFault(f"folder: there are no files in {storage.full_path(folder)}")
-            await storage.delete_folder(folder)
-        tell(context, f"{storage.full_path(folder)} is deleted with {len(files)} files")
-        return {"folder": folder, "deleted": len(files)}
+        return await _delete(context, folder, storage)
+
+
+class Delete:
+    """Removes a folder with all below it, where there is one: what an `on_failure` step cleans up with."""
+
+    name = "delete"
+    inputs: Mapping[str, Any] = schema({"folder": STRING, "storage": OUTPUT_STORAGE}, {"output_root": OUTPUT_ROOT})
+    outputs: Mapping[str, Any] = schema({"folder": STRING, "deleted": {"type": "integer"}})
+
+    async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
+        """Outputs: the folder's name, and how many files were deleted."""
+        folder = str(context.inputs["folder"])
+        return await _delete(context, folder, _storage(context))
 
 
 class DeleteFiles:
@@ -54,6 +65,14 @@ class DeleteFiles:
         deleted = len(set(wanted)) - len(missing)
         tell(context, f"{deleted} files are deleted")
         return {"message": wanted, "files": [storage.full_path(path) for path in wanted], "deleted": deleted}
+
+
+async def _delete(context: TaskContext, folder: str, storage: Storage) -> Mapping[str, Any]:
+    with storage_faults("folder"):
+        files = await storage.list(folder)
+        await storage.delete_folder(folder)
+    tell(context, f"{storage.full_path(folder)} is deleted with {len(files)} files")
+    return {"folder": folder, "deleted": len(files)}
 
 
 def _storage(context: TaskContext) -> Storage:

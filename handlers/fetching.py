@@ -11,11 +11,13 @@ from taskengine.handlers.support import storage_faults, warn
 from taskengine.ports import Storage, TaskContext
 
 
-async def fetch_source(context: TaskContext, storage: Storage, path: str, plain: str) -> None:
-    """Fetch a file into scratch under a plain name, with the job's `retries`."""
+async def fetch_source(
+    context: TaskContext, storage: Storage, path: str, plain: str, what: str = "source_folder"
+) -> None:
+    """Fetch a file into scratch under a plain name, with the job's `retries`; faults are told of the parameter `what`."""
     tries = 1 + max(0, int(context.inputs.get("retries") or 0))
     target = context.scratch / plain
-    with storage_faults(f"source_folder: {path!r}"):
+    with storage_faults(f"{what}: {path!r}"):
         async for attempt in AsyncRetrying(
             stop=stop_after_attempt(tries),
             wait=wait_exponential_jitter(multiplier=0.5, max=30),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-from taskengine.domain.errors import InputFault, TimeoutFault
+from taskengine.domain.errors import InputFault
 from taskengine.handlers.fetching import fetch_source
+from taskengine.handlers.probing import looked_into
 from taskengine.handlers.support import (
     ANY,
     BOOLEAN,
@@ -26,11 +26,12 @@ from taskengine.handlers.support import (
     together,
     warn,
 )
-from taskengine.media import asset, ffmpeg, probe
+from taskengine.media import asset, probe
 from taskengine.media.captions.cues import MAX_BYTES
-from taskengine.media.light import Light, light_argv, parse_light
+from taskengine.media.deciding import copies
 from taskengine.media.names import extension, file_name, file_stem
 from taskengine.media.profile_book import Profiles
+from taskengine.media.profiles import Profile
 from taskengine.media.roles import ROLES, role_of
 from taskengine.media.sources import (
     CaptionSource,
@@ -44,11 +45,9 @@ from taskengine.media.sources import (
     select,
 )
 from taskengine.media.thumbnails import seconds_of
-from taskengine.media.timing import PacketScan
-from taskengine.ports import ProcessResult, Storage, StoredFile, TaskContext
+from taskengine.ports import Storage, StoredFile, TaskContext
 
 _AT_ONCE = 4
-_PROBE_STALL_S = 45.0
 _NO_EFFECT = {
     "create_dref": "there is no counterpart of the original's reference MP4 here",
     "encoding_region": "workers are chosen by queue here",
@@ -76,8 +75,7 @@ class Ingest:
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Outputs: `sources` (a document), whether there is video and audio."""
         _judge_request(context.inputs)
-        if context.inputs["encode_source"]:
-            await in_thread(_judge_profile, context)
+        profile = await in_thread(_profile, context) if context.inputs["encode_source"] else None
         folder = str(context.inputs["source_folder"])
         storage = context.storage(str(context.inputs["source_storage"]), "source_root")
         with storage_faults("source_folder"):
@@ -88,7 +86,7 @@ class Ingest:
         async with beside(keep_version(context, "ffprobe", context.tools.ffprobe, versions)):
             sources = await together(
                 [
-                    _source(context, storage, number, listed[name])
+                    _source(context, storage, number, listed[name], profile)
                     for number, name in enumerate(selection.media, start=1)
                 ],
                 _AT_ONCE,
@@ -123,8 +121,10 @@ def _judge_request(inputs: Mapping[str, Any]) -> None:
             raise InputFault(f"mp4_filename: {name!r} is the name of another file of the asset")
 
 
-def _judge_profile(context: TaskContext) -> None:
-    Profiles(context.profile_folders).get(str(context.inputs.get("encoding_profile") or "H264"), context.task.client)
+def _profile(context: TaskContext) -> Profile:
+    return Profiles(context.profile_folders).get(
+        str(context.inputs.get("encoding_profile") or "H264"), context.task.client
+    )
 
 
 def _tell(context: TaskContext, selection: Selection) -> None:
@@ -155,16 +155,22 @@ async def _listed(storage: Storage, folder: str) -> Mapping[str, StoredFile]:
     return {name: file for name, file in files.items() if name not in owned}
 
 
-async def _source(context: TaskContext, storage: Storage, number: int, file: StoredFile) -> Source:
-    """Fetch and probe one file."""
+async def _source(
+    context: TaskContext, storage: Storage, number: int, file: StoredFile, profile: Profile | None
+) -> Source:
+    """Fetch and probe one file; `profile`: by which it is encoded, if it is."""
     name = file.path.rpartition("/")[2]
     language, role = _properties(context, file, name)
     plain = f"source_{number}.{extension(name)}"
     await fetch_source(context, storage, file.path, plain)
-    found = await _probe(context, name, plain)
-    light = await _light(context, plain) if found.video and found.video[0].hdr else None
-    reference = await context.workspace.store(context.scratch / plain, plain)
-    return Source(name, plain, file.size, reference, found, language, role, light)
+    return await looked_into(
+        context,
+        name,
+        plain,
+        language=language,
+        role=role,
+        copied=lambda source: profile is None or copies(source, profile),
+    )
 
 
 def _properties(context: TaskContext, file: StoredFile, name: str) -> tuple[str | None, str | None]:
@@ -188,58 +194,3 @@ async def _captions(context: TaskContext, storage: Storage, number: int, file: S
     await fetch_source(context, storage, file.path, plain)
     reference = await context.workspace.store(context.scratch / plain, plain)
     return CaptionSource(name, plain, file.size, reference, language, role)
-
-
-async def _probe(context: TaskContext, name: str, plain: str) -> probe.Probe:
-    """What is in it, when its frames are, and whether they carry captions: three reads at once."""
-    tools = context.tools
-    scan = PacketScan()
-    answer, packets, pictures = await together([
-        _asked(context, name, probe.probe_argv(tools.ffprobe, plain)),
-        _asked(context, name, probe.packets_argv(tools.ffprobe, plain), scan.line),
-        _asked(context, name, probe.captions_argv(tools.ffprobe, plain)),
-    ])  # fmt: skip
-    found = probe.parse(name, answer.stdout, answer.exit_code, answer.stderr_tail)
-    if not found.video:
-        return await _measured_audio(context, name, plain, found)
-    track = found.video[0]
-    timing = probe.check_whole(
-        name,
-        found,
-        scan.timing(track.nominal_rate, track.average_rate, joined=found.leaps),
-        answer.stderr_tail + packets.stderr_tail,
-    )
-    damaged = await _damaged(context, name, plain, found)
-    first = replace(track, timing=timing, captioned=probe.has_captions(pictures.stdout), damaged=damaged)
-    return replace(found, video=(first, *found.video[1:]))
-
-
-async def _damaged(context: TaskContext, name: str, plain: str, found: probe.Probe) -> bool:
-    """Whether players would stop within the picture; an encoder goes on. Told in time where nobody decodes it."""
-    if found.framed is None:
-        return False
-    argv = ffmpeg.divide_check(context.tools.ffmpeg, plain, found.video[0].index, found.framed)
-    return ffmpeg.DAMAGED in (await _asked(context, name, argv)).stderr_tail
-
-
-async def _light(context: TaskContext, plain: str) -> Light | None:
-    """What HDR10 says of itself, which containers do not always repeat."""
-    return parse_light((await context.run(light_argv(context.tools.ffprobe, plain))).stdout)
-
-
-async def _asked(
-    context: TaskContext, name: str, argv: Sequence[str], on_line: Callable[[str], bool | None] | None = None
-) -> ProcessResult:
-    """What a program says of a file; an InputFault where it comes to no end of it."""
-    try:
-        return await context.run(argv, on_line=on_line, stall_s=_PROBE_STALL_S)
-    except TimeoutFault as fault:
-        raise InputFault(f"{name}: ffprobe comes to no end with it: {fault}", stderr_tail=fault.stderr_tail) from fault
-
-
-async def _measured_audio(context: TaskContext, name: str, plain: str, found: probe.Probe) -> probe.Probe:
-    """Containers of raw audio only guess their length: the packets tell it."""
-    scan = PacketScan()
-    result = await _asked(context, name, probe.packets_argv(context.tools.ffprobe, plain, "a:0"), scan.line)
-    audio = probe.check_audio(name, found.audio[0], scan.span(), result.stderr_tail)
-    return replace(found, audio=(audio, *found.audio[1:]))

@@ -47,18 +47,21 @@ class PackageTracks:
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Outputs: `package` (a document of files)."""
-        contents = await _contents(context)
-        only = context.inputs.get("only")
-        wanted = [each for each in sets_of(context.inputs) if only is None or each.name in only]
-        await need_space(context, await in_thread(contents.size, context.scratch) * len(wanted), "packaging")
-        versions: dict[str, str] = {}
-        async with beside(_keep_version(context, versions)):
-            keys = await encryptions(context, contents.media, wanted)
-            warn_of_keys_nowhere(context, keys)
-            sets = await together([_make(context, contents, each, keys) for each in wanted], _AT_ONCE)
-        document = await _document(context, keys)
-        package = Package(sets, contents.media, versions, document)
+        package = await make_package(context, await _contents(context))
         return {"package": await save(context, "package.json", package, Package)}
+
+
+async def make_package(context: TaskContext, contents: Contents) -> Package:
+    """The sets that the step's inputs ask for, of tracks in scratch, verified and in the workspace."""
+    only = context.inputs.get("only")
+    wanted = [each for each in sets_of(context.inputs) if only is None or each.name in only]
+    await need_space(context, await in_thread(contents.size, context.scratch) * len(wanted), "packaging")
+    versions: dict[str, str] = {}
+    async with beside(_keep_version(context, versions)):
+        keys = await encryptions(context, contents.media, wanted)
+        warn_of_keys_nowhere(context, keys)
+        sets = await together([_make(context, contents, each, keys) for each in wanted], _AT_ONCE)
+    return Package(sets, contents.media, versions, await _document(context, keys))
 
 
 async def _make(
@@ -91,14 +94,14 @@ async def _keep_version(context: TaskContext, versions: dict[str, str]) -> None:
 
 async def _contents(context: TaskContext) -> Contents:
     media = await load(context, context.inputs["media"], "media.json", Media)
-    files = await _fetch(context, media)
+    files = await fetch_tracks(context, media)
     tiles = await _tiles(context)
     trick_play = bool(context.inputs.get("trickplay")) and bool(media.of(TrackKind.VIDEO))
     return Contents(media, files, trick_play=trick_play, tiles=tiles)
 
 
-async def _fetch(context: TaskContext, media: Media) -> Mapping[str, str]:
-    """Track name → file; tracks of one file share it."""
+async def fetch_tracks(context: TaskContext, media: Media) -> Mapping[str, str]:
+    """Bring the tracks' files. Track name → file; tracks of one file share it."""
     references = {str(track.file["$file"]): track for track in media.tracks}
     plain = {reference: plain_name(track) for reference, track in references.items()}
     await together([context.workspace.fetch(track.file, plain[reference]) for reference, track in references.items()])

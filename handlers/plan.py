@@ -60,7 +60,7 @@ class PlanEncoding:
         tell_all(context, encoding.notes)
         plan = _plan(sources, encoding, profile)
         _tell(context, plan, profile, wishes)
-        await _judge_ffmpeg(context, plan)
+        await judge_ffmpeg(context, plan)
         chunked = bool(plan.chunks)
         return {
             "plan": await save(context, "plan.json", plan, Plan),
@@ -73,7 +73,7 @@ class PlanEncoding:
         }
 
 
-async def _judge_ffmpeg(context: TaskContext, plan: Plan) -> None:
+async def judge_ffmpeg(context: TaskContext, plan: Plan) -> None:
     """Raise a ResourceFault where this worker's ffmpeg lacks what is asked for, before anything is encoded."""
     for kind, names in plan.needs.items():
         if names:

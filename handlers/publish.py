@@ -20,11 +20,15 @@ from taskengine.handlers.publication import (
     undone_if_it_fails,
     upload_set,
 )
+from taskengine.handlers.renditions import INPUTS as RENDITIONS
+from taskengine.handlers.renditions import package_renditions
 from taskengine.handlers.support import (
     ANY,
     BOOLEAN,
     FILE,
     OPTIONAL_FILE,
+    OUTPUT_ROOT,
+    OUTPUT_STORAGE,
     STRING,
     load,
     schema,
@@ -47,21 +51,29 @@ class Publish:
 
     name = "publish"
     inputs: Mapping[str, Any] = schema(
-        {"package": FILE, "content_id": STRING, "output_folder": STRING, "storage": STRING},
         {
-            "output_root": ANY, "images": OPTIONAL_FILE, "mp4": OPTIONAL_FILE, "mp4_command": ANY, "mp4_filename": ANY,
-            "sources": OPTIONAL_FILE, "keep": BOOLEAN, "manifest_style": STRING, "enable_drm": BOOLEAN,
+            "content_id": {**STRING, "x-from": ["parameters.content_id"]},
+            "output_folder": {**STRING, "x-from": ["parameters.output_folder"]},
+            "storage": OUTPUT_STORAGE,
         },
+        {
+            "package": FILE, **RENDITIONS, "output_root": OUTPUT_ROOT, "mp4": OPTIONAL_FILE, "mp4_command": ANY,
+            "mp4_filename": ANY, "keep": BOOLEAN, "manifest_style": STRING,
+            "images": {**OPTIONAL_FILE, "x-from": ["needs.images"], "x-beside": "renditions"},
+            "sources": {**OPTIONAL_FILE, "x-from": ["needs.sources"], "x-beside": "renditions"},
+            "enable_drm": {**BOOLEAN, "x-from": ["parameters.enable_drm"], "x-beside": "renditions"},
+        },
+        ways=(("package",), ("renditions",)),
     )  # fmt: skip
     outputs: Mapping[str, Any] = schema({
-        "message": STRING, "files": {"type": "array"}, "metadata": {"type": "object"}, "manifests": {"type": "object"},
-        "storage": STRING,
+        "message": STRING, "manifest": STRING, "files": {"type": "array"}, "metadata": {"type": "object"},
+        "manifests": {"type": "object"}, "storage": STRING,
     })  # fmt: skip
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
-        """Outputs: what the job callback tells."""
+        """Outputs: what the job callback tells; `manifest` is another name of `message`."""
         inputs = context.inputs
-        package = await load(context, inputs["package"], "package.json", Package)
+        package = await _package(context)
         with storage_faults("output_folder"):
             target = await begin(context, str(inputs["output_folder"]))
         target.told = UploadProgress(context, package_size(package) + int((inputs.get("mp4") or {}).get("size") or 0))
@@ -85,7 +97,18 @@ class Publish:
             gone |= {str(file["path"]) for file in outdated}
             await through(switch(context, target, names, superseded=superseded, gone=gone))
         outputs = published_outputs(target, active, stem, isms, [str(file["path"]) for file in target.put])
-        return {**outputs, "metadata": asset.callback_metadata(package.media), "storage": str(inputs["storage"])}
+        return {
+            **outputs,
+            "manifest": outputs["message"],
+            "metadata": asset.callback_metadata(package.media),
+            "storage": str(inputs["storage"]),
+        }
+
+
+async def _package(context: TaskContext) -> Package:
+    if "package" in context.inputs:
+        return await load(context, context.inputs["package"], "package.json", Package)
+    return await package_renditions(context)
 
 
 def _active(context: TaskContext, package: Package) -> Active:

@@ -32,12 +32,21 @@ NUMBER: Mapping[str, Any] = {"type": "number"}
 FILE: Mapping[str, Any] = {"type": "object", "required": ["$file"]}
 OPTIONAL_FILE: Mapping[str, Any] = {"type": ["object", "null"]}
 ANY: Mapping[str, Any] = {}
+OUTPUT_STORAGE: Mapping[str, Any] = {
+    "type": "string",
+    "x-from": ["parameters.destination_storage", "parameters.source_storage", "client.default_storage"],
+}
+OUTPUT_ROOT: Mapping[str, Any] = {"x-from": ["parameters.output_root"]}
 
 
-def schema(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """The JSON Schema of an object with these members and no others."""
+def schema(
+    required: Mapping[str, Any], optional: Mapping[str, Any] | None = None, *, ways: Sequence[Sequence[str]] = ()
+) -> Mapping[str, Any]:
+    """The JSON Schema of an object with these members and no others. `ways`: sets of the optional ones, one of which must be
+    there."""
     properties = {**required, **(optional or {})}
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+    plain = {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+    return plain | ({"anyOf": [{"required": list(way)} for way in ways]} if ways else {})
 
 
 async def save(context: TaskContext, name: str, value: T, kind: type[T]) -> dict[str, Any]:

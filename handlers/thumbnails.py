@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from taskengine.handlers.support import (
@@ -20,6 +21,7 @@ from taskengine.handlers.support import (
 )
 from taskengine.media import ffmpeg, probe
 from taskengine.media.ladder import even_size
+from taskengine.media.probe import VideoTrack
 from taskengine.media.sources import Source, Sources, by_quality
 from taskengine.media.thumbnails import Grid, grid, seconds_of
 from taskengine.ports import TaskContext
@@ -54,11 +56,12 @@ class Thumbnails:
         keys_alone = wanted is not None and await _keys_alone(context, source)
         commands = _commands(context, source, poster=poster, previews=wanted, keys_alone=keys_alone)
         await together([run_ffmpeg(context, argv, what, of_input=True) for what, argv in commands.items()])
-        await in_thread(lambda: _verify(context, poster=poster, previews=wanted))
+        await in_thread(lambda: verify_images(context.scratch, poster=poster, sheets=wanted.sheets if wanted else 0))
         return {"images": await save_images(context, poster=poster, previews=wanted, commands=list(commands.values()))}
 
 
-def _last_frame(source: Source) -> float:
+def last_frame(source: Source) -> float:
+    """When the last picture of a source is shown, in seconds from its first."""
     timing = source.video.timing if source.video else None
     return timing.last - timing.first if timing else 0.0
 
@@ -67,7 +70,7 @@ def _grid(inputs: Mapping[str, Any], source: Source) -> Grid:
     video = source.video
     duration = video.timing.duration if video and video.timing else 0.0
     size = video.display_size if video else (2, 2)
-    return grid(size, duration, _last_frame(source), float(inputs.get("preview_thumbnails_interval", 10)))
+    return grid(size, duration, last_frame(source), float(inputs.get("preview_thumbnails_interval", 10)))
 
 
 async def _keys_alone(context: TaskContext, source: Source) -> bool:
@@ -89,22 +92,28 @@ def _commands(
     if video is None:
         return {}
     commands = {}
-    look = [*ffmpeg.assumed(video.assumed_color), *ffmpeg.TONE_MAP] if video.hdr else []
     if poster:
         wanted = seconds_of(context.inputs.get("thumbnail_time") or 0, "thumbnail_time")
-        time = min(wanted, _last_frame(source))
-        size = even_size(video.display_size)
-        commands["taking the poster"] = ffmpeg.poster(
-            context.tools.ffmpeg, source.plain, video.index, time, size, look=look
-        )
+        commands["taking the poster"] = take_poster(context, source, video, min(wanted, last_frame(source)))
     if previews:
         commands["taking previews"] = ffmpeg.previews(
-            context.tools.ffmpeg, source.plain, video.index, previews, keys_alone=keys_alone, look=look
+            context.tools.ffmpeg, source.plain, video.index, previews, keys_alone=keys_alone, look=_look(video)
         )
     return commands
 
 
-def _verify(context: TaskContext, *, poster: bool, previews: Grid | None) -> None:
+def take_poster(context: TaskContext, source: Source, video: VideoTrack, time: float) -> list[str]:
+    """The command that takes the picture at a time of a source's track."""
+    size = even_size(video.display_size)
+    return ffmpeg.poster(context.tools.ffmpeg, source.plain, video.index, time, size, look=_look(video))
+
+
+def _look(video: VideoTrack) -> list[str]:
+    return [*ffmpeg.assumed(video.assumed_color), *ffmpeg.TONE_MAP] if video.hdr else []
+
+
+def verify_images(scratch: Path, *, poster: bool, sheets: int) -> None:
+    """The JPEGs that were made are whole. Reads files: call it in a thread."""
     from taskengine.media import verify  # its parsers are not needed before
 
-    verify.images(context.scratch, poster=poster, sheets=previews.sheets if previews else 0)
+    verify.images(scratch, poster=poster, sheets=sheets)

@@ -54,6 +54,12 @@ def decide(sources: Sequence[Source], profile: Profile, wishes: Wishes) -> Encod
     )
 
 
+def copies(source: Source, profile: Profile) -> bool:
+    """Whether a rung is the source's picture as it is, as far as is known of it."""
+    track = source.video
+    return track is not None and any(rendition.copied for rendition in _renditions(source, track, profile))
+
+
 def _timing(source: Source, track: VideoTrack) -> Timing:
     if track.timing is None:
         raise InputFault(f"{source.name}: its video track has no frames with times")

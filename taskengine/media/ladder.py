@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taskengine.media.encoders import TEN_BITS, VIDEO
 from taskengine.media.profiles import Rung, VideoProfile
 
+_ANY_WIDTH = 1_000_000  # pixels
+_GROWTH = 0.75  # bits grow by this power of the number of pixels
 _NEAR = 0.9  # a rung of this part of the source's size stands for it
 
 
@@ -71,6 +74,24 @@ def ladder(size: tuple[int, int], rungs: Sequence[Rung]) -> Sequence[tuple[tuple
     for rung in below:
         sizes.setdefault(_fit(size, rung), rung)
     return list(sizes.items())
+
+
+def of_height(rungs: Sequence[Rung], height: int) -> Rung:
+    """A rung of this height (the short edge of portrait) whatever the width: as the nearest one of these, its bit rates by
+    the number of pixels."""
+    near = min(rungs, key=lambda rung: (abs(math.log(rung.height / height)), -rung.height))
+    if near.height == height:
+        return near.model_copy(update={"width": _ANY_WIDTH})
+    share = (height / near.height) ** (2 * _GROWTH)
+    average = round(near.bitrate * share) if near.bitrate else None
+    return near.model_copy(
+        update={
+            "width": _ANY_WIDTH,
+            "height": height,
+            "max_bitrate": round(near.max_bitrate * share),
+            "bitrate": average,
+        }
+    )
 
 
 def _scale(size: tuple[int, int], rung: Rung) -> float:

@@ -173,6 +173,9 @@ def _input_faults(path: Path, inputs: Mapping[str, Any], handler: HandlerSpec) -
     for name in as_list(handler.inputs.get("required")):
         if name not in inputs:
             yield (*path, "with"), f"with lacks {name!r}, which the handler requires"
+    ways = [as_list(as_mapping(way).get("required")) for way in as_list(handler.inputs.get("anyOf"))]
+    if ways and not any(all(name in inputs for name in way) for way in ways):
+        yield (*path, "with"), f"with lacks {', or '.join(' and '.join(map(repr, way)) for way in ways)}"
     for name, value in inputs.items():
         if name not in properties:
             if handler.inputs.get("additionalProperties") is False:

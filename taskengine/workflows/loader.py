@@ -19,6 +19,7 @@ from taskengine.domain.workflow import RetryPolicy, Step, Workflow
 from taskengine.workflows.checks import check
 from taskengine.workflows.definitions import SharedParameters, Surroundings, as_mapping, merged_schema
 from taskengine.workflows.file_schema import workflow_file_schema
+from taskengine.workflows.left_out import completed
 from taskengine.workflows.messages import Path, described
 
 DEFAULT_QUEUE = "work"
@@ -30,11 +31,12 @@ def load_text(text: str, file: str, around: Surroundings) -> Workflow:
     """The workflow that a file's text defines. Raises WorkflowError with every fault."""
     document = documents.parse(text, file)
     faults = list(document.faults)
+    definition = completed(document.value, around)
     if not faults:
-        faults = [document.fault(path, message) for path, message in _judge(document.value, around)]
+        faults = [document.fault(path, message) for path, message in _judge(definition, around)]
     if faults:
         raise WorkflowError(f"{file}: {len(faults)} fault{'s' if len(faults) > 1 else ''}", _in_order(faults))
-    source = json.dumps(_source(document.value, around.shared), ensure_ascii=False, separators=(",", ":"))
+    source = json.dumps(_source(definition, around.shared), ensure_ascii=False, separators=(",", ":"))
     return compile_source(source)
 
 

@@ -64,6 +64,11 @@ def tracks(studio: Studio) -> Mapping[str, Mapping[str, Any]]:
     return {track["name"]: track for track in metadata(studio)["tracks"]}
 
 
+def looked_for_damage(studio: Studio) -> bool:
+    """Whether `ingest` read a picture once more for its units."""
+    return any("h264_mp4toannexb" in run.argv for run in studio.contexts[0].runs)
+
+
 def metadata(studio: Studio) -> Mapping[str, Any]:
     """The asset's."""
     found: Mapping[str, Any] = json.loads((studio.output / "metadata.json").read_text())
@@ -170,6 +175,7 @@ async def test_two_passes_meet_an_average_and_what_fits_is_copied(tmp_path: Path
     assert [round(seconds, 2) for _, seconds in asset.playlist(f"{CLEAR}/video_1.m3u8").segments] == [2.0, 2.0, 2.0]
     assert asset.frame_times(f"{CLEAR}/video_1.m3u8") == asset.frame_times(f"{CLEAR}/video_2.m3u8")
     assert "copied, not encoded" in studio.log.text
+    assert looked_for_damage(studio)
     assert "libsvtav1 has no second pass" in studio.log.text
 
 
@@ -188,6 +194,7 @@ async def test_tracks_are_brought_to_one_loudness_and_speech_stays_clear(tmp_pat
         assert loudness(asset.joined(f"{CLEAR}/{name}.m3u8")) == pytest.approx(-20, abs=0.6)
         assert asset.playlist(f"{CLEAR}/{name}.m3u8").duration == pytest.approx(5, abs=0.03)
     assert "audio_2: it is silent: its loudness is left" in studio.log.text
+    assert not looked_for_damage(studio)  # an encoder finds it
     assert 80 < tracks(studio)["video_1"]["vmaf"] <= 100
     low, high = (asset.level(f"{CLEAR}/audio_1.m3u8", frequency) for frequency in (440, 880))
     assert high - low == pytest.approx(20 * 0.699, abs=1.0)  # 0.1 beside 0.02, the centre at its full level
