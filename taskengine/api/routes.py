@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from taskengine.api import callbacks, clients, events, jobs, logs, schedules, settings, shapes, status, workflows
+from taskengine.api import (
+    callbacks,
+    channels,
+    clients,
+    events,
+    jobs,
+    logs,
+    schedules,
+    settings,
+    shapes,
+    status,
+    workflows,
+)
 from taskengine.api.answers import ALWAYS, CONTENT_TYPE, to_json
 from taskengine.api.call import Access, Body, Call, Route
 from taskengine.api.models import (
@@ -92,6 +104,9 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/openapi.json", document, Access.PUBLIC),
     Route("GET", "/docs", page, Access.PUBLIC, media="text/html"),
     Route("GET", "/docs/{name}", module, Access.PUBLIC, media="text/javascript", refused={404: "there is no such file"}),
+    Route("GET", "/channels/{client}/{channel}/{name}", channels.playlist, Access.PUBLIC,
+        media="application/vnd.apple.mpegurl",
+        refused={404: "there is no such channel, it is stopped or has not begun", 503: "the channel cannot be read"}),
     Route("GET", "/health", status.health, published=True, query=OF_CLIENT, gives=shapes.Health),
     Route("GET", "/metrics", status.metrics, Access.METRICS, media="text/plain"),
     Route("GET", "/dashboard", status.dashboard, published=True, query={"limit": "at most so many of each (1000)", **OF_CLIENT},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskengine.api.channel_book import ChannelBook
 from taskengine.api.metrics import Metrics
 from taskengine.domain.tracing import Untraced
 from taskengine.engine.callback_desk import CallbackDesk
@@ -60,7 +61,7 @@ class Services:
     """The use cases, ports and settings that handlers use.
 
     `draining`: whether the engine ends, and should get no requests any more; `queues` names every queue that a
-    workflow names, `storages` those of the installation; `feed` gives events to followers, where they are kept; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
+    workflow names, `storages` those of the installation; `feed` gives events to followers, where they are kept, `channels` what players are shown; `wake_callbacks` is called when callbacks became due by hand; `health_aliases` maps further names to
     those of a component or a queue (`database` and `broker` stand for theirs).
     """
 
@@ -82,6 +83,7 @@ class Services:
     rates: Rates
     schedules: Callable[[], Awaitable[Sequence[Schedule]]] = no_schedules
     feed: Feed | None = None
+    channels: ChannelBook | None = None
     wake_callbacks: Callable[[], None] = nothing
     database_name: str = "sqlite"
     broker_name: str = "memory"

@@ -91,6 +91,8 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
             loops = {name: group.create_task(supervise(name, loop, clock)) for name, loop in running.items()}
             try:
                 async with _serving(services, settings, http=http) as url, _working(parts, workers=workers):
+                    if url and settings.port == 0 and "public_url" not in settings.model_fields_set:
+                        parts.installation["public_url"] = url  # the port is known now
                     try:
                         yield Engine(settings, store, broker, parts.catalog, parts.tenants, parts.jobs, url)
                     finally:

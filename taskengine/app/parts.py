@@ -119,8 +119,9 @@ class Parts:
         self.others = Others(store, self.signals, self.callbacks.wake, clock)
         effects = Effects(broker, self.signals, self.janitor.job_ended, self.callbacks.wake)
         self.progress = ProgressBook(store, clock)
-        installation = {
+        self.installation = {
             "default_storage": settings.default_storage, "key_provider": settings.default_key_provider,
+            "public_url": settings.public_url,
         }  # fmt: skip
         decisions = Decisions(
             store,
@@ -128,7 +129,7 @@ class Parts:
             evaluator,
             self.book,
             clock,
-            installation,
+            self.installation,
             events=settings.bus.events,
             patience_ms=round(settings.callbacks.overtake_after_s * 1000),
         )

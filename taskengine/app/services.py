@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from taskengine import __version__
-from taskengine.api import HttpLimits, Services
+from taskengine.api import ChannelBook, HttpLimits, Services
+from taskengine.app.channels import channel_reader
 from taskengine.app.parts import Parts
 from taskengine.app.workers import worker_sandbox
 from taskengine.engine.rates import Rates
@@ -31,6 +32,7 @@ def services_of(parts: Parts, *, workers: bool) -> Services:
         why=parts.why,
         desk=parts.desk,
         feed=parts.feed,
+        channels=ChannelBook(channel_reader(settings, parts.directory), parts.clock),
         rates=Rates(parts.clock),
         wake_callbacks=parts.callbacks.replayed,
         database_name=str(settings.database_url).partition(":")[0],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -32,6 +33,7 @@ from taskengine.settings.values import (
     DatabaseUrl,
     Group,
     Hours,
+    HttpUrl,
     Name,
     Number,
     Port,
@@ -67,6 +69,13 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _reached(host: str) -> str:
+    """How others call an address that is bound to: every address is the machine's name."""
+    if host in {"0.0.0.0", "::", "*"}:  # noqa: S104 - it is judged, not bound to
+        return gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 class LogSettings(Group):
@@ -217,6 +226,11 @@ class Settings(Group):
     )
     host: str = Field("127.0.0.1", min_length=1, description="The address that the API binds to.")
     port: Port = Field(8080, description="Its port; 0 takes a free one. `PORT` is honoured too.")
+    public_url: HttpUrl = _derived(
+        lambda data: f"http://{_reached(data['host'])}:{data['port']}",
+        "Where players reach this API: what the URLs of channels begin with. Behind a proxy or CDN it is that one's.",
+        "http://<host>:<port>",
+    )
     bootstrap_client: ClientName = Field("demo", description="The admin client that is made when the store has none.")
     bootstrap_api_key: SecretStr | None = Field(
         None, description="Its key; null generates one and writes it to `<data_dir>/api-key`."

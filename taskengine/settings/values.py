@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from taskengine.domain.tenants import CLIENT_NAME, CLIENT_NAME_RULE
 
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+(?=@)")
+_HTTP = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?", re.ASCII)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
 
 
@@ -34,6 +35,12 @@ def _url(value: str) -> str:
     if not _URL.fullmatch(value):
         raise ValueError("must be a URL, such as scheme://host/path")
     return value
+
+
+def _http_url(value: str) -> str:
+    if not _HTTP.fullmatch(value):
+        raise ValueError("must be http://host or https://host, with a port and a path where needed, and nothing else")
+    return value.rstrip("/")
 
 
 def _database_url(value: str) -> str:
@@ -64,6 +71,7 @@ AtLeastOne = Annotated[WholeNumber, Field(ge=1)]
 Port = Annotated[WholeNumber, Field(ge=0, le=65535)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Url = Annotated[str, AfterValidator(_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 ClientName = Annotated[str, AfterValidator(_client_name)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]

@@ -21,7 +21,7 @@ from tests.support.engine import Bench, bench, settings_for
 from tests.support.proxy import FaultProxy
 from tests.support.receiver import CallbackReceiver
 
-_NO_METHOD = {"/", "/docs", "/docs/{name}", "/livez"}  # a page, and probes
+_NO_METHOD = {"/", "/docs", "/docs/{name}", "/livez", "/channels/{client}/{channel}/{name}"}  # pages, probes, players
 
 
 @pytest.fixture(name="running")
