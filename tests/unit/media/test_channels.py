@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,13 +106,13 @@ def test_numbers_mean_the_same_for_ever(given_runs: list[Run], after: list[int],
     for name in (VIDEO, AUDIO):
         texts = [schedule.playlist(name, T0 + at) for at in after]
         seen = [shown(text) for text in texts if text is not None]
-        for before, later in zip(seen, seen[1:], strict=False):
+        for before, later in itertools.pairwise(seen):
             agree(before, later)
             assert min(before.uris) <= min(later.uris)
             assert max(before.uris) <= max(later.uris)
         for each in seen:
             assert each.seconds >= window - 1e-3 or min(each.uris) == 0
-            numbers = {number: run for number, run in each.discontinuities.items()}
+            numbers = dict(each.discontinuities.items())
             for number, uri in each.uris.items():
                 turn, place = divmod(numbers[number], len(given_runs))
                 assert uri.startswith(given_runs[place].pieces[name].base)
@@ -228,10 +229,14 @@ def test_a_master_names_every_rendition() -> None:
     texts = [Rendition("text_1", Kind.TEXT, language="de", label='sp"ät\n', forced=True)]
     assert master([*RENDITIONS, *texts]).splitlines()[3:] == [
         '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="en",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,URI="audio_1.m3u8"',
-        '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="spät",LANGUAGE="de",DEFAULT=NO,AUTOSELECT=YES,FORCED=YES,'
-        'URI="text_1.m3u8"',
-        '#EXT-X-STREAM-INF:BANDWIDTH=800000,CODECS="avc1.42c00d,mp4a.40.2",RESOLUTION=320x180,FRAME-RATE=25.000,'
-        'AUDIO="audio",SUBTITLES="subtitles"',
+        (
+            '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="spät",LANGUAGE="de",DEFAULT=NO,AUTOSELECT=YES,FORCED=YES,'
+            'URI="text_1.m3u8"'
+        ),
+        (
+            '#EXT-X-STREAM-INF:BANDWIDTH=800000,CODECS="avc1.42c00d,mp4a.40.2",RESOLUTION=320x180,FRAME-RATE=25.000,'
+            'AUDIO="audio",SUBTITLES="subtitles"'
+        ),
         "video_1.m3u8",
     ]
 
