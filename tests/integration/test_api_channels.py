@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from taskengine.api import ChannelBook
@@ -56,7 +55,7 @@ async def showing(tmp_path: Path) -> AsyncIterator[tuple[World, Shelf]]:
         yield world, shelf
 
 
-async def got(world: World, path: str) -> tuple[int, str, aiohttp.typedefs.CIMultiDictProxy[str]]:
+async def got(world: World, path: str) -> tuple[int, str, Mapping[str, str]]:
     """Status, text and headers of a call by nobody, as a player of another site makes it."""
     async with world.http.get(path, headers={"Origin": "https://player.example"}) as response:
         assert response.headers["Access-Control-Allow-Origin"] == "*"
