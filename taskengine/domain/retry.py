@@ -10,7 +10,8 @@ from taskengine.domain.workflow import RetryPolicy
 
 MAX_LOSSES = 10  # a task that took ten workers with it is poison
 MAX_TIMEOUTS = 1  # a deadline that was missed is given one more chance
-_LOSS_DELAY_S = 1.0
+LOSSES_AT_ONCE = 3  # of workers that leave: a task that was lost more often may be why they do
+_LOSS_DELAY_S, _MAX_LOSS_DELAY_S = 1.0, 60.0
 _MAX_DELAY_S = 600.0
 _JITTER = 0.2
 
@@ -34,7 +35,10 @@ def retry_delay(
     if kind is ErrorKind.INPUT:
         return None
     if kind is ErrorKind.LOST:
-        return None if task.losses + 1 >= MAX_LOSSES else min(_LOSS_DELAY_S * 2**task.losses - 1.0, 60.0)
+        if task.losses + 1 >= MAX_LOSSES:
+            return None
+        before = task.losses - LOSSES_AT_ONCE
+        return 0.0 if before < 0 else min(_LOSS_DELAY_S * 2**before, _MAX_LOSS_DELAY_S)
     limit = next(n for n in (job.max_retries, policy.limit, defaults.limit) if n is not None)
     if task.tries >= limit or (kind is ErrorKind.TIMEOUT and task.timeouts >= MAX_TIMEOUTS):
         return None

@@ -276,6 +276,21 @@ def test_a_poison_task_is_given_up_after_ten_losses() -> None:
     assert (task.state, life.job.failed) == (TaskState.FAILED, True)
 
 
+def test_a_task_that_loses_its_worker_goes_on_at_once_the_first_times() -> None:
+    """Three workers may leave in a row; after that the task waits longer each time: it may be why they do."""
+    life = Life(CHAIN).start()
+    task = life.task("a")
+    waits = []
+    for _ in range(9):
+        life.dispatch(task)
+        life.report(task, "started")
+        life.take(lambda run: run.lose(task.id or 0, task.token or "", run.now + 1))
+        waits.append(0 if task.state is TaskState.READY else (task.ready_at or 0) - life.now)
+        life.now += 100_000
+        life.take(Run.timers)
+    assert waits == [0, 0, 0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000]
+
+
 def test_pause_and_resume_run_the_interrupted_task_again() -> None:
     """A pause takes back what runs, reports nothing, and the resumed job goes on after admission."""
     life = Life(CHAIN).start()
