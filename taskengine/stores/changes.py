@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
@@ -11,10 +12,10 @@ from operator import itemgetter
 from taskengine.domain.errors import UnknownState, WholeNeeded
 from taskengine.domain.job import Changes, Job, Snapshot
 from taskengine.domain.status import JobState
-from taskengine.ports import Advanced, Decide, DispatchPlan
+from taskengine.ports import Decide, DispatchPlan
 from taskengine.stores import rows
 from taskengine.stores.dispatching import Handed, Moved, hand_out
-from taskengine.stores.session import Session
+from taskengine.stores.session import Session, Turn
 from taskengine.stores.tally import Standing, Tally
 
 _MANY_TASKS = 100  # of a job: reading them all would cost more than the decision
@@ -71,13 +72,18 @@ async def decide(
 
 
 async def advance(
-    session: Session, tasks: Mapping[int, Collection[int]], decision: Decide, plan: DispatchPlan, large: LargeJobs
-) -> Advanced:
-    """As `decide` about these tasks, and hand out what is next in the queues that the decisions touch."""
+    session: Session,
+    tasks: Mapping[int, Collection[int]],
+    decision: Decide,
+    plan: DispatchPlan,
+    large: LargeJobs,
+    clear: AbstractSet[str],
+) -> tuple[list[Changes], Handed]:
+    """As `decide` about these tasks, and hand out what is next in the queues that the decisions touch. Overtaken where
+    one of them that was believed to be `clear` is not."""
     about = {job_id: some for job_id, some in tasks.items() if job_id in large}
     decided, before = await _judge(session, sorted(tasks), decision, about, large)
-    handed = await write(session, decided, before, plan)
-    return Advanced(decided, handed.sent, frozenset(handed.passed_over))
+    return decided, await write(session, decided, before, plan, clear)
 
 
 async def dispatch(session: Session, queue: str, plan: DispatchPlan) -> Handed:
@@ -112,10 +118,14 @@ async def _judge(
 
 
 async def write(
-    session: Session, decided: Sequence[Changes], before: Mapping[int, Standing], plan: DispatchPlan | None = None
+    session: Session,
+    decided: Sequence[Changes],
+    before: Mapping[int, Standing],
+    plan: DispatchPlan | None = None,
+    clear: AbstractSet[str] = frozenset(),
 ) -> Handed:
     """Write decisions; UnknownState where a row is not in the state that its change names. With a plan, hand out what is
-    next after them."""
+    next after them; Overtaken where a queue that was believed to be `clear` is not."""
     handed = Handed()
     if not decided:
         return handed
@@ -125,10 +135,10 @@ async def write(
     called = [rows.callback_values(changes.job.id, callback) for changes in decided for callback in changes.callbacks]
     tally.callbacks(len(called))
     if plan is not None:  # from here on others may wait for this transaction: little is left
-        handed = await hand_out(session, decided, (), plan)
+        handed = await hand_out(session, decided, (), plan, clear)
     parts = [*_jobs(decided, before, tally), *_tasks(decided, handed.moved, tally), *_history(decided)]
     parts += [_Part("insert_callback", called), _Part("open_line", first_lines(_lines(decided)))]
-    await _write(session, parts, tally, _Part("insert_event", _events(decided)))
+    await _write(session, parts, tally, _Part("insert_event", _events(decided)), turn=handed.turn)
     return handed
 
 
@@ -141,13 +151,15 @@ class _Part:
     names: Sequence[str] | None = None
 
 
-async def _write(session: Session, parts: Iterable[_Part], tally: Tally, *last: _Part) -> None:
+async def _write(
+    session: Session, parts: Iterable[_Part], tally: Tally, *last: _Part, turn: Turn | None = None
+) -> None:
     """Write it all in one piece, the counters with it, so that others wait for them no longer than the commit takes;
     `last` what they wait for too: whoever writes events takes turns with others that do."""
     written = [*parts]  # only now the tally knows it all
     counted = [_Part(statement, some) for statement, some in tally.parts()]
     written = [part for part in (*written, *counted, *last) if part.rows]
-    changed = await session.many_apart([(part.statement, part.rows) for part in written])
+    changed = await session.many_apart([(part.statement, part.rows) for part in written], turn)
     for part, count in zip(written, changed, strict=True):
         if part.names is not None and count != len(part.names):
             raise UnknownState(

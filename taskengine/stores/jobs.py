@@ -13,9 +13,10 @@ from taskengine.domain.status import JobState, TaskState
 from taskengine.ports import Advanced, Candidates, Clock, Decide, Dispatched, DispatchPlan, Known, NewJob
 from taskengine.stores import changes, rows
 from taskengine.stores.base import Units
+from taskengine.stores.dispatching import Handed
 from taskengine.stores.gathering import Gathered
 from taskengine.stores.reading import candidates
-from taskengine.stores.session import Session
+from taskengine.stores.session import Overtaken, Session, Work
 from taskengine.stores.tally import Tally
 
 _DISPATCH_TRIES, _DISPATCH_PAUSE_S = 25, 0.02  # while tasks that are next are being decided on
@@ -36,6 +37,7 @@ class JobUnits(Units):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._large = changes.LargeJobs()
+        self._clear: set[str] = set()  # queues in which nothing waited when they were looked at last
         self._allocations = Gathered(self._allocate, most=_MOST_SUBMISSIONS)
         self._submissions = Gathered(self._submit, most=_MOST_SUBMISSIONS)
         self._heartbeats = Gathered(self._beat, most=_MOST_HEARTBEATS)
@@ -75,7 +77,17 @@ class JobUnits(Units):
 
     async def advance(self, tasks: Mapping[int, Collection[int]], decide: Decide, plan: DispatchPlan) -> Advanced:
         """See `ports.JobStore.advance`."""
-        return await self._write(lambda db: changes.advance(db, tasks, decide, plan, self._large), [*tasks])
+
+        def unit(clear: frozenset[str]) -> Work[tuple[list[Changes], Handed]]:
+            return partial(changes.advance, tasks=tasks, decision=decide, plan=plan, large=self._large, clear=clear)
+
+        try:
+            decided, handed = await self._write(unit(frozenset(self._clear)), [*tasks])
+        except Overtaken as error:
+            self._clear.discard(error.queue)
+            decided, handed = await self._write(unit(frozenset()), [*tasks])
+        self._clear |= handed.clear
+        return Advanced(decided, handed.sent, frozenset(handed.passed_over))
 
     async def admit(self, now: int, choose: Callable[[Candidates], Sequence[int]], start: Decide) -> list[Changes]:
         """See `ports.JobStore.admit`."""

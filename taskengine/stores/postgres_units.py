@@ -19,7 +19,7 @@ from taskengine.domain.errors import StoreUnavailable
 from taskengine.stores.postgres_connect import escaped, is_gone, is_passing, options, prepare, translate, translated
 from taskengine.stores.postgres_pulse import Pulse
 from taskengine.stores.rows import Row
-from taskengine.stores.session import Parameters, Work
+from taskengine.stores.session import Overtaken, Parameters, Turn, Work
 
 T = TypeVar("T")
 
@@ -62,6 +62,20 @@ def in_one(parts: tuple[tuple[str, int], ...]) -> str:
     written = ", ".join(f"part{place} AS ({statement} RETURNING 1)" for place, statement in enumerate(_shifted(parts)))
     counts = ", ".join(f"(SELECT count(*) FROM part{place})" for place in range(len(parts)))  # noqa: S608 - our own names
     return f"WITH {written} SELECT {counts}"
+
+
+@cache
+def in_turn(parts: tuple[tuple[str, int], ...]) -> str:
+    """As `in_one`, after a queue's turn, whose lock comes before all that is written: an array of the numbers, NULL where
+    the queue was not as the turn had it. Its parameters are the last three."""
+    queue, most, under_way = (f"${sum(count for _, count in parts) + place}" for place in (1, 2, 3))
+    written = "".join(f", part{place} AS ({statement} RETURNING 1)" for place, statement in enumerate(_shifted(parts)))
+    counts = ", ".join(f"(SELECT count(*) FROM part{place})" for place in range(len(parts)))  # noqa: S608 - our own names
+    return (
+        f"WITH turn AS MATERIALIZED (SELECT * FROM queue_turn({queue}, {most})){written} "  # noqa: S608 - our own names
+        f"SELECT CASE WHEN (SELECT count(id) = 0 AND coalesce(max(under_way), 0) <= {under_way} FROM turn) "
+        f"THEN ARRAY[{counts}]::bigint[] END"
+    )
 
 
 @cache
@@ -123,17 +137,22 @@ class PostgresSession:
         """Execute a statement once for all of the rows, a column an array; every row that it returns."""
         return await self.all(name, self._columns(rows)) if rows else []
 
-    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
-        """Execute the statements as one, each for its rows; how many rows each changed."""
+    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]], turn: Turn | None = None) -> list[int]:
+        """Execute the statements as one, each for its rows; how many rows each changed. Overtaken where the turn is not
+        free."""
         if not parts:
             return []
-        if len(parts) == 1:
+        if len(parts) == 1 and turn is None:
             return [await self.many(*parts[0])]
         columns = [self._columns(rows) for _, rows in parts]
-        together = in_one(
-            tuple((self._statements[name], len(some)) for (name, _), some in zip(parts, columns, strict=True))
-        )
-        [counts] = await self._connection.fetch(together, *(column for some in columns for column in some))
+        shapes = tuple((self._statements[name], len(some)) for (name, _), some in zip(parts, columns, strict=True))
+        values = [column for some in columns for column in some]
+        if turn is not None:
+            counts = await self._connection.fetchval(in_turn(shapes), *values, turn.queue, turn.most, turn.under_way)
+            if counts is None:
+                raise Overtaken(turn.queue)
+            return list(counts)
+        [counts] = await self._connection.fetch(in_one(shapes), *values)
         return list(counts)
 
     async def all_of(self, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Row]]:

@@ -7,12 +7,35 @@ waits and is driven to its end by the thread that it runs in.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from taskengine.stores.rows import Row
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The turn of a queue, believed to be free: no ready task waits in it, and at most `under_way` are on their way."""
+
+    queue: str
+    under_way: int
+    most: int  # that may be, with what is handed out now
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the statement `waiting_heads` is asked with."""
+        return {"queue": self.queue, "counter": f"queue:{self.queue}", "most": self.most}
+
+
+class Overtaken(Exception):
+    """The queue was not as its turn had it: the transaction is to be given up."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"the queue {queue} is not free")
+        self.queue = queue
 
 
 class Session(Protocol):
@@ -42,9 +65,9 @@ class Session(Protocol):
         """Execute a statement for each of the rows; every row that it returns."""
         ...
 
-    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]]) -> list[int]:
+    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]], turn: Turn | None = None) -> list[int]:
         """Several statements, each for its own rows, none of which reads what another writes: they may go in one piece.
-        How many rows each changed."""
+        How many rows each changed. With a turn, its queue is locked first; Overtaken where the belief was wrong."""
         ...
 
     async def select(self, statement: str, parameters: Parameters) -> list[Row]:

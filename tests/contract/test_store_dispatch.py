@@ -159,6 +159,18 @@ def free_second(snapshot: Snapshot) -> Changes:
     return changes
 
 
+def end_second(snapshot: Snapshot) -> Changes:
+    """The job's second task has ended."""
+    second = snapshot.tasks[1]
+    assert second.id is not None
+    changes = Changes(snapshot.job, snapshot.job.state, job_changed=False)
+    changes.tasks[second.id] = (second, second.state)
+    second.move(TaskState.RUNNING)
+    second.move(TaskState.COMPLETED)
+    second.ended_at, second.token = START, None
+    return changes
+
+
 async def add_chains(store: Store, priorities: Sequence[int]) -> list[int]:
     """Started jobs of two steps, the first of which is dispatched; their ids."""
     [ids, _] = await store.allocate(jobs=len(priorities))
@@ -231,10 +243,41 @@ async def test_new_tasks_of_a_decision_are_handed_out_with_their_ids(store: Stor
     assert sorted(stored.values()) == [TaskState.DISPATCHED, TaskState.DISPATCHED, TaskState.READY]
 
 
+async def test_what_waits_in_a_queue_that_was_free_goes_first(store: Store) -> None:
+    """After a decision that left nothing waiting, the next is written with the queue's turn; it holds what came between."""
+    first, second, third = await add_chains(store, [5, 5, 5])
+    assert len((await store.advance({first: ()}, free_second, plan())).dispatched) == 1
+    [urgent] = await add_ready(store, priority=1)
+    beside = await store.advance({second: ()}, free_second, plan(window=3))
+    assert [one.task.job_id for one in beside.dispatched] == [
+        urgent
+    ]  # of the chains the first's second step is out, and the third's first
+    assert [one.task.job_id for one in await store.dispatch("work", window=4, now=START, tokens=token_maker())] == [
+        second
+    ]
+    assert (await store.advance({third: ()}, free_second, plan(window=3))).dispatched == []
+    assert [one.task.state for one in await store.tasks(third)] == [TaskState.COMPLETED, TaskState.READY]
+
+
+async def test_what_leaves_a_queue_that_was_free_lets_in_what_waits(store: Store) -> None:
+    """A decision that frees nothing fills the room that it makes, however the queue was before."""
+    first, second = await add_chains(store, [5, 5])
+    await store.advance({first: ()}, free_second, plan())
+    [waiting] = await add_ready(store)
+
+    def run(snapshot: Snapshot) -> Changes:
+        return move_task(snapshot, 0, TaskState.RUNNING, worker_id="w", worker="box")
+
+    advanced = await store.advance({second: ()}, run, plan(window=2))
+    assert [one.task.job_id for one in advanced.dispatched] == [waiting]
+
+
 async def test_concurrent_decisions_keep_one_window(store: Store) -> None:
     """However many decide at one time, no more is out than the window, and nothing goes out twice."""
-    ids = await add_chains(store, [5] * 30)
+    [first, *ids] = await add_chains(store, [5] * 31)
     tokens = token_maker()
+    await store.advance({first: ()}, free_second, plan(window=100, token=tokens))
+    await store.advance({first: ()}, end_second, plan(window=100, token=tokens))  # the queue is free now
     advanced, dispatched = await asyncio.gather(
         asyncio.gather(
             *(
