@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from taskengine.domain.keys import ContentKey
 from taskengine.handlers.fetching import fetch_source
 from taskengine.handlers.load_tiles import load_trick_play
 from taskengine.handlers.protecting import keys_of_set, run_with_keys
+from taskengine.handlers.streams import join
 from taskengine.handlers.support import (
     ANY,
     BOOLEAN,
@@ -119,7 +119,7 @@ async def _bring(context: TaskContext, storage: Storage, base: str, track: Track
         return
     playlist, parts = await _fetched(context, storage, base, track)
     if key is None:
-        await in_thread(_join, context.scratch, parts, f"{track.name}.mp4")
+        await in_thread(join, context.scratch, parts, f"{track.name}.mp4")
     else:
         await _open_transport(context, track, key, playlist, parts)
 
@@ -154,7 +154,7 @@ async def _open_transport(
             await in_thread((context.scratch / part).unlink)
     except VerificationFault as error:
         raise InputFault(f"source_folder: {track.name}: {error}") from error
-    await in_thread(_join, context.scratch, opened, f"{track.name}.ts")
+    await in_thread(join, context.scratch, opened, f"{track.name}.ts")
     argv = ffmpeg.from_transport(context.tools.ffmpeg, f"{track.name}.ts", f"{track.name}.mp4")
     await run_ffmpeg(context, argv, f"bringing {track.name} back", of_input=True)
     await in_thread((context.scratch / f"{track.name}.ts").unlink)
@@ -166,14 +166,6 @@ async def _load_text(context: TaskContext, storage: Storage, base: str, track: T
 
     text = vtt.unmapped(await load_text(storage, f"{base}/{text_file(track.name)}", "source_folder"))
     await in_thread((context.scratch / plain_name(track)).write_bytes, text.encode())
-
-
-def _join(scratch: Path, parts: Sequence[str], name: str) -> None:
-    with (scratch / name).open("wb") as whole:
-        for part in parts:
-            with (scratch / part).open("rb") as source:
-                shutil.copyfileobj(source, whole, 1024 * 1024)
-            (scratch / part).unlink()
 
 
 async def _decrypt(context: TaskContext, name: str, tracks: Sequence[Track], keys: Mapping[str, ContentKey]) -> None:

@@ -10,8 +10,8 @@ from taskengine.domain.errors import InputFault
 from taskengine.handlers.streams import Pieces, open_stream
 from taskengine.handlers.support import ANY, FILE, STRING, in_thread, run, run_ffmpeg, schema
 from taskengine.media.streams import argv, choosing
+from taskengine.media.streams.model import StreamFault
 from taskengine.media.streams.pictures import Pictures, read
-from taskengine.media.streams.playlists import StreamFault
 from taskengine.ports import TaskContext
 
 _FORMATS: Mapping[str, str] = {"jpg": "jpg", "jpeg": "jpg", "png": "png", "webp": "webp"}

@@ -10,7 +10,7 @@ from taskengine.handlers.streams import Choose, Pieces, lowest, open_stream
 from taskengine.handlers.support import ANY, BOOLEAN, FILE, NUMBER, STRING, in_thread, run_ffmpeg, schema, tell
 from taskengine.media.streams import argv, choosing
 from taskengine.media.streams.argv import Animation
-from taskengine.media.streams.playlists import StreamFault, Variant
+from taskengine.media.streams.model import Rendition, StreamFault
 from taskengine.ports import TaskContext
 
 _HEIGHT = 480
@@ -73,7 +73,7 @@ def _choice(inputs: Mapping[str, Any], wanted: Animation) -> Choose:
     if bitrate is None:
         return lowest(max(0, wanted.width), max(0, wanted.height))
 
-    def nearest(variants: Sequence[Variant]) -> Variant:
+    def nearest(variants: Sequence[Rendition]) -> Rendition:
         return choosing.nearest_bitrate(variants, int(bitrate))
 
     return nearest

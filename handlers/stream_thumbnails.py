@@ -23,7 +23,7 @@ from taskengine.handlers.support import (
 from taskengine.media import probe
 from taskengine.media.streams import argv
 from taskengine.media.streams.choosing import at_marks
-from taskengine.media.streams.playlists import Segment
+from taskengine.media.streams.model import Segment
 from taskengine.media.thumbnails import THUMBNAIL_WIDTH, Grid, grid
 from taskengine.ports import TaskContext
 

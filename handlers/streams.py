@@ -1,24 +1,36 @@
-"""Reading streams of others: playlists and pieces through the guarded client, keys applied, for ffmpeg as local files."""
+"""Reading streams of others: manifests of all kinds, and pieces of their renditions as local files for ffmpeg."""
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskengine.domain.errors import InputFault
 from taskengine.domain.urls import redacted_url
+from taskengine.handlers.stream_readers import Reader, UrlReader
 from taskengine.handlers.support import in_thread, together
 from taskengine.media.streams import choosing
-from taskengine.media.streams.playlists import Key, Master, Resource, Segment, Stream, StreamFault, Variant, read
-from taskengine.ports import ByteRange, TaskContext
+from taskengine.media.streams.model import (
+    Key,
+    Presentation,
+    Rendition,
+    Resource,
+    Segment,
+    Stream,
+    StreamFault,
+    aligned,
+)
+from taskengine.media.tracks import TrackKind
+from taskengine.ports import TaskContext
 
-_SEGMENT_BYTES = 512 * 1024 * 1024
 _KEY_BYTES = 1024
 _AT_ONCE = 4
+_PLAYLISTS_AT_ONCE = 8
 
-Choose = Callable[[Sequence[Variant]], Variant]
+Choose = Callable[[Sequence[Rendition]], Rendition]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,46 +38,111 @@ class Opened:
     """A stream with the rendition that was chosen (None: there is but one) and the playlist of its key frames, if any."""
 
     stream: Stream
-    variant: Variant | None
+    variant: Rendition | None
     key_frames: Stream | None = None
 
 
-async def open_stream(context: TaskContext, url: str, choose: Choose, *, key_frames: Choose | None = None) -> Opened:
-    """Read the playlists of a stream. InputFault where it is none, has not ended, or is protected."""
-    found = await _playlist(context, url)
+async def open_presentation(reader: Reader, location: str, what: str = "source") -> Presentation:
+    """What a stream offers, by its manifest alone: HLS or DASH, as its content says. `with_segments` reads what lists the
+    segments of the renditions that are wanted. InputFault where it is none, told of `what`."""
+    at, body = await reader.document(location)
+    found = await in_thread(_parsed, body, at, what)
     if isinstance(found, Stream):
-        return Opened(_ended(found), None)
-    variant = choose(found.variants)
-    stream = await _playlist(context, variant.url)
-    if isinstance(stream, Master):
-        raise InputFault("source: a master playlist names another one")
+        from taskengine.media.streams import playlists  # its library is not needed for others
+
+        return playlists.alone(found, at, body.decode("utf-8", errors="replace"))
+    return found
+
+
+async def with_segments(
+    reader: Reader, presentation: Presentation, renditions: Sequence[Rendition], what: str = "source"
+) -> Presentation:
+    """The presentation with these renditions alone, their segments read, all on one time line."""
+    locations = list(dict.fromkeys(each.location for each in renditions if each.stream is None))
+    read = await together([_playlist(reader, each, what) for each in locations], _PLAYLISTS_AT_ONCE)
+    streams = {location: stream for location, (stream, _) in zip(locations, read, strict=True)}
+    texts = {location: text for location, (_, text) in zip(locations, read, strict=True)}
+    listed = [replace(each, stream=each.stream or streams[each.location]) for each in renditions]
+    listed = await together([_indexed(reader, each, what) for each in listed], _PLAYLISTS_AT_ONCE)
+    documents = {**presentation.documents, **texts}
+    return aligned(replace(presentation, renditions=listed, documents=documents))
+
+
+async def _playlist(reader: Reader, location: str, what: str) -> tuple[Stream, str]:
+    at, body = await reader.document(location)
+    found = await in_thread(_parsed, body, at, what)
+    if isinstance(found, Presentation):
+        raise InputFault(f"{what}: a master playlist names another one")
+    return found, body.decode("utf-8", errors="replace")
+
+
+async def _indexed(reader: Reader, rendition: Rendition, what: str) -> Rendition:
+    if rendition.index is None:
+        return rendition
+    from taskengine.media.streams import index, manifests
+
+    data = await reader.bytes_of(rendition.index)
+    try:
+        return manifests.with_index(rendition, index.read(data, rendition.index))
+    except StreamFault as fault:
+        raise InputFault(f"{what}: {fault}") from fault
+
+
+def _parsed(body: bytes, at: str, what: str) -> Presentation | Stream:
+    """By content: names tell nothing (`x.isml/.m3u8`)."""
+    text = _text(body)
+    try:
+        if text.lstrip("\ufeff \r\n\t").startswith("<"):
+            from taskengine.media.streams import manifests
+
+            return manifests.read(text, at, round(time.time() * 1000))
+        from taskengine.media.streams import playlists
+
+        return playlists.read(text, at)
+    except StreamFault as fault:
+        raise InputFault(f"{what}: {fault}") from fault
+
+
+def _text(body: bytes) -> str:
+    if body[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return body.decode("utf-16", errors="replace")
+    return body.decode("utf-8", errors="replace")
+
+
+async def open_stream(context: TaskContext, url: str, choose: Choose, *, key_frames: Choose | None = None) -> Opened:
+    """One picture of a stream that has ended. InputFault where it is none, has not ended, or has no picture."""
+    reader = UrlReader(context)
+    found = await open_presentation(reader, url)
+    videos = found.of(TrackKind.VIDEO)
+    if not videos:
+        raise InputFault("source: it names no rendition with picture")
+    read = await with_segments(reader, found, [choose(videos)])
+    stream = _ended(read.renditions[0].stream)
     keys = None
     if key_frames and found.key_frames:
-        keys = await _playlist(context, key_frames(found.key_frames).url)
-    return Opened(_ended(stream), variant, keys if isinstance(keys, Stream) else None)
+        keys = (await _playlist(reader, key_frames(found.key_frames).location, "source"))[0]
+    alone = len(videos) == 1 and videos[0].stream is not None and found.form == "hls"
+    return Opened(stream, None if alone else read.renditions[0], keys)
 
 
-async def _playlist(context: TaskContext, url: str) -> Master | Stream:
-    document = await context.outbound.get(url, max_bytes=16 * 1024 * 1024)
-    try:
-        return await in_thread(read, document.body.decode("utf-8", errors="replace"), document.url)
-    except StreamFault as fault:
-        raise InputFault(f"source: {fault}") from fault
-
-
-def _ended(stream: Stream) -> Stream:
-    if not stream.ended:
+def _ended(stream: Stream | None) -> Stream:
+    if stream is None or not stream.ended:
         raise InputFault("source: it is a live stream that has not ended")
-    if stream.duration <= 0:
+    if not stream.segments or stream.duration <= 0:
         raise InputFault("source: its segments last no time")
     return stream
 
 
 class Pieces:
-    """Brings segments into the scratch, decrypted, each with the init segment that it needs."""
+    """Brings segments into the scratch, decrypted, each with the init segment that it needs.
 
-    def __init__(self, context: TaskContext) -> None:
-        self._context = context
+    `content_key`: of segments that are encrypted by a key that no playlist names; where it is given, samples may be encrypted
+    too, and are left so.
+    """
+
+    def __init__(self, context: TaskContext, reader: Reader | None = None, content_key: bytes | None = None) -> None:
+        self._context, self._reader = context, reader or UrlReader(context)
+        self._content_key = content_key
         self._keys: dict[str, bytes] = {}
         self._count = 0
 
@@ -74,36 +151,41 @@ class Pieces:
         self._count += 1
         name = f"piece_{self._count}"
         init = segments[0].init
-        wanted = [(init, None), *((each.media, each.key) for each in segments)]
+        wanted = [(init, None), *((each.media, each) for each in segments)]
         parts = [
-            (f"{name}.{number}", resource, key) for number, (resource, key) in enumerate(wanted) if resource is not None
+            (f"{name}.{number}", resource, of) for number, (resource, of) in enumerate(wanted) if resource is not None
         ]
-        await together([self._fetch(part, resource, key) for part, resource, key in parts], _AT_ONCE)
-        await in_thread(_join, self._context.scratch, [part for part, _, _ in parts], name)
+        await together([self.fetch(part, resource, of) for part, resource, of in parts], _AT_ONCE)
+        await in_thread(join, self._context.scratch, [part for part, _, _ in parts], name)
         return name
 
     async def drop(self, name: str) -> None:
         """Remove a piece that is of no more use."""
         await in_thread((self._context.scratch / name).unlink)
 
-    async def _fetch(self, name: str, resource: Resource, key: Key | None) -> None:
-        part = ByteRange(resource.offset, resource.length) if resource.length is not None else None
+    async def fetch(self, name: str, resource: Resource, of: Segment | None) -> None:
+        """One segment (None: an init segment), opened where it is encrypted whole."""
+        if of and of.protection and self._content_key is None:
+            raise InputFault(f"source: its segments are encrypted by {of.protection}, which needs a licence")
         target = self._context.scratch / name
-        await self._context.outbound.download(resource.url, target, part=part, max_bytes=_SEGMENT_BYTES)
-        if key:
-            await in_thread(_decrypt, target, await self._key(key.url), key.iv, resource.url)
+        await self._reader.bring(resource, target)
+        if of and of.key:
+            key = await self._key(of.key)
+            await in_thread(_decrypt, target, key, of.key.iv, resource.url)
 
-    async def _key(self, url: str) -> bytes:
-        if url in self._keys:
-            return self._keys[url]
-        document = await self._context.outbound.get(url, max_bytes=_KEY_BYTES)
-        if len(document.body) != 16:
-            raise InputFault(f"source: a key has {len(document.body)} bytes, and AES-128 has 16")
-        self._keys[url] = document.body
-        return document.body
+    async def _key(self, key: Key) -> bytes:
+        if self._content_key is not None:
+            return self._content_key
+        if key.url not in self._keys:
+            _, body = await self._reader.document(key.url, most=_KEY_BYTES)
+            if len(body) != 16:
+                raise InputFault(f"source: a key has {len(body)} bytes, and AES-128 has 16")
+            self._keys[key.url] = body
+        return self._keys[key.url]
 
 
-def _join(scratch: Path, parts: Sequence[str], name: str) -> None:
+def join(scratch: Path, parts: Sequence[str], name: str) -> None:
+    """Files after one another in one; they go."""
     with (scratch / name).open("wb") as whole:
         for part in parts:
             with (scratch / part).open("rb") as source:
@@ -119,9 +201,11 @@ def _decrypt(path: Path, key: bytes, iv: bytes, url: str) -> None:
     reader, unpadder = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor(), PKCS7(128).unpadder()
     try:
         plain = reader.update(path.read_bytes()) + reader.finalize()
-        path.write_bytes(unpadder.update(plain) + unpadder.finalize())
+        opened = unpadder.update(plain) + unpadder.finalize()
     except ValueError as error:
         raise InputFault(f"source: a segment cannot be decrypted by its key: {redacted_url(url)}") from error
+    path.unlink()  # it may be linked to what is stored
+    path.write_bytes(opened)
 
 
 def lowest(width: int = 0, height: int = 0) -> Choose:

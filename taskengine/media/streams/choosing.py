@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taskengine.domain.times import parse_utc
-from taskengine.media.streams.playlists import Segment, Stream, StreamFault, Variant
+from taskengine.media.streams.model import Rendition, Segment, Stream, StreamFault
 from taskengine.media.thumbnails import seconds_of
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 SLACK = 0.5  # seconds by which playlists round what their segments last
 
 
-def lowest_that_suffices(variants: Sequence[Variant], *, width: int = 0, height: int = 0) -> Variant:
+def lowest_that_suffices(variants: Sequence[Rendition], *, width: int = 0, height: int = 0) -> Rendition:
     """The one of the fewest bits whose picture is at least so large; the largest where none is."""
     enough = [each for each in variants if each.width >= width and each.height >= height]
     if enough:
@@ -22,12 +22,12 @@ def lowest_that_suffices(variants: Sequence[Variant], *, width: int = 0, height:
     return max(variants, key=lambda each: (each.width * each.height, each.bandwidth))
 
 
-def nearest_bitrate(variants: Sequence[Variant], bitrate: int) -> Variant:
+def nearest_bitrate(variants: Sequence[Rendition], bitrate: int) -> Rendition:
     """The one whose bandwidth is nearest; of two the lower."""
     return min(variants, key=lambda each: (abs(each.bandwidth - bitrate), each.bandwidth))
 
 
-def largest(variants: Sequence[Variant]) -> Variant:
+def largest(variants: Sequence[Rendition]) -> Rendition:
     """The largest picture with the most bits."""
     return max(variants, key=lambda each: (each.width * each.height, each.bandwidth))
 

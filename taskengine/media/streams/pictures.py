@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from taskengine.media.streams.playlists import StreamFault
+from taskengine.media.streams.model import StreamFault
 
 _DECIMALS = Fraction(5, 10**8)  # half of what the seventh decimal tells
 _WRAP_TICKS = 1 << 33  # where the clock of MPEG-TS begins anew

@@ -2,96 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin
 
 import openm3u8
 
-MAX_PARTS = 100_000
+from taskengine.media.roles import CAPTION, DESCRIPTION, FORCED
+from taskengine.media.streams.model import (
+    MAX_PARTS,
+    Key,
+    Presentation,
+    Rendition,
+    Resource,
+    Segment,
+    Stream,
+    StreamFault,
+)
+from taskengine.media.tracks import TrackKind
+
+_SOUND = {"mp4a", "ac-3", "ec-3", "opus", "flac", "alac", "dtsc", "mhm1"}
+_TEXT = {"wvtt", "stpp"}
+_PURPOSES = {
+    "public.accessibility.describes-video": DESCRIPTION,
+    "public.accessibility.transcribes-spoken-dialog": CAPTION,
+    "public.easy-to-read": "easyreader",
+}
 
 
-class StreamFault(ValueError):
-    """A playlist that cannot be used, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """Bytes of a URL: `length` from `offset` on; None is to the end."""
-
-    url: str
-    offset: int = 0
-    length: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What segments are encrypted with: AES-128, whole segments. `iv` has 16 bytes."""
-
-    url: str
-    iv: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a rendition: seconds from the stream's beginning, and UTC milliseconds where the playlist tells them."""
-
-    media: Resource
-    start: float
-    duration: float
-    run: int  # counts discontinuities: timestamps go on within one run alone
-    init: Resource | None = None
-    key: Key | None = None
-    at: int | None = None
-
-    @property
-    def end(self) -> float:
-        """Seconds from the stream's beginning."""
-        return self.start + self.duration
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """One rendition."""
-
-    segments: Sequence[Segment]
-    ended: bool
-
-    @property
-    def duration(self) -> float:
-        """Seconds of all segments."""
-        return self.segments[-1].end
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A rendition that a master names: bit/s, pixels (0: not told), frames per second (None: not told)."""
-
-    url: str
-    bandwidth: int
-    width: int = 0
-    height: int = 0
-    frame_rate: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Master:
-    """The renditions with picture, and the playlists of key frames alone."""
-
-    variants: Sequence[Variant]
-    key_frames: Sequence[Variant]
-
-
-def read(text: str, url: str) -> Master | Stream:
-    """What a playlist that came from `url` is. Raises StreamFault."""
+def read(text: str, url: str) -> Presentation | Stream:
+    """What a playlist that came from `url` is: a master, or the segments of one rendition. Raises StreamFault."""
     if not text.lstrip("\ufeff").startswith("#EXTM3U"):
         raise StreamFault("it is no HLS playlist: it does not begin with #EXTM3U")
     try:
         playlist = openm3u8.loads(text.lstrip("\ufeff"))
         if playlist.is_variant:
-            return _master(playlist, url)
+            return _master(playlist, url, text)
         return _stream(playlist, url)
     except StreamFault:
         raise
@@ -99,25 +47,92 @@ def read(text: str, url: str) -> Master | Stream:
         raise StreamFault(f"it does not parse: {str(error)[:200]}") from error
 
 
-def _master(playlist: Any, url: str) -> Master:
-    variants = [_variant(each, url) for each in playlist.playlists if _has_picture(each.stream_info)]
-    if not variants:
-        raise StreamFault("it names no rendition with picture")
-    return Master(variants, [_variant(each, url) for each in playlist.iframe_playlists])
+def alone(stream: Stream, url: str, text: str) -> Presentation:
+    """A stream that is one playlist without a master: a picture, and what sound its segments may carry."""
+    video = Rendition("video_1", TrackKind.VIDEO, location=url, stream=stream)
+    audio = replace(video, id="audio_1", kind=TrackKind.AUDIO, within="video_1")
+    return Presentation("hls", [video, audio], url, documents={url: text})
 
 
-def _variant(each: Any, url: str) -> Variant:
-    info = getattr(each, "stream_info", None) or each.iframe_stream_info
+def _master(playlist: Any, url: str, text: str) -> Presentation:
+    pictures = [each for each in playlist.playlists if _has_picture(each.stream_info)]
+    videos = _numbered(_variants(pictures, url), "video")
+    audio = list(_grouped(playlist.media, "AUDIO", url))
+    if not audio and videos:
+        audio = list(_carried(playlist, pictures, videos))
+    if not audio:
+        sounds = [each for each in playlist.playlists if not _has_picture(each.stream_info)]
+        audio = [replace(each, kind=TrackKind.AUDIO) for each in _variants(sounds, url)]
+    texts = _grouped(playlist.media, "SUBTITLES", url)
+    found = [*videos, *_numbered(audio, "audio"), *_numbered(texts, "text")]
+    if not found:
+        raise StreamFault("it names no rendition")
+    keys = [_rendition(each, each.iframe_stream_info, url) for each in playlist.iframe_playlists]
+    return Presentation("hls", found, url, keys, {url: text})
+
+
+def _numbered(renditions: Any, word: str) -> list[Rendition]:
+    """Each playlist once, named by its kind and number."""
+    unique = {each.location: each for each in reversed(list(renditions))}
+    return [replace(each, id=f"{word}_{number}") for number, each in enumerate(reversed(unique.values()), start=1)]
+
+
+def _variants(playlists: Sequence[Any], url: str) -> Iterator[Rendition]:
+    """The variants, one for each playlist: with the fewest bits that it is named with (other sound makes more of them)."""
+    found: dict[str, Rendition] = {}
+    for each in playlists:
+        made = _rendition(each, each.stream_info, url)
+        known = found.get(made.location)
+        if known is None or made.bandwidth < known.bandwidth:
+            found[made.location] = made
+    yield from found.values()
+
+
+def _rendition(each: Any, info: Any, url: str) -> Rendition:
     width, height = info.resolution or (0, 0)
     rate = getattr(info, "frame_rate", None)
-    return Variant(urljoin(url, each.uri), int(info.bandwidth or 0), width, height, float(rate) if rate else None)
+    return Rendition(
+        "", TrackKind.VIDEO, int(info.bandwidth or 0), int(width), int(height), float(rate) if rate else None,
+        str(info.codecs or ""), location=urljoin(url, each.uri),
+    )  # fmt: skip
+
+
+def _codecs(info: Any) -> set[str]:
+    return {codec.strip().partition(".")[0].lower() for codec in str(info.codecs or "").split(",") if codec.strip()}
 
 
 def _has_picture(info: Any) -> bool:
     """By its size or its codecs; where neither is told it may have one."""
-    codecs = [codec.strip().partition(".")[0] for codec in str(info.codecs or "").split(",") if codec.strip()]
-    sound = {"mp4a", "ac-3", "ec-3", "Opus", "opus", "fLaC", "flac", "alac"}
-    return bool(info.resolution) or not codecs or any(codec not in sound for codec in codecs)
+    codecs = _codecs(info)
+    return bool(info.resolution) or not codecs or bool(codecs - _SOUND - _TEXT)
+
+
+def _grouped(media: Sequence[Any], kind: str, url: str) -> Iterator[Rendition]:
+    """The renditions of EXT-X-MEDIA that have playlists of their own."""
+    for each in media:
+        if each.type == kind and each.uri:
+            yield replace(_described(each, kind), location=urljoin(url, each.uri))
+
+
+def _described(each: Any, kind: str) -> Rendition:
+    purposes = [_PURPOSES[word] for word in str(each.characteristics or "").split(",") if word in _PURPOSES]
+    forced = [FORCED] if str(each.forced or "").upper() == "YES" else []
+    channels = str(each.channels or "").partition("/")[0]
+    return Rendition(
+        "", TrackKind.AUDIO if kind == "AUDIO" else TrackKind.TEXT, language=str(each.language or ""),
+        role=next(iter([*forced, *purposes]), None), name=str(each.name or ""),
+        channels=int(channels) if channels.isdigit() else None,
+    )  # fmt: skip
+
+
+def _carried(playlist: Any, pictures: Sequence[Any], videos: Sequence[Rendition]) -> Iterator[Rendition]:
+    """The sound within the segments of the best picture, where its codecs do not say that there is none."""
+    best = max(videos, key=lambda each: (each.width * each.height, each.bandwidth))
+    if not any(not _codecs(each.stream_info) or _codecs(each.stream_info) & _SOUND for each in pictures):
+        return
+    named = [_described(each, "AUDIO") for each in playlist.media if each.type == "AUDIO"]
+    described = named[0] if named else Rendition("", TrackKind.AUDIO)
+    yield replace(described, location=best.location, within=best.id)
 
 
 def _stream(playlist: Any, url: str) -> Stream:
@@ -126,22 +141,24 @@ def _stream(playlist: Any, url: str) -> Stream:
     if len(playlist.segments) > MAX_PARTS:
         raise StreamFault(f"it has more than {MAX_PARTS:,} segments")
     segments: list[Segment] = []
-    start, run = 0.0, 0
+    start, run, sequence = 0.0, int(playlist.discontinuity_sequence or 0), int(playlist.media_sequence or 0)
     ends: dict[str, int] = {}  # where a byte range without an offset begins
     for number, each in enumerate(playlist.segments):
         run += bool(each.discontinuity and number)
         media = _resource(each.uri, each.byterange, url, ends)
         init = each.init_section
+        key, protection = _key(each.key, url, sequence + number)
         segments.append(
             Segment(
                 media, start, float(each.duration or 0.0), run,
-                _resource(init.uri, init.byterange, url, {}) if init else None,
-                _key(each.key, url, int(playlist.media_sequence or 0) + number),
-                _milliseconds(each.current_program_date_time or each.program_date_time),
+                _resource(init.uri, init.byterange, url, {}) if init else None, key,
+                _milliseconds(each.current_program_date_time or each.program_date_time), sequence + number,
+                bool(each.gap_tag), protection=protection,
             )
         )  # fmt: skip
         start += segments[-1].duration
-    return Stream(segments, bool(playlist.is_endlist))
+    longest = max(each.duration for each in segments)
+    return Stream(segments, bool(playlist.is_endlist), float(playlist.target_duration or 0) or longest)
 
 
 def _resource(uri: str, byterange: str | None, url: str, ends: dict[str, int]) -> Resource:
@@ -154,13 +171,16 @@ def _resource(uri: str, byterange: str | None, url: str, ends: dict[str, int]) -
     return Resource(whole, begin, int(length))
 
 
-def _key(key: Any, url: str, sequence: int) -> Key | None:
+def _key(key: Any, url: str, sequence: int) -> tuple[Key | None, str]:
+    """The key of a segment, or by what it is protected that needs a licence."""
     if key is None or key.method in {None, "NONE"}:
-        return None
-    if key.method != "AES-128" or (key.keyformat or "identity") != "identity":
-        raise StreamFault(f"its segments are encrypted by {key.method}, which needs a licence")
-    iv = int(key.iv, 16) if key.iv else sequence
-    return Key(urljoin(url, key.uri), iv.to_bytes(16, "big"))
+        return None, ""
+    iv = (int(key.iv, 16) if key.iv else sequence).to_bytes(16, "big")
+    if key.method != "AES-128":
+        return None, str(key.method)
+    if (key.keyformat or "identity") != "identity":
+        return Key("", iv), f"AES-128 of {key.keyformat}"
+    return Key(urljoin(url, key.uri), iv), ""
 
 
 def _milliseconds(moment: datetime | None) -> int | None:
