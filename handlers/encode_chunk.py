@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from taskengine.handlers.encoding import as_found, encode, fetch_sources, load_plan, stored
-from taskengine.handlers.support import FILE, OPTIONAL_FILE, in_thread, need_space, plain_command, save, schema
+from taskengine.domain.errors import InputFault, InternalFault
+from taskengine.handlers.encoding import as_found, encode, load_plan, stored
+from taskengine.handlers.parts import fetch_part
+from taskengine.handlers.support import (
+    FILE,
+    OPTIONAL_FILE,
+    in_thread,
+    load,
+    need_space,
+    plain_command,
+    save,
+    schema,
+    warn,
+)
 from taskengine.media import encode_argv
 from taskengine.media.encoding import NORMALISED, Chunk, Encoding
-from taskengine.media.tracks import Media, Track
+from taskengine.media.sources import Sources
+from taskengine.media.tracks import Command, Media, Track
 from taskengine.ports import TaskContext
 
 
@@ -30,18 +43,58 @@ class EncodeChunk:
         plan = await load_plan(context)
         chunk = plan.chunks[int(context.inputs["chunk"])]
         encoding = _part(plan.of_chunks, chunk)
-        if context.inputs.get("normalised"):
-            await context.workspace.fetch(context.inputs["normalised"], NORMALISED)
-        else:
-            await fetch_sources(context, [encoding.inputs[encoding.video.input]] if encoding.video else [])
         await need_space(context, encoding.estimated_bytes, "encoding a chunk")
         argv = encode_argv.chunk(context.tools.ffmpeg, encoding, chunk)
-        versions = await encode(context, encoding, [argv])
-        tracks = await in_thread(_verified, context.scratch, encoding)
+        source = await _source(context, encoding)
+        versions, tracks = await _of_part(context, encoding, chunk, source, argv) or await _of_whole(
+            context, encoding, source, argv
+        )
         media = Media(
             await stored(context, tracks), encoding.duration, encoding.segment_duration, [plain_command(argv)], versions
         )
         return {"media": await save(context, "chunk.json", media, Media)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The file that the chunk is of. `clock`: when its clock begins, in seconds."""
+
+    name: str
+    file: Mapping[str, Any]
+    clock: float
+
+
+async def _source(context: TaskContext, encoding: Encoding) -> _Source:
+    if context.inputs.get("normalised"):
+        return _Source(NORMALISED, context.inputs["normalised"], 0.0)
+    sources = await load(context, context.inputs["sources"], "sources.json", Sources)
+    name = encoding.inputs[encoding.video.input] if encoding.video else ""
+    found = next(source for source in sources.sources if source.plain == name)
+    return _Source(name, found.file, found.probe.start)
+
+
+async def _of_part(
+    context: TaskContext, encoding: Encoding, chunk: Chunk, source: _Source, argv: Command
+) -> tuple[Mapping[str, str], list[Track]] | None:
+    """The chunk of its own part of a source that is far away; None where that cannot be, or ffmpeg has missed anything."""
+    video = encoding.video
+    if video is None or not await fetch_part(context, source.file, source.name, video, chunk, source.clock):
+        return None
+    try:
+        versions = await encode(context, encoding, [argv], faultless=True)
+        return versions, await in_thread(_verified, context.scratch, encoding)
+    except (InputFault, InternalFault) as fault:
+        warn(context, f"chunk {chunk.index}: its part of the source does not do, the whole is fetched: {fault}")
+        await in_thread((context.scratch / source.name).unlink)
+        return None
+
+
+async def _of_whole(
+    context: TaskContext, encoding: Encoding, source: _Source, argv: Command
+) -> tuple[Mapping[str, str], list[Track]]:
+    await context.workspace.fetch(source.file, source.name)
+    versions = await encode(context, encoding, [argv])
+    return versions, await in_thread(_verified, context.scratch, encoding)
 
 
 def _part(encoding: Encoding, chunk: Chunk) -> Encoding:

@@ -40,8 +40,11 @@ async def fetch_sources(context: TaskContext, names: Sequence[str]) -> Sources:
     return sources
 
 
-async def encode(context: TaskContext, encoding: Encoding, commands: Sequence[Command]) -> Mapping[str, str]:
-    """Run them, one pass after the other, asking for the version beside it, which is returned."""
+async def encode(
+    context: TaskContext, encoding: Encoding, commands: Sequence[Command], *, faultless: bool = False
+) -> Mapping[str, str]:
+    """Run them, one pass after the other, asking for the version beside it, which is returned. `faultless`: an error that
+    ffmpeg names and passes over is an InternalFault."""
     versions: dict[str, str] = {}
     async with beside(keep_version(context, "ffmpeg", context.tools.ffmpeg, versions)):
         for index, argv in enumerate(commands):
@@ -53,7 +56,9 @@ async def encode(context: TaskContext, encoding: Encoding, commands: Sequence[Co
                 before=index / len(commands),
                 share=1 / len(commands),
             )
-            await run_ffmpeg(context, argv, "encoding", done, of_input=True)
+            result = await run_ffmpeg(context, argv, "encoding", done, of_input=True)
+            if faultless and "[error]" in result.stderr_tail:
+                raise InternalFault("encoding: ffmpeg passed over an error", stderr_tail=result.stderr_tail)
     return versions
 
 

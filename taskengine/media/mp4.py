@@ -68,7 +68,7 @@ def layout(path: Path) -> Sequence[tuple[bytes, int, int]]:
     with path.open("rb") as file:
         while offset < size:
             file.seek(offset)
-            kind, _, length = _header(file.read(16), size - offset)
+            kind, _, length = box_header(file.read(16), size - offset)
             boxes.append((kind, offset, length))
             offset += length
     if not boxes:
@@ -76,8 +76,9 @@ def layout(path: Path) -> Sequence[tuple[bytes, int, int]]:
     return boxes
 
 
-def _header(data: bytes, rest: int) -> tuple[bytes, int, int]:
-    """(type, header's length, whole length) of the box that `data` begins with."""
+def box_header(data: bytes, rest: int) -> tuple[bytes, int, int]:
+    """(type, header's length, whole length) of the box that `data` (16 bytes of it) begins with, where `rest` bytes are left.
+    Raises BoxFault."""
     if len(data) < 8:
         raise BoxFault("it ends within a box")
     length, kind = struct.unpack_from(">I4s", data)
@@ -97,7 +98,7 @@ def children(data: bytes, start: int, end: int) -> Iterator[Box]:
     """The boxes in a part of a buffer."""
     offset = start
     while offset < end:
-        kind, head, length = _header(data[offset : offset + 16], end - offset)
+        kind, head, length = box_header(data[offset : offset + 16], end - offset)
         yield Box(kind, offset + head, offset + length)
         offset += length
 
@@ -326,5 +327,5 @@ def media_data(path: Path) -> bytes:
             with path.open("rb") as file:
                 file.seek(offset)
                 box = file.read(length)
-            found.append(box[_header(box[:16], length)[1] :])
+            found.append(box[box_header(box[:16], length)[1] :])
     return b"".join(found)

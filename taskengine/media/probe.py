@@ -144,6 +144,14 @@ def packets_argv(ffprobe: str, path: str, stream: str = "V:0") -> list[str]:
     return [ffprobe, "-v", "error", *INPUT_LIMITS, *entries, path]
 
 
+def places_argv(ffprobe: str, path: str, stream: int, begin: float, end: float, first: int) -> list[str]:
+    """Ask where in the file the packets of a stream are that a decoder reads from `begin` to `end` (seconds of its clock), and
+    its `first` ones."""
+    times = f"%+#{first},{begin:.6f}%{end:.6f}"
+    entries = ["-select_streams", str(stream), "-read_intervals", times, "-show_entries", "packet=pos,size"]
+    return [ffprobe, "-v", "quiet", *INPUT_LIMITS, *entries, "-of", "csv=p=0", path]
+
+
 def captions_argv(ffprobe: str, path: str) -> list[str]:
     """Ask whether there are captions in the first pictures."""
     entries = [

@@ -21,6 +21,14 @@ class Workspace(Protocol):
         """Bring a file into the scratch directory under a plain ASCII name and return its path (linked if one disk)."""
         ...
 
+    async def distant(self, reference: Mapping[str, Any]) -> bool:
+        """Whether fetching a file moves all its bytes: it is not on the disk of the scratch."""
+        ...
+
+    async def read(self, reference: Mapping[str, Any], start: int, length: int) -> bytes:
+        """`length` bytes (some megabytes at most) of a file from `start` on, less where it ends before."""
+        ...
+
     async def store(self, path: Path, name: str) -> dict[str, Any]:
         """Put a file of the scratch under this attempt's own path; its reference."""
         ...

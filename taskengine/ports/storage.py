@@ -61,6 +61,10 @@ class Storage(Protocol):
         """A small file whole; StorageError where it is larger than `limit` bytes."""
         ...
 
+    async def read_part(self, path: str, start: int, length: int) -> bytes:
+        """`length` bytes of a file from `start` on, less where it ends before; it should be some megabytes at most."""
+        ...
+
     async def copy(self, source: str, path: str) -> None:
         """Give a file's content to a second path, atomically, within the storage: linked where it is on one disk."""
         ...

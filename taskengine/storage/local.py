@@ -18,7 +18,7 @@ from taskengine.ports import StoredFile, Told
 from taskengine.storage.beneath import Beneath, Folder, refuse_link
 from taskengine.storage.copying import Stop, copy, in_thread, local_file
 from taskengine.storage.naming import PARTIAL, judged
-from taskengine.system import DESCRIPTORS, in_use, new_file, replace, sync_content, unnamed_file
+from taskengine.system import DESCRIPTORS, in_use, new_file, read_at, replace, sync_content, unnamed_file
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EROFS,
@@ -81,6 +81,11 @@ class LocalStorage:
         """A small file whole."""
         at = judged(path)
         return await in_thread(lambda _: self._read(at, limit))
+
+    async def read_part(self, path: str, start: int, length: int) -> bytes:
+        """A part of a file."""
+        at = judged(path)
+        return await in_thread(lambda _: self._read_part(at, start, length))
 
     async def copy(self, source: str, path: str) -> None:
         """Link or copy a file to a second path, atomically and durably."""
@@ -210,6 +215,10 @@ class LocalStorage:
         if len(data) > limit:
             raise StorageError(f"{path!r} is larger than {limit} bytes", retryable=False)
         return data
+
+    def _read_part(self, path: str, start: int, length: int) -> bytes:
+        with _translated(path, absent=NotADirectoryError), self._beneath.file(path) as (file, _, _):
+            return read_at(file, length, start)
 
     def _delete(self, paths: Sequence[str]) -> None:
         for path in paths:

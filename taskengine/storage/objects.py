@@ -118,6 +118,10 @@ class ObjectStorage:
                 raise StorageError(f"{key!r} is larger than {limit} bytes", retryable=False)
             return bytes(await found.bytes_async())
 
+    async def read_part(self, path: str, start: int, length: int) -> bytes:
+        """A part of a file."""
+        return await self._transfers.part(self._remote(path), start, length)
+
     async def copy(self, source: str, path: str) -> None:
         """Copy a file within the bucket."""
         await self._transfers.copy(judged(source), self._remote(path))

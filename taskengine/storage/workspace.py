@@ -48,6 +48,24 @@ class JobWorkspace:
             raise InternalFault(f"{SCHEME}{path} has {size} bytes; its reference says {expected}")
         return target
 
+    async def distant(self, reference: Mapping[str, Any]) -> bool:
+        """Whether a file of this job is not on the disk of the scratch."""
+        path = Path(self._storage.full_path(self._path(reference)))
+        if self._storage.kind != "local":
+            return True
+        try:
+            return await in_thread(lambda _: path.stat().st_dev != self._scratch.stat().st_dev)
+        except OSError:
+            return True
+
+    async def read(self, reference: Mapping[str, Any], start: int, length: int) -> bytes:
+        """A part of a file of this job."""
+        path = self._path(reference)
+        try:
+            return await self._storage.read_part(path, start, length)
+        except NotFound as error:
+            raise ResourceFault(f"{SCHEME}{path} is not in the workspace as this worker sees it") from error
+
     async def store(self, path: Path, name: str) -> dict[str, Any]:
         """Put a file of the scratch under this attempt's own path; its reference."""
         try:

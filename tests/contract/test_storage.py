@@ -106,6 +106,16 @@ async def test_odd_names_are_names(storage: Storage, here: Path, name: str) -> N
     assert await paths(storage) == []
 
 
+async def test_a_part_is_read(storage: Storage) -> None:
+    """From anywhere; less than was asked for where the file ends."""
+    await storage.write("a/b", bytes(range(200)))
+    assert await storage.read_part("a/b", 0, 16) == bytes(range(16))
+    assert await storage.read_part("a/b", 100, 100) == bytes(range(100, 200))
+    assert await storage.read_part("a/b", 190, 100) == bytes(range(190, 200))
+    with pytest.raises(NotFound):
+        await storage.read_part("a/c", 0, 16)
+
+
 async def test_reading_is_bounded(storage: Storage) -> None:
     """What is larger than the limit is a lasting fault; what is as large is read."""
     await storage.write("a", b"12345")

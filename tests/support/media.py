@@ -194,6 +194,7 @@ class Studio:
     key_provider: str | None = "seed"  # of the client
     providers: dict[str, ProviderConfig] = field(default_factory=lambda: {"seed": SEED_KEYS})
     outbound: Outbound | None = None
+    workspace: Storage | None = None  # that of the jobs; on the disk of the scratch where there is none
 
     @property
     def roots(self) -> Mapping[str, Path]:
@@ -221,8 +222,8 @@ class Studio:
         scratch.mkdir(parents=True)
         task = message(handler, inputs, job_id=job_id, task_id=task_id, attempt=attempt)
         workspace = JobWorkspace(
-            LocalStorage(self.folder / "workspace", link_shared=True), scratch, job_id=job_id, task_id=task_id,
-            attempt=attempt, token=task.token,
+            self.workspace or LocalStorage(self.folder / "workspace", link_shared=True), scratch, job_id=job_id,
+            task_id=task_id, attempt=attempt, token=task.token,
         )  # fmt: skip
         context = MediaContext(task, inputs, scratch, workspace, self.roots, self.log)
         context.profile_folders = self.profile_folders

@@ -157,3 +157,22 @@ async def test_a_workspace_that_was_never_used_has_no_jobs(bench: Bench) -> None
     assert await bench.all.job_ids() == []
     (bench.root / "lost+found").mkdir(parents=True)
     assert await bench.all.job_ids() == []
+
+
+async def test_what_a_bucket_holds_is_far_away(bench: Bench) -> None:
+    """What is on the disk of the scratch is not. Either is read in parts."""
+    reference = await bench.open(1).store(bench.file(1, b"0123456789"), "a")
+    near = bench.open(2)
+    assert not await near.distant(reference)
+    assert await near.read(reference, 3, 4) == b"3456"
+
+    class Bucket(LocalStorage):
+        kind = "s3"
+
+    far = JobWorkspace(Bucket(bench.root), bench.scratch(2), job_id=7, task_id=2, attempt=1, token="t")
+    assert await far.distant(reference)
+    assert await far.read(reference, 8, 4) == b"89"
+    with pytest.raises(ResourceFault, match="is not in the workspace"):
+        await far.read({"$file": "ws://7/1/1-tok_en-1/b"}, 0, 1)
+    with pytest.raises(InputFault, match="is not a file of job 7"):
+        await far.read({"$file": "ws://8/1/1-tok_en-1/a"}, 0, 1)
