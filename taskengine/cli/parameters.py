@@ -76,19 +76,30 @@ def _from_file(file: str) -> dict[str, Any]:
 
 
 def _parse_file(file: str, text: str) -> Any:
+    """JSON or YAML; as everywhere, a key stands once in its object."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+    except _Twice as error:
+        raise click.BadParameter(f"{file} has the key {error} twice in one object", param_hint="--params") from error
     except (ValueError, RecursionError):
         pass
-    import yaml
-    from yamlcore import CoreLoader
+    from taskengine.documents import parse
 
-    try:
-        return yaml.load(text, Loader=CoreLoader)  # noqa: S506  # yamlcore's loader is a safe one
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        text = f"{file} is neither JSON nor YAML: {line}{error.problem}"
-        raise click.BadParameter(text, param_hint="--params") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        text = f"{file} is neither JSON nor YAML: {str(error).splitlines()[0]}"
-        raise click.BadParameter(text, param_hint="--params") from error
+    document = parse(text, file)
+    if document.faults:
+        said = "; ".join(f"{fault.path}: {fault.message}" for fault in document.faults)
+        raise click.BadParameter(said, param_hint="--params")
+    return document.value
+
+
+class _Twice(Exception):
+    """A key that an object has already."""
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Twice(repr(key))
+        found[key] = value
+    return found

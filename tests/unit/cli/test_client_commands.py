@@ -102,8 +102,10 @@ def test_something_else_that_answers_is_no_engine(cli: Cli, engine: FakeEngine) 
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        (b"a: : [", "p is neither JSON nor YAML: line 1: "),
-        (b"a: [1\nb: 2", "p is neither JSON nor YAML: line 2: "),
+        (b"a: : [", "p:1: no YAML: "),
+        (b"a: [1\nb: 2", "p:2: no YAML: "),
+        (b"a: 1\nb: 2\na: 3", "p:3: "),
+        (b'{"a": 1, "b": [{"c": 1, "c": 2}]}', "p has the key 'c' twice in one object"),
         (b"\xff", "p is not UTF-8"),
         (b"[1]", "p does not hold an object of named parameters"),
         (None, "p cannot be read: No such file or directory"),
