@@ -61,10 +61,12 @@ class Call:
         return self.body or {}
 
     def next_page(self, after_id: int) -> dict[str, str]:
-        """The header that leads to what comes after; its URL is relative where the request's own is not known well."""
+        """The header that leads to what comes after: under `public_url` where that is set, else as the request came; its
+        URL is relative where the request's own is not known well."""
         query = self.request.rel_url.update_query({"after_id": str(after_id)})
+        public = self.services.public_url
         try:
-            url = str(self.request.url.join(query))
+            url = f"{public.rstrip('/')}{query}" if public else str(self.request.url.join(query))
         except ValueError:  # the Host header is none
             url = str(query)
         return {"Link": f'<{url}>; rel="next"'}

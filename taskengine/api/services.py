@@ -89,6 +89,7 @@ class Services:
     broker_name: str = "memory"
     health_aliases: Mapping[str, str] = field(default_factory=dict)
     open_jobs_list: bool = False
+    public_url: str | None = None  # where clients reach this API, where an operator has said so
     metrics: Metrics | None = None
     metrics_public: bool = False
     access_log: bool = True

@@ -39,6 +39,7 @@ def services_of(parts: Parts, *, workers: bool) -> Services:
         broker_name=str(settings.broker_url).partition(":")[0],
         health_aliases=settings.health.aliases,
         open_jobs_list=settings.open_jobs_list,
+        public_url=settings.public_url if "public_url" in settings.model_fields_set else None,
         metrics=parts.metrics if settings.http.metrics != "off" else None,
         metrics_public=settings.http.metrics == "public",
         access_log=settings.http.access_log,

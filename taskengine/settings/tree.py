@@ -228,7 +228,8 @@ class Settings(Group):
     port: Port = Field(8080, description="Its port; 0 takes a free one. `PORT` is honoured too.")
     public_url: HttpUrl = _derived(
         lambda data: f"http://{_reached(data['host'])}:{data['port']}",
-        "Where players reach this API: what the URLs of channels begin with. Behind a proxy or CDN it is that one's.",
+        "Where clients and players reach this API: what the URLs of channels and next pages begin with. Behind a proxy or "
+        "CDN it is that one's.",
         "http://<host>:<port>",
     )
     bootstrap_client: ClientName = Field("demo", description="The admin client that is made when the store has none.")

@@ -291,6 +291,17 @@ async def test_a_cursor_leads_through_all_pages(world: World) -> None:
         assert sorted(seen) == made
 
 
+async def test_the_next_page_is_where_the_operator_says_that_clients_reach_the_api(tmp_path: Path) -> None:
+    """Behind a proxy that speaks TLS the request's own URL is not the client's."""
+    async with api_world(tmp_path, public_url="https://vod.example/engine/") as world:
+        _, second = await world.submit(), await world.submit()
+        async with world.http.get("/jobs?limit=1", headers=ADMIN_HEADERS) as response:
+            assert [job["id"] for job in await response.json()] == [second]
+            assert response.headers["Link"] == (
+                f'<https://vod.example/engine/jobs?limit=1&after_id={second}>; rel="next"'
+            )
+
+
 async def test_filters_hold_together(world: World) -> None:
     """State, priority, workflow, tag, ids, search, persist, dates."""
     one = await world.submit(priority=2, tags=["red"], persist=True)
