@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from taskengine.handlers.ask_keys import AskKeys
+from taskengine.handlers.assemble_channel import AssembleChannel
 from taskengine.handlers.captions import ReadCaptions
 from taskengine.handlers.capture_frame import CaptureFrame
 from taskengine.handlers.debug import debug_handlers
@@ -35,6 +36,7 @@ from taskengine.handlers.remux import Remux
 from taskengine.handlers.stream_frame import StreamFrame
 from taskengine.handlers.stream_gif import StreamGif
 from taskengine.handlers.stream_thumbnails import StreamThumbnails
+from taskengine.handlers.switch_channel import SwitchChannel
 from taskengine.handlers.switch_protection import SwitchProtection
 from taskengine.handlers.thumbnails import Thumbnails
 from taskengine.handlers.tracks import Tracks
@@ -47,6 +49,7 @@ _MEDIA: tuple[Handler, ...] = (
     Discard(), DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(), PlanEncoding(),
     AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(), JudgeProtection(),
     AskKeys(), InspectProtection(), SwitchProtection(), StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
+    AssembleChannel(), SwitchChannel(),
     Probe(), CaptureFrame(), Delete(),
 )  # fmt: skip
 

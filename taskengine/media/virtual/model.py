@@ -51,19 +51,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Encryption:
-    """What segments are encrypted with, as a playlist tells it."""
-
-    method: str
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
 class Pieces:
     """The segments of one rendition in a run. `uris` go on after `base`; `durations` in seconds; `ranges` (offset, length)
-    of each, or none; `inits` and `keys` hold from the segment of that index on; `ivs` of each (hex), or none.
+    of each, or none; `inits` and `keys` (the attributes of EXT-X-KEY tags; none where the segments are clear) hold from the
+    segment of that index on; `ivs` of each (hex), or none.
 
-    `offset`: seconds that the first segment begins after the run (below 0: before it).
+    `offset`: seconds that the first segment begins after the run (below 0: before it). `media_time`: the first segment's time
+    stamp in seconds, where DASH needs to know it.
     """
 
     base: str
@@ -71,9 +65,10 @@ class Pieces:
     durations: Sequence[float]
     ranges: Sequence[tuple[int, int]] = ()
     inits: Sequence[tuple[int, Part]] = ()
-    keys: Sequence[tuple[int, Encryption | None]] = ()
+    keys: Sequence[tuple[int, Sequence[str]]] = ()
     ivs: Sequence[str | None] = ()
     offset: float = 0.0
+    media_time: float | None = None
 
     def uri(self, index: int) -> str:
         """Of a segment."""
@@ -83,11 +78,12 @@ class Pieces:
 @dataclass(frozen=True, slots=True)
 class Mark:
     """An ad marker: a break `at` seconds after the run's begin, for `duration` seconds. `insert`: its ads go between two
-    pictures, else they stand in for what plays there."""
+    pictures, else they stand in for what plays there. `timescale`: units per second in which DASH tells it."""
 
     at: float
     duration: float
     insert: bool = False
+    timescale: int = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from taskengine.domain.times import format_utc
 from taskengine.media.scte35 import splice_insert
 from taskengine.media.virtual.lines import MICRO, Cue, Line, Side, line_of
-from taskengine.media.virtual.model import Encryption, Kind, Part, Pieces, Rendition, Run
+from taskengine.media.virtual.model import Kind, Part, Pieces, Rendition, Run
 
 MEDIA_TYPE = "application/vnd.apple.mpegurl"
 _VERSION = 7
@@ -38,7 +38,7 @@ class _Writer:
     """Remembers what holds already."""
 
     init: Part | None = None
-    key: str | None = None
+    key: Sequence[str] | None = None
     dated: bool = False
     lines: list[str] = field(default_factory=list)
 
@@ -62,15 +62,15 @@ class _Writer:
         """The init segment is never encrypted whole."""
         init = _holds(pieces.inits, place)
         if init is not None and init != self.init:
-            if self.key is not None and self.key != _NO_KEY:
-                self.lines.append(_NO_KEY)
-                self.key = _NO_KEY
+            if self.key is not None and any("METHOD=AES-128" in tag for tag in self.key):
+                self.key = [_NO_KEY]
+                self.lines.extend(self.key)
             part = "" if init.length is None else f',BYTERANGE="{init.length}@{init.offset}"'
             self.lines.append(f'#EXT-X-MAP:URI="{init.uri}"{part}')
             self.init = init
-        wanted = _key(_holds(pieces.keys, place), pieces.ivs[place] if pieces.ivs else None)
-        if wanted != (self.key or _NO_KEY):
-            self.lines.append(wanted)
+        wanted = _keys(_holds(pieces.keys, place), pieces.ivs[place] if pieces.ivs else None)
+        if wanted != (self.key or [_NO_KEY]):
+            self.lines.extend(wanted)
             self.key = wanted
 
 
@@ -83,11 +83,9 @@ def _holds(changes: Sequence[tuple[int, T]], place: int) -> T | None:
     return found
 
 
-def _key(key: Encryption | None, iv: str | None) -> str:
-    if key is None:
-        return _NO_KEY
+def _keys(keys: Sequence[str] | None, iv: str | None) -> Sequence[str]:
     vector = f",IV=0x{iv}" if iv else ""
-    return f'#EXT-X-KEY:METHOD={key.method},URI="{key.uri}"{vector}'
+    return [f"#EXT-X-KEY:{key}{vector}" for key in keys] if keys else [_NO_KEY]
 
 
 def _cue(cue: Cue, entry: Entry) -> Iterator[str]:

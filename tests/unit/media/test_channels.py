@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from taskengine.media.scte35 import crc32
 from taskengine.media.virtual import channel as channels
 from taskengine.media.virtual.live import Schedule
-from taskengine.media.virtual.model import Channel, Encryption, Kind, Mark, Part, Pieces, Programme, Rendition, Run
+from taskengine.media.virtual.model import Channel, Kind, Mark, Part, Pieces, Programme, Rendition, Run
 from taskengine.media.virtual.playlists import master, on_demand
 
 T0 = 1_900_000_000_000
@@ -208,7 +208,7 @@ def test_an_insertion_is_a_break_without_length() -> None:
 
 def test_keys_init_segments_and_ranges_are_told_where_they_change() -> None:
     """An init segment is never encrypted whole; what is clear again says so."""
-    key = Encryption("AES-128", "https://cdn/key")
+    key = ['METHOD=AES-128,URI="https://cdn/key"']
     locked = Run(4, {VIDEO: Pieces("https://cdn/f", ["", ""], [2, 2], [(100, 50), (150, 60)],
                                    [(0, Part("https://cdn/f", 0, 100))], [(0, key)], ["0" * 31 + "1", "0" * 31 + "2"])})  # fmt: skip
     text = on_demand([run_of("a", [2]), locked, run_of("a", [2])], VIDEO)
