@@ -33,6 +33,8 @@ from taskengine.handlers.plan import PlanEncoding
 from taskengine.handlers.probe import Probe
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
+from taskengine.handlers.select_segments import SelectSegments
+from taskengine.handlers.share_segments import ShareSegments
 from taskengine.handlers.stream_frame import StreamFrame
 from taskengine.handlers.stream_gif import StreamGif
 from taskengine.handlers.stream_thumbnails import StreamThumbnails
@@ -51,6 +53,7 @@ _MEDIA: tuple[Handler, ...] = (
     AskKeys(), InspectProtection(), SwitchProtection(), StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
     AssembleChannel(), SwitchChannel(),
     Probe(), CaptureFrame(), Delete(),
+    SelectSegments(), ShareSegments(),
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(

@@ -16,9 +16,9 @@ from taskengine.handlers.support import (
     STRING,
     beside,
     in_thread,
+    keep_packager_version,
     load,
     need_space,
-    run,
     save,
     schema,
     tell,
@@ -27,7 +27,6 @@ from taskengine.handlers.support import (
 from taskengine.media.asset import CPIX_NAME
 from taskengine.media.drm import Encryption
 from taskengine.media.protection import CLEAR, WantedSet
-from taskengine.media.tools import parse_version
 from taskengine.media.tracks import Media, Package, PackagedSet, Tiles, TrackKind, plain_name
 from taskengine.ports import TaskContext
 
@@ -57,7 +56,7 @@ async def make_package(context: TaskContext, contents: Contents) -> Package:
     wanted = [each for each in sets_of(context.inputs) if only is None or each.name in only]
     await need_space(context, await in_thread(contents.size, context.scratch) * len(wanted), "packaging")
     versions: dict[str, str] = {}
-    async with beside(_keep_version(context, versions)):
+    async with beside(keep_packager_version(context, versions)):
         keys = await encryptions(context, contents.media, wanted)
         warn_of_keys_nowhere(context, keys)
         sets = await together([_make(context, contents, each, keys) for each in wanted], _AT_ONCE)
@@ -85,11 +84,6 @@ async def _document(context: TaskContext, keys: Mapping[str, Encryption]) -> Map
     path = context.scratch / CPIX_NAME
     await in_thread(lambda: path.write_bytes(cpix.joined(documents)))
     return await context.workspace.store(path, path.name)
-
-
-async def _keep_version(context: TaskContext, versions: dict[str, str]) -> None:
-    result = await run(context, [context.tools.packager, "--version"], "asking for the version")
-    versions["packager"] = parse_version(result.stdout.decode(errors="replace")) or "unknown"
 
 
 async def _contents(context: TaskContext) -> Contents:

@@ -53,7 +53,7 @@ async def _make_cmaf(context: TaskContext, contents: Contents, encryption: Encry
         encryption=encryption,
     )  # fmt: skip
     await _package(context, contents, encryption, argv)
-    await in_thread(_tell_where_keys_are, folder, encryption)
+    await in_thread(tell_where_keys_are, folder, encryption)
     pairs = await in_thread(finish_cmaf, folder, contents)
     await in_thread(verify.encrypted, folder, encryption)
     async with beside(_unlock_cmaf(context, contents, encryption, pairs)):
@@ -70,7 +70,7 @@ async def _make_transport(context: TaskContext, contents: Contents, encryption: 
         commands.append(packager.package_transport(context.tools.packager, contents.files, encryption, key_frames=True))
     for argv in commands:
         await _package(context, contents, encryption, argv)
-    await in_thread(_tell_where_keys_are, folder, encryption)
+    await in_thread(tell_where_keys_are, folder, encryption)
     await in_thread(_finish_transport, folder, contents)
     segments = await in_thread(verify.transport_set, folder, encryption)
     async with beside(_unlock_transport(context, contents, encryption, segments)):
@@ -92,7 +92,7 @@ def _first_output(argv: Sequence[str]) -> str:
     return fields["segment_template"].rpartition("/")[0]
 
 
-def _tell_where_keys_are(folder: Path, encryption: Encryption) -> None:
+def tell_where_keys_are(folder: Path, encryption: Encryption) -> None:
     """Manifests with the URIs and boxes of each track's own key: packager knows one for all."""
     for track in protected_tracks(encryption.media):
         uris, data = _uris(encryption, track), _data(encryption, track)

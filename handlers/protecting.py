@@ -47,7 +47,7 @@ def judge(context: TaskContext) -> None:
     if context.inputs.get("playready_key") and not context.inputs.get("encrypt_ismv"):
         tell(context, "playready_key: it is the key for encrypt_ismv, which is not asked for: it has no effect")
     if _given(context):
-        _given_keys(context, WantedSet(CENC), Media([], 0.0))
+        _given_keys(context, WantedSet(CENC), Media([], 0.0), "")
     names = {each.name for each in wanted}
     if AES in names and not _provider(context).tells(AES):
         raise _untold(context)
@@ -70,8 +70,21 @@ async def _encryption(context: TaskContext, media: Media, wanted: WantedSet) -> 
     if wanted.name == CLEAR:
         return None
     media = _carried(context, media) if wanted.name == AES else media
-    given = _given(context) and wanted.name != AES  # it is for CMAF; a key that is fetched in the clear is another one
-    keys = _given_keys(context, wanted, media) if given else await _provided(context, wanted, media)
+    return await encryption_of(context, media, wanted, str(context.inputs["content_id"]))
+
+
+async def encryption_of(
+    context: TaskContext, media: Media, wanted: WantedSet, content_id: str, *, given: bool = True
+) -> Encryption:
+    """The keys of one protected set of this content; `given`: the one that the job brings along, where it does."""
+    given = (
+        given and _given(context) and wanted.name != AES
+    )  # it is for CMAF; one that is fetched in the clear is another
+    if given:
+        keys = _given_keys(context, wanted, media, content_id)
+    else:
+        labels = dict.fromkeys(label_of(track) for track in protected_tracks(media))
+        keys = await ask(context, content_id, wanted.name, wanted.systems, labels)
     encryption = Encryption(wanted, keys, media)
     if wanted.name == AES and not all(encryption.uri_of(AES, track) for track in protected_tracks(media)):
         raise _untold(context)
@@ -113,16 +126,11 @@ def _given(context: TaskContext) -> bool:
     return bool(context.inputs.get("playready_key") and context.inputs.get("encrypt_ismv"))
 
 
-def _given_keys(context: TaskContext, wanted: WantedSet, media: Media) -> KeySet:
+def _given_keys(context: TaskContext, wanted: WantedSet, media: Media, content_id: str) -> KeySet:
     try:
-        return given_key(str(context.inputs["playready_key"]), wanted, str(context.inputs["content_id"]), media)
+        return given_key(str(context.inputs["playready_key"]), wanted, content_id, media)
     except KeyFault as error:
         raise InputFault(f"playready_key: {error}") from None
-
-
-async def _provided(context: TaskContext, wanted: WantedSet, media: Media) -> KeySet:
-    labels = dict.fromkeys(label_of(track) for track in protected_tracks(media))
-    return await ask(context, str(context.inputs["content_id"]), wanted.name, wanted.systems, labels)
 
 
 async def ask(
@@ -150,12 +158,13 @@ def _provider(context: TaskContext) -> KeyProvider:
 
 
 async def run_with_keys(
-    context: TaskContext, argv: Sequence[str], flags: str, keys: Iterable[ContentKey], began: Path
-) -> ProcessResult:
+    context: TaskContext, argv: Sequence[str], flags: str, keys: Iterable[ContentKey], began: Path, *,
+    constant: bool = False,
+) -> ProcessResult:  # fmt: skip
     """Run packager, whose command line names the file `flags`: it has the keys, and goes as soon as packager has read it,
-    which `began` (what it writes) shows."""
+    which `began` (what it writes) shows. `constant`: with the initialization vector of each key, as `key_flags` has it."""
     path = context.scratch / flags
-    await in_thread(_write_secret, path, key_flags(keys))
+    await in_thread(_write_secret, path, key_flags(keys, constant=constant))
     running = asyncio.ensure_future(context.run(argv))
     try:
         while not running.done() and not await in_thread(began.exists):

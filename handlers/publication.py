@@ -18,7 +18,7 @@ from taskengine.handlers.support import in_thread, through, together
 from taskengine.media import asset
 from taskengine.media.packager import MASTER, MPD
 from taskengine.media.protection import Active
-from taskengine.media.tracks import Package, PackagedFile, PackagedSet
+from taskengine.media.tracks import Package, PackagedFile, PackagedSet, SharedFile
 from taskengine.ports import Storage, TaskContext, Told
 
 FILES_LIMIT = 40 * 1024  # of the 64 KiB that outputs may have
@@ -175,6 +175,40 @@ async def manifests(
     return made
 
 
+async def custom_manifests(target: Target, name: str, made: PackagedSet) -> Mapping[str, bytes]:
+    """Manifests of a name that the client chooses, over one more set of this version: `x.m3u8` and `x.mpd` for either of
+    them; any other name is a folder of manifests, as an `.ism` one."""
+    from taskengine.media import dash, hls  # their parsers are not needed before
+
+    stem, dot, kind = name.rpartition(".")
+    place, above = (stem, "") if dot and kind in {"m3u8", "mpd"} else (f"{name}/", "../")
+    base = f"{target.base}/{made.name}/"
+    found = {}
+    for ending, source, moved in (("m3u8", MASTER, hls.with_prefix), ("mpd", MPD, dash.with_prefix)):
+        found[f"{place}.{ending}"] = moved(await _text(target, f"{base}{source}"), above + base).encode()
+    return found
+
+
+async def verify_shared(target: Target, files: Sequence[SharedFile]) -> None:
+    """What the asset refers to beside all assets is there, in its size. InternalFault where it is not."""
+    stored = await together([target.storage.stat(file.path) for file in files], 16)
+    for file, found in zip(files, stored, strict=True):
+        size = found.size if found else 0
+        if size != file.size:
+            raise InternalFault(f"{file.path}: expected {file.size} shared bytes, found {size}")
+
+
+async def everything_else(target: Target, names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """(the versions, the files and folders) that the folder has and that are not of this version: neither `names` nor what
+    was put. Folders have a slash after them."""
+    own = {name.partition("/")[0] for name in (*names, asset.METADATA, *(str(file["path"]) for file in target.put))}
+    own.add(asset.VERSIONS)
+    files = await target.storage.list(target.folder, recursive=False)
+    found = {file.path.rpartition("/")[2] for file in files} - own
+    folders = {f"{name}/" for name in await target.storage.folders(target.folder) if name not in own}
+    return await versions_there(target), frozenset(found | folders)
+
+
 async def _text(target: Target, relative: str) -> str:
     return (await target.storage.read(target.path(relative))).decode()
 
@@ -187,8 +221,8 @@ async def switch(
     for name, data in made.items():
         await target.put_bytes(data, name)
     for name in sorted(gone):
-        if name.endswith(".ism"):
-            await target.storage.delete_folder(target.path(name))
+        if name.endswith((".ism", "/")):
+            await target.storage.delete_folder(target.path(name.rstrip("/")))
         else:
             await target.storage.delete([target.path(name)])
     for version in sorted({*superseded, *earlier_tries(context)} - {target.version}):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskengine.domain.errors import InputFault
 from taskengine.handlers.publication import (
     Target,
     UploadProgress,
     begin,
+    custom_manifests,
     entry,
+    everything_else,
     former_files,
     former_versions,
     manifests,
@@ -19,6 +22,7 @@ from taskengine.handlers.publication import (
     switch,
     undone_if_it_fails,
     upload_set,
+    verify_shared,
 )
 from taskengine.handlers.renditions import INPUTS as RENDITIONS
 from taskengine.handlers.renditions import package_renditions
@@ -59,6 +63,7 @@ class Publish:
         {
             "package": FILE, **RENDITIONS, "output_root": OUTPUT_ROOT, "mp4": OPTIONAL_FILE, "mp4_command": ANY,
             "mp4_filename": ANY, "keep": BOOLEAN, "manifest_style": STRING,
+            "empty_target": BOOLEAN, "custom_manifest_name": ANY,
             "images": {**OPTIONAL_FILE, "x-from": ["needs.images"], "x-beside": "renditions"},
             "sources": {**OPTIONAL_FILE, "x-from": ["needs.sources"], "x-beside": "renditions"},
             "enable_drm": {**BOOLEAN, "x-from": ["parameters.enable_drm"], "x-beside": "renditions"},
@@ -82,18 +87,21 @@ class Publish:
         stem = file_stem(str(inputs["content_id"]))
         with storage_faults("output_folder"):
             async with undone_if_it_fails(target):
-                for made in package.sets:
+                for made in (*package.sets, *([package.custom] if package.custom else [])):
                     await upload_set(context, target, made)
                 former = asset.ism_folders((await target.text(asset.METADATA)).encode())
                 isms = _isms(context, target, active, stem, former)
                 versions = {each.name: target.version for each in package.sets}
-                names = await manifests(target, active, versions, stem, isms)
+                names = dict(await manifests(target, active, versions, stem, isms))
+                if package.custom:
+                    names = {**await custom_manifests(target, custom_name(context, stem), package.custom), **names}
+                await verify_shared(target, package.shared)
                 await replace_files(context, target, _files(context, package, images, stem), names)
-                superseded = await former_versions(target, stem)
-                outdated = await former_files(target, names, kept=bool(inputs.get("keep")))
+                superseded, outdated, others = await _former(context, target, stem, names)
                 await _write_metadata(context, target, package, images, stem, active, names, superseded, outdated)
                 context.report_progress(0.95)
-            gone = (former - isms) | ({f"{stem}.mpd"} if active.dash is None else set())
+            gone = others | ({f"{stem}.mpd"} if active.dash is None else set())
+            gone |= former - isms if inputs.get("empty_target") is not False else frozenset()
             gone |= {str(file["path"]) for file in outdated}
             await through(switch(context, target, names, superseded=superseded, gone=gone))
         outputs = published_outputs(target, active, stem, isms, [str(file["path"]) for file in target.put])
@@ -109,6 +117,29 @@ async def _package(context: TaskContext) -> Package:
     if "package" in context.inputs:
         return await load(context, context.inputs["package"], "package.json", Package)
     return await package_renditions(context)
+
+
+async def _former(
+    context: TaskContext, target: Target, stem: str, names: Mapping[str, bytes]
+) -> tuple[frozenset[str], Sequence[Mapping[str, Any]], frozenset[str]]:  # fmt: skip
+    """(the versions, the files beside them, and all else) that go once this version is in place. Where nothing is said of
+    `empty_target`, what belongs to the asset that is published there now."""
+    empty = context.inputs.get("empty_target")
+    if empty is False:
+        return frozenset(), [], frozenset()
+    outdated = await former_files(target, names, kept=bool(context.inputs.get("keep")))
+    if empty:
+        versions, others = await everything_else(target, names)
+        return versions, outdated, others
+    return await former_versions(target, stem), outdated, frozenset()
+
+
+def custom_name(context: TaskContext, stem: str) -> str:
+    """The name of a further manifest. InputFault where it is none, or another file's."""
+    name = file_name(str(context.inputs.get("custom_manifest_name") or ""), "custom_manifest_name")
+    if name in {f"{stem}.m3u8", f"{stem}.mpd", asset.METADATA, asset.VERSIONS, asset.CPIX_NAME}:
+        raise InputFault(f"custom_manifest_name: {name} is the name of another file of the asset")
+    return name
 
 
 def _active(context: TaskContext, package: Package) -> Active:
@@ -175,6 +206,7 @@ async def _write_metadata(
             sources=sources,
             commands=commands,
             versions=versions,
+            shared=[{"path": file.path, "size": file.size} for file in package.shared],
         ),
         asset.METADATA,
     )

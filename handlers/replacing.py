@@ -23,6 +23,8 @@ async def keep_former(
     base = _base(folder, version)
     replaced = [*sorted({*names, asset.METADATA}), *manifests]  # in the order in which it is
     there = {file.path for file in await storage.list(folder, recursive=False)}
+    deeper = [f"{folder}/{name}" for name in replaced if "/" in name]
+    there |= {path for path in deeper if await storage.stat(path) is not None}
     former = [name for name in replaced if f"{folder}/{name}" in there]
     copies = [storage.copy(f"{folder}/{name}", f"{base}/{_FORMER}/{name}") for name in former]
     await together(copies, _AT_ONCE)

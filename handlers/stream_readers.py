@@ -78,7 +78,7 @@ class StorageReader:
     async def document(self, location: str, *, most: int = _DOCUMENT_BYTES) -> tuple[str, bytes]:
         """See `Reader.document`."""
         with storage_faults(self._what):
-            return location, await self._storage.read(self._path(location), limit=most)
+            return location, await self._storage.read(self.path_of(location), limit=most)
 
     async def bytes_of(self, resource: Resource) -> bytes:
         """See `Reader.bytes_of`."""
@@ -90,19 +90,26 @@ class StorageReader:
         if _part(resource) is not None:
             await in_thread(_copy_part, await self._whole(resource.url), target, resource)
             return
-        path = self._path(resource.url)
+        path = self.path_of(resource.url)
         with storage_faults(self._what):
             await self._storage.fetch(path, target)
+
+    async def exists(self, location: str) -> bool:
+        """Whether there is a file with something in it."""
+        with storage_faults(self._what):
+            found = await self._storage.stat(self.path_of(location))
+        return found is not None and found.size > 0
 
     async def _whole(self, location: str) -> Path:
         if location not in self._fetched:
             target = self._scratch / f"stored_{len(self._fetched) + 1}"
             self._fetched[location] = target
             with storage_faults(self._what):
-                await self._storage.fetch(self._path(location), target)
+                await self._storage.fetch(self.path_of(location), target)
         return self._fetched[location]
 
-    def _path(self, location: str) -> str:
+    def path_of(self, location: str) -> str:
+        """The logical path of a location. InputFault where it is none of this storage."""
         parts = urlsplit(location)
         if parts.scheme != _SCHEME or parts.netloc:
             raise InputFault(f"{self._what}: the stream on the storage names {parts.scheme}://{parts.hostname or ''}")

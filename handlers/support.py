@@ -10,7 +10,15 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from taskengine.domain.errors import InputFault, InternalFault, NotFound, ResourceFault, StorageError, TaskFailed
+from taskengine.domain.errors import (
+    InputFault,
+    InternalFault,
+    NotFound,
+    ResourceFault,
+    StorageError,
+    TaskFailed,
+    TimeoutFault,
+)
 from taskengine.media.ffmpeg import POSTER
 from taskengine.media.progress import EncodeProgress
 from taskengine.media.thumbnails import Grid
@@ -180,6 +188,12 @@ async def keep_version(context: TaskContext, name: str, program: str, versions: 
     versions[name] = parse_version(result.stdout.decode(errors="replace")) or "unknown"
 
 
+async def keep_packager_version(context: TaskContext, versions: dict[str, str]) -> None:
+    """Ask packager for its version and keep it."""
+    result = await run(context, [context.tools.packager, "--version"], "asking for the version")
+    versions["packager"] = parse_version(result.stdout.decode(errors="replace")) or "unknown"
+
+
 def plain_command(argv: Sequence[str]) -> Sequence[str]:
     """A command line as it is kept beside an asset: programs by name, no path of this machine."""
     return [Path(argv[0]).name, *argv[1:]]
@@ -226,3 +240,17 @@ async def save_images(
     first = 1 if poster else 0
     images = Images(stored[0] if poster else None, stored[first:], previews, [plain_command(argv) for argv in commands])
     return await save(context, "images.json", images, Images)
+
+
+@asynccontextmanager
+async def within_time(context: TaskContext) -> AsyncIterator[None]:
+    """Within the job's own time limit, where it has one. TimeoutFault where it is over."""
+    limit = float(context.inputs.get("time_limit") or 0)
+    timer = asyncio.timeout(limit or None)
+    try:
+        async with timer:
+            yield
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise TimeoutFault(f"remote_execute_timeout_seconds: {limit:g} s are over") from None

@@ -170,9 +170,10 @@ def metadata(
     media: Media, *, content_id: str, job_id: int, written_by: str, active: Mapping[str, Any], sets: Mapping[str, Any],
     superseded: Iterable[str], superseded_files: Iterable[Mapping[str, Any]], files: Iterable[Mapping[str, Any]],
     sources: Iterable[Mapping[str, Any]], commands: Sequence[Sequence[str]], versions: Mapping[str, str],
+    shared: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:  # fmt: skip
     """The content of `metadata.json`. `superseded`, `superseded_files`: versions, and files beside them, that go once this
-    one is in place."""
+    one is in place. `shared`: what other assets use too (path below the output root, size)."""
     body = {
         "content_id": content_id,
         "job_id": job_id,
@@ -186,6 +187,7 @@ def metadata(
         "tracks": [track_facts(track) for track in media.tracks],
         "sources": list(sources),
         "files": list(files),
+        **({"shared": list(shared)} if shared else {}),
         "tools": dict(versions),
         "commands": _once(commands),
     }

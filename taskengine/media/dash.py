@@ -85,6 +85,19 @@ def read_key_ids(text: str) -> Mapping[str, str]:
     return found
 
 
+def read_protection(text: str) -> Mapping[str, Sequence[str]]:
+    """Init segment → the ContentProtection elements of its representation, as XML."""
+    found: dict[str, Sequence[str]] = {}
+    for adaptation in _root(text).iter(f"{_NS}AdaptationSet"):
+        elements = [
+            etree.tostring(each, encoding="unicode", with_tail=False)
+            for each in adaptation.iterfind(f"{_NS}ContentProtection")
+        ]
+        for template in adaptation.iter(f"{_NS}SegmentTemplate"):
+            found[template.get("initialization", "")] = elements
+    return found
+
+
 def with_boxes(text: str, boxes: Mapping[str, Mapping[str, bytes]]) -> str:
     """The manifest with the PSSH boxes of a system replaced: init segment → the system's id → its box for that track's key.
 
@@ -243,7 +256,7 @@ def described(text: str, media: Media) -> str:
         uri = template.get("initialization", "") if template is not None else ""
         track = tracks.get(uri.partition("/")[0])
         if track is not None and track.kind is TrackKind.AUDIO:
-            _describe(adaptation, track, called[track.name], main=bool(default and track.language == default.language))
+            describe(adaptation, track, called[track.name], main=bool(default and track.language == default.language))
     period = root.find(f"{_NS}Period")
     if period is None:
         raise ManifestFault("it has no period")
@@ -252,7 +265,7 @@ def described(text: str, media: Media) -> str:
     return _text(root)
 
 
-def _describe(adaptation: etree._Element, track: Track, label: str, *, main: bool) -> None:
+def describe(adaptation: etree._Element, track: Track, label: str, *, main: bool) -> None:
     """Language, labels, purpose and role, in the order of the schema: before the representations."""
     for name in ("Label", "Accessibility", "Role"):
         for element in adaptation.findall(f"{_NS}{name}"):
@@ -283,7 +296,7 @@ def _element(name: str, text: str | None = None, **attributes: str) -> etree._El
 
 def _add_text(period: etree._Element, track: Track, label: str, duration: float) -> None:
     adaptation = etree.SubElement(period, f"{_NS}AdaptationSet", contentType="text", mimeType="text/vtt")
-    _describe(adaptation, track, label, main=False)
+    describe(adaptation, track, label, main=False)
     bandwidth = str(max(1, track.bitrate or round(track.duration / max(duration, 1))))
     representation = etree.SubElement(adaptation, f"{_NS}Representation", id=track.name, bandwidth=bandwidth)
     representation.append(_element("BaseURL", text_file(track.name)))

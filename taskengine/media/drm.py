@@ -7,6 +7,7 @@ asset.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
@@ -116,9 +117,17 @@ def given_boxes(keys: KeySet, systems: Iterable[str]) -> Sequence[bytes]:
         raise KeyFault(f"a PSSH of the key provider: {error}") from error
 
 
-def key_flags(keys: Iterable[ContentKey]) -> str:
-    """The content of the file of flags: the keys, each once for each of its labels."""
-    entries = dict.fromkeys(f"label={key.label}:key_id={key.key_id.hex()}:key={key.key.hex()}" for key in keys)
+def key_flags(keys: Iterable[ContentKey], *, constant: bool = False) -> str:
+    """The content of the file of flags: the keys, each once for each of its labels.
+
+    `constant`: with the initialization vector that goes with each key, in place of one by chance: `cbcs` has it in the init
+    segment, so that segments that were encrypted apart have the same. For counters (`cenc`) it must be another each time.
+    """
+    entries = dict.fromkeys(
+        f"label={key.label}:key_id={key.key_id.hex()}:key={key.key.hex()}"
+        + (f":iv={hashlib.sha256(b'constant iv' + key.key_id).hexdigest()[:32]}" if constant else "")
+        for key in keys
+    )
     return f"--keys={','.join(entries)}\n"
 
 

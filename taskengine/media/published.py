@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from posixpath import normpath
 from typing import Any
+from urllib.parse import unquote
 
 from taskengine.domain.errors import InputFault
 from taskengine.media.asset import VERSIONS, sets_of
@@ -76,5 +78,6 @@ def _track(facts: Mapping[str, Any]) -> Track:
 
 
 def segment_paths(base: str, init: str | None, segments: Sequence[tuple[str, float]]) -> Sequence[str]:
-    """The files of a track in the order in which they make one MP4; `base`: where its playlist lies."""
-    return [f"{base}/{uri}" for uri in ([init] if init else []) + [uri for uri, _ in segments]]
+    """The files of a track in the order in which they make one MP4; `base`: where its playlist lies. Those that assets share
+    lie elsewhere below the same root."""
+    return [normpath(f"{base}/{unquote(uri)}") for uri in ([init] if init else []) + [uri for uri, _ in segments]]

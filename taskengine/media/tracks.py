@@ -136,14 +136,25 @@ class PackagedSet:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A file that several assets use: `path` is relative to the output root; bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """The packaged sets of an asset, one for each protection, all of the same tracks. `cpix`: the document of their keys,
-    without the keys."""
+    without the keys. `shared`: files that the sets refer to and that lie beside all assets. `custom`: one more set, which is
+    never active: its manifests have a name of their own."""
 
     sets: Sequence[PackagedSet]
     media: Media
     versions: Mapping[str, str] = field(default_factory=dict)
     cpix: Reference | None = None
+    shared: Sequence[SharedFile] = ()
+    custom: PackagedSet | None = None
 
     @property
     def commands(self) -> Sequence[Command]:

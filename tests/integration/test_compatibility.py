@@ -71,6 +71,7 @@ async def test_every_published_payload_is_taken_as_the_original_took_it(world: W
     reply = await world.call("POST", "/job", body, by="original")
     assert "warnings" not in reply.body
     if reply.status == 400:
+        assert workflow != "vodnpvr"
         later = [message for message in reply.faults.values() if not message.startswith("not yet supported")]
         assert (later, bool(reply.faults)) == ([], True)
         return

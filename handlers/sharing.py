@@ -1,0 +1,252 @@
+"""Placing the segments of one stretch among the shared ones, clear and encrypted, and saying where they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+from taskengine.domain.errors import InputFault
+from taskengine.handlers.locking import Lock, Signal, initialization_vector
+from taskengine.handlers.shelf import Shelf
+from taskengine.handlers.stream_readers import StorageReader
+from taskengine.handlers.support import in_thread, together
+from taskengine.media.archive import boxes
+from taskengine.media.archive.boxes import Init, Times
+from taskengine.media.archive.model import Inband, Piece, Placed, PlacedTrack, Stretch
+from taskengine.media.archive.naming import base_of, clock_folder, short_digest, track_folder
+from taskengine.media.mp4 import BoxFault
+from taskengine.media.protection import CLEAR
+from taskengine.media.streams.model import Resource
+from taskengine.media.tracks import Track, TrackKind
+from taskengine.ports import TaskContext
+
+_BATCH = 8  # segments in memory at a time
+_AT_ONCE = 8
+_SCTE35 = "urn:scte:scte35:"
+_TEXT_TIMESCALE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SetPlan:
+    """A set to make for one archive; `lock` is None for the clear one. `folder`: the protection that its segments lie below."""
+
+    name: str
+    folder: str
+    lock: Lock | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """A segment of the archive."""
+
+    piece: Piece
+    data: bytes
+    times: Times
+
+
+class Sharing:
+    """Brings segments of one archive and places those that are not there yet."""
+
+    def __init__(self, context: TaskContext, reader: StorageReader, shelf: Shelf, capture_id: str) -> None:
+        self._context, self._reader, self._shelf, self._capture_id = context, reader, shelf, capture_id
+        self._inits: dict[Resource, tuple[bytes, Init]] = {}
+        self._signals: dict[tuple[object, ...], Mapping[str, Signal]] = {}
+        self._numbers = count(1)
+        self._turn = asyncio.Lock()
+
+    async def init(self, resource: Resource) -> tuple[bytes, Init]:
+        """An init segment, and what it says. InputFault where it is none of one clear track."""
+        if resource not in self._inits:
+            data = await self._bytes(resource)
+            try:
+                init = boxes.read_init(data)
+            except BoxFault as error:
+                raise InputFault(f"{self._name(resource)}: the archive must be CMAF: {error}") from error
+            if init.protected:
+                raise InputFault(f"{self._name(resource)}: it is encrypted: segments that are shared must be clear")
+            self._inits[resource] = (data, init)
+        return self._inits[resource]
+
+    async def place(
+        self, stretch: Stretch, track: Track, plans: Sequence[SetPlan], codecs: str, inband: Sequence[Inband]
+    ) -> Mapping[str, PlacedTrack]:
+        """A track of a stretch in each set (by the set's name)."""
+        pieces = stretch.pieces[track.name]
+        resource = next((piece.init for piece in pieces if piece.init), None)
+        if resource is None:
+            return await self._place_text(track, pieces, plans)
+        data, init = await self.init(resource)
+        folder = f"{track_folder(track, self._name(resource), data)}"
+        first = await self._bring(next(piece for piece in pieces if piece.media), init)
+        signals = {plan.name: (await self._signal(plan, stretch))[track.name] for plan in _locked(track, plans)}
+        found: dict[str, PlacedTrack] = {}
+        places: dict[str, str] = {}
+        for plan in plans:
+            signal = signals.get(plan.name)
+            base = f"{base_of(self._capture_id)}/{plan.folder if signal else CLEAR}/{folder}"
+            keyed = plan.lock.keyed(track) if plan.lock and signal else ""
+            base += f"-{keyed}" if keyed else ""
+            clock = clock_folder(first.piece.at, first.times.begin / init.timescale, await self._shelf.folders(base))
+            places[plan.name] = f"{base}/{clock}"
+            own = signal.init if signal else data
+            found[plan.name] = PlacedTrack(
+                track, await self._put_init(base, own), init.timescale, [], codecs, signal.keys if signal else (),
+                signal.protection if signal else (), keyed, inband,
+            )  # fmt: skip
+        segments: dict[str, list[Placed]] = {plan.name: [] for plan in plans}
+        schemes: set[str] = set()
+        for begin in range(0, len(pieces), _BATCH):
+            await self._place_batch(
+                track, (data, init), pieces[begin : begin + _BATCH], plans, places, segments, schemes
+            )
+        told = inband or [Inband(scheme) for scheme in sorted(schemes) if scheme.startswith(_SCTE35)]
+        return {name: replace(each, segments=segments[name], inband=told) for name, each in found.items()}
+
+    async def _place_batch(
+        self, track: Track, init: tuple[bytes, Init], pieces: Sequence[Piece], plans: Sequence[SetPlan],
+        places: Mapping[str, str], segments: Mapping[str, list[Placed]], schemes: set[str],
+    ) -> None:  # fmt: skip
+        brought = await together([self._bring(piece, init[1]) for piece in pieces if piece.media], _AT_ONCE)
+        for each in brought:
+            schemes |= boxes.message_schemes(each.data)
+        done: set[str] = set()
+        for plan in plans:
+            place = places[plan.name]
+            paths = [f"{place}/{each.times.begin}.m4s" for each in brought]
+            if place not in done:  # texts are clear in every set
+                await self._write(
+                    track, init[0], brought, paths, plan if plan.lock and track.kind is not TrackKind.TEXT else None
+                )
+            done.add(place)
+            by_piece = {each.piece: (each, path) for each, path in zip(brought, paths, strict=True)}
+            whole = plan.lock is not None and plan.lock.whole and track.kind is not TrackKind.TEXT
+            segments[plan.name].extend(
+                self._placed(piece, by_piece.get(piece), init[1], whole=whole) for piece in pieces
+            )
+
+    def _placed(self, piece: Piece, found: tuple[_Brought, str] | None, init: Init, *, whole: bool) -> Placed:
+        if found is None:
+            return Placed("", piece.at, 0, round(piece.seconds * init.timescale))
+        each, path = found
+        vector = initialization_vector(path) if whole else ""
+        times = each.times
+        return Placed(path, piece.at, times.begin, times.duration, self._shelf.used[path], times.samples, vector)
+
+    async def _write(
+        self, track: Track, init: bytes, brought: Sequence[_Brought], paths: Sequence[str], plan: SetPlan | None
+    ) -> None:
+        """Those that are not there, encrypted where a plan says so."""
+        there = await together(
+            [
+                self._shelf.has(path, len(each.data) if plan is None else None)
+                for each, path in zip(brought, paths, strict=True)
+            ],
+            _AT_ONCE,
+        )
+        wanted = [
+            (each.data, path, f"shared_{next(self._numbers)}.m4s")
+            for each, path, known in zip(brought, paths, there, strict=True) if not known
+        ]  # fmt: skip
+        if not wanted:
+            return
+        if plan is not None and plan.lock is not None:
+            await plan.lock.close(
+                track, init, [data for data, _, _ in wanted], [name for _, _, name in wanted],
+                [path for _, path, _ in wanted],
+            )  # fmt: skip
+        else:
+            for data, _, name in wanted:
+                await in_thread((self._context.scratch / name).write_bytes, data)
+        await together([self._put(name, path) for _, path, name in wanted], _AT_ONCE)
+
+    async def _put(self, name: str, path: str) -> None:
+        source = self._context.scratch / name
+        await self._shelf.put(source, path)
+        await in_thread(source.unlink)
+
+    async def _put_init(self, base: str, data: bytes) -> str:
+        path = f"{base}/init-{short_digest(data)}.mp4"
+        if not await self._shelf.has(path, len(data)):
+            name = f"init_{next(self._numbers)}.mp4"
+            await in_thread((self._context.scratch / name).write_bytes, data)
+            await self._put(name, path)
+        return path
+
+    async def _signal(self, plan: SetPlan, stretch: Stretch) -> Mapping[str, Signal]:
+        """What manifests tell of the tracks of a stretch; once for the same init segments."""
+        if plan.lock is None:
+            return {}
+        tracks = [track for track in plan.lock.encryption.media.packaged if track.name in stretch.pieces]
+        inits = {track.name: await self.init(_init_of(stretch, track)) for track in tracks}
+        key = (plan.name, *((name, data) for name, (data, _) in inits.items()))
+        async with self._turn:
+            if key not in self._signals:
+                first = {
+                    track.name: (
+                        inits[track.name][0],
+                        (await self._bring(_first(stretch, track), inits[track.name][1])).data,
+                    )
+                    for track in tracks
+                }
+                self._signals[key] = await plan.lock.signals(first)
+            return self._signals[key]
+
+    async def _place_text(
+        self, track: Track, pieces: Sequence[Piece], plans: Sequence[SetPlan]
+    ) -> Mapping[str, PlacedTrack]:
+        """WebVTT has no clock: its segments go by their names in the archive."""
+        segments = []
+        for piece in pieces:
+            if piece.media is None:
+                segments.append(Placed("", piece.at, 0, round(piece.seconds * _TEXT_TIMESCALE)))
+                continue
+            data = await self._bytes(piece.media)
+            origin = self._name(piece.media)
+            folder = f"{base_of(self._capture_id)}/{CLEAR}/{track_folder(track, origin.rpartition('/')[0], b'')}"
+            path = f"{folder}/{short_digest(origin.encode(), data)}.vtt"
+            if not await self._shelf.has(path, len(data)):
+                name = f"text_{next(self._numbers)}.vtt"
+                await in_thread((self._context.scratch / name).write_bytes, data)
+                await self._put(name, path)
+            segments.append(Placed(path, piece.at, 0, round(piece.seconds * _TEXT_TIMESCALE), len(data)))
+        placed = PlacedTrack(track, "", _TEXT_TIMESCALE, segments)
+        return {plan.name: placed for plan in plans}
+
+    async def _bring(self, piece: Piece, init: Init) -> _Brought:
+        assert piece.media is not None  # noqa: S101 - missing ones are not asked for
+        data = await self._bytes(piece.media)
+        try:
+            return _Brought(piece, data, await in_thread(boxes.read_times, data, init))
+        except BoxFault as error:
+            raise InputFault(f"{self._name(piece.media)}: the archive must be CMAF: {error}") from error
+
+    async def _bytes(self, resource: Resource) -> bytes:
+        path = self._context.scratch / f"brought_{next(self._numbers)}"
+        await self._reader.bring(resource, path)
+        data = await in_thread(path.read_bytes)
+        await in_thread(path.unlink)
+        return data
+
+    def _name(self, resource: Resource) -> str:
+        """Where it lies in the storage, for messages and as what it is known by."""
+        part = "" if resource.length is None else f"#{resource.offset}+{resource.length}"
+        return f"{self._reader.path_of(resource.url)}{part}"
+
+
+def _locked(track: Track, plans: Sequence[SetPlan]) -> Sequence[SetPlan]:
+    return [plan for plan in plans if plan.lock is not None and track.kind is not TrackKind.TEXT]
+
+
+def _first(stretch: Stretch, track: Track) -> Piece:
+    return next(piece for piece in stretch.pieces[track.name] if piece.media)
+
+
+def _init_of(stretch: Stretch, track: Track) -> Resource:
+    found = next((piece.init for piece in stretch.pieces[track.name] if piece.init), None)
+    if found is None:
+        raise InputFault(
+            f"clips: the segments of {stretch.capture_id} have no init segments: an archive must be CMAF (fMP4)"
+        )
+    return found

@@ -1,0 +1,210 @@
+"""vodnpvr: assets over the shared segments of an archive, read and played as clients would."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from taskengine.domain.errors import InputFault
+from taskengine.keys.seed import derive_key_id
+from taskengine.media.tools import find_tools
+from tests.support.archives import at, make_archive
+from tests.support.decrypting import SEED, frames, joined, key_of
+from tests.support.media import Studio
+
+MPD = "{urn:mpeg:dash:schema:mpd:2011}"
+SIGNAL = "FC302000000000000000FFF00F05000000017FFFFE0052CCF500010000000000000000"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of sixteen seconds."""
+    folder = tmp_path_factory.mktemp("archive") / "channel1"
+    make_archive(folder)
+    return folder
+
+
+@pytest.fixture
+def studio(tmp_path: Path, archive: Path) -> Studio:
+    """The archive below the output root."""
+    made = Studio(tmp_path)
+    shutil.copytree(archive, tmp_path / "output" / "channel1")
+    return made
+
+
+def clip(start: float, end: float, capture_id: str = "channel1") -> dict[str, str]:
+    """A clip by seconds of the archive."""
+    return {"capture_id": capture_id, "start": at(start), "end": at(end)}
+
+
+async def record(studio: Studio, *clips: dict[str, str], folder: str = "npvr/one", **parameters: Any) -> dict[str, Any]:
+    """Run the workflow."""
+    return await studio.run("vodnpvr", output_folder=folder, clips=list(clips), **parameters)
+
+
+def shared(studio: Studio) -> Mapping[str, int]:
+    """The shared files and when they were written."""
+    root = studio.folder / "output" / "segments"
+    return {str(path): path.stat().st_mtime_ns for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def decoded(manifest: str, *options: str) -> tuple[int, float, str]:
+    """(frames, seconds, complaints) of a whole play by ffmpeg."""
+    argv = [
+        find_tools().ffmpeg, "-nostdin", "-v", "error", "-stats", *options, "-i", manifest, "-map", "0:v:0", "-map", "0:a?",
+        "-f", "null", "-",
+    ]  # fmt: skip
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    lines = done.stderr.replace("\r", "\n").splitlines()
+    stats = [line for line in lines if line.startswith("frame=")]
+    ignored = ("frame=", "[NULL @")  # of renditions that are not asked for
+    complaints = "\n".join(line for line in lines if not line.startswith(ignored))
+    found = re.search(r"frame=\s*(\d+).*time=(\d+):(\d+):(\d+\.\d+)", stats[-1]) if stats else None
+    assert found, done.stderr
+    return int(found[1]), int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]), complaints
+
+
+HLS = ("-allowed_extensions", "ALL", "-extension_picky", "0")
+DASH = ("-allowed_extensions", "ALL")
+
+
+async def test_two_assets_share_their_segments(studio: Studio) -> None:
+    """Whole segments from the one that covers the start; each is there once, and what both need is not written again. Both
+    manifests of both play in full, and deleting one asset leaves the other."""
+    first = await record(studio, clip(3, 9))
+    before = shared(studio)
+    assert first["metadata"]["duration"] == 8
+    assert first["metadata"]["frames"] == 200
+    assert len(first["segments"]) == 12  # 4 each of two pictures and a sound
+    assert all(Path(path).stat().st_size for path in first["segments"])
+    assert not any(path.endswith((".m4s", ".mp4")) for path in first["files"])
+
+    second = await record(studio, clip(5, 13.5), folder="deep/er/two", content_id="other")
+    after = shared(studio)
+    assert {path: after[path] for path in before} == before
+    assert len(second["segments"]) == 15
+    assert set(after) == set(before) | set(second["segments"])  # the init segments are there from the first on
+    assert len(set(first["segments"]) & set(second["segments"])) == 9
+
+    for answer, count in ((first, 200), (second, 250)):
+        for kind, options in (("hls", HLS), ("dash", DASH)):
+            frames_shown, seconds, complaints = decoded(answer["manifests"][kind], *options)
+            assert (frames_shown, complaints) == (count, "")
+            assert seconds == pytest.approx(count / 25, abs=0.1)
+    playlist = (studio.folder / "output/npvr/one/v/1-1/clear/video_1.m3u8").read_text()
+    assert f"#EXT-X-PROGRAM-DATE-TIME:{at(2)}" in playlist
+    metadata = json.loads((studio.folder / "output/npvr/one/metadata.json").read_text())
+    assert {file["path"]: file["size"] for file in metadata["shared"]} == {
+        path.split("/output/")[1]: Path(path).stat().st_size for path in before
+    }
+
+    await studio.run("voddelete", folder="npvr/one")
+    assert shared(studio) == after
+    assert decoded(second["manifests"]["hls"], *HLS)[0] == 250
+
+
+async def test_captions_and_times_are_those_of_the_archive(tmp_path: Path) -> None:
+    """HLS has the archive's caption segments; DASH their cues, counted from the beginning of its period."""
+    studio = Studio(tmp_path)
+    make_archive(tmp_path / "source" / "channel1", 8, captions=True)  # below the source root, this one
+    await record(studio, clip(4, 8))
+    base = studio.folder / "output/npvr/one/v/1-1/clear"
+    assert len(re.findall(r"\.vtt$", (base / "text_1.m3u8").read_text(), re.MULTILINE)) == 2
+    assert "00:00:00.500 --> 00:00:01.200" in (base / "text_1/text.vtt").read_text()
+    manifest = etree.fromstring((base / "manifest.mpd").read_bytes())
+    assert {each.get("wallClockTime") for each in manifest.iter(f"{MPD}ProducerReferenceTime")} == {at(4)}
+
+
+def periods(manifest: str) -> list[float]:
+    """How long the periods of a MPD last."""
+    root = etree.fromstring(Path(manifest).read_bytes())
+    return [float(each.get("duration", "").removeprefix("PT").removesuffix("S")) for each in root.iter(f"{MPD}Period")]
+
+
+async def test_clips_and_gaps_are_cuts(studio: Studio) -> None:
+    """Two clips, and what is missing within one, are discontinuities and periods; what a rendition alone lacks is a gap of
+    it. More missing than the limit fails the job, says how much and where, and leaves the former asset as it was."""
+    archive = studio.folder / "output" / "channel1"
+    for name in ("v1", "v2", "a1"):
+        (archive / name / "5.m4s").unlink()  # seconds 8 to 10
+    (archive / "v2" / "7.m4s").unlink()  # 12 to 14
+    answer = await record(studio, clip(0, 3), clip(6, 16), missing_content_limit="4.5")
+    playlist = (studio.folder / "output/npvr/one/v/1-1/clear/video_1.m3u8").read_text()
+    assert periods(answer["manifests"]["dash"]) == pytest.approx([4, 2, 6])
+    assert playlist.count("#EXT-X-DISCONTINUITY\n") == 2
+    assert re.findall(r"DATE-TIME:(\S+)", playlist) == [at(0), at(6), at(10)]
+    assert "EXT-X-GAP" not in playlist
+    lower = (studio.folder / "output/npvr/one/v/1-1/clear/video_2.m3u8").read_text()
+    assert (lower.count("#EXT-X-GAP\n"), lower.count("#EXT-X-DISCONTINUITY\n")) == (1, 2)
+    shown, _, complaints = decoded(answer["manifests"]["hls"], *HLS)
+    assert (shown, complaints) == (300, "")
+    assert answer["metadata"]["duration"] == pytest.approx(12)
+    assert re.search(r"4\.00\d s of the clips are missing in the archive: 2\.00", studio.log.text)
+
+    former = Path(answer["message"]).read_bytes()
+    with pytest.raises(InputFault, match=r"missing_content_limit: 4\.00\d s .* 1 s may be: 2\.00\d s from 20"):
+        await record(studio, clip(6, 16), missing_content_limit=1)
+    with pytest.raises(InputFault, match=r"clips\[0\]: the archive channel1 has nothing from"):
+        await record(studio, clip(100, 110), missing_content_limit=1000)
+    with pytest.raises(InputFault, match=r"clips\[1\]\.capture_id: there is no stream at"):
+        await record(studio, clip(0, 2), clip(0, 2, "elsewhere"))
+    assert Path(answer["message"]).read_bytes() == former
+    assert decoded(answer["manifests"]["hls"], *HLS)[0] == 300
+
+
+async def test_protected_segments_are_shared_by_their_keys(studio: Studio) -> None:
+    """Encrypted copies are stored once, too: their keys are the archive's. They decode by these alone, at the same times as
+    the clear ones. A profile's keys make copies of their own, under a manifest with the client's name."""
+    wanted: dict[str, Any] = {"drm": ["clear", "widevine", "playready", "fairplay", "aes"], "download_cpix": True}
+    answer = await record(studio, clip(2, 8), **wanted)
+    before = shared(studio)
+    assert {path.split("/segments/channel1/")[1].split("/")[0] for path in before} == {"clear", "cenc", "cbcs", "aes"}
+    assert len(answer["segments"]) == 4 * 9
+    base = studio.folder / "output/npvr/one/v/1-1"
+    clear = decoded(str(base / "clear/video_1.m3u8"), *HLS)
+    for scheme in ("cenc", "cbcs"):
+        text = (base / scheme / "video_1.m3u8").read_text()
+        assert ("com.apple.streamingkeydelivery" in text) is (scheme == "cbcs")
+        locked = joined(base / scheme / "video_1.m3u8")
+        key = key_of(scheme, "SD", "channel1")
+        assert frames(locked, key) == frames(joined(base / "clear" / "video_1.m3u8"))
+        assert frames(locked) != frames(joined(base / "clear" / "video_1.m3u8"))
+        sound = key_of(scheme, "AUDIO", "channel1")
+        assert frames(joined(base / scheme / "audio_1.m3u8"), sound) == frames(joined(base / "clear" / "audio_1.m3u8"))
+    assert derive_key_id(SEED, "channel1", "cenc", "SD").hex() in (base / "cenc/manifest.mpd").read_text().replace(
+        "-", ""
+    )
+    key_file = studio.folder / "key.bin"
+    key_file.write_bytes(key_of("aes", "SD", "channel1"))
+    whole = base / "aes" / "video_1.m3u8"
+    local = whole.with_name("local.m3u8")
+    local.write_text(re.sub(r'URI="https://keys[^"]+"', f'URI="{key_file}"', whole.read_text()))
+    assert decoded(str(local), *HLS) == clear
+
+    second = await record(
+        studio, clip(4, 10), folder="npvr/two", drm=["cenc", "widevine", "playready"], apply_custom_drm=True, profile_id="gold",
+        custom_manifest_name="gold.ism",
+    )  # fmt: skip
+    after = shared(studio)
+    assert {path: after[path] for path in before} == before
+    new = sorted(set(after) - set(before))
+    names = [path.split("/segments/channel1/")[1] for path in new if "/init-" not in path]
+    assert {name.split("/")[0] for name in names} == {"cenc"}
+    assert len(names) == 3 + 9  # the last two seconds, and all by the profile's keys
+    assert not [path for path in second["segments"] if "/clear/" in path]
+    custom = studio.folder / "output/npvr/two/gold.ism"
+    assert {str(custom / ".m3u8"), str(custom / ".mpd")} <= set(second["files"])
+    gold = joined(studio.folder / "output/npvr/two/v/2-1/custom/video_1.m3u8")
+    assert frames(gold, key_of("cenc", "SD", "gold"))[1] == ""
+    assert frames(gold, key_of("cenc", "SD", "channel1"))[1] != ""
+    assert "custom/video_1.m3u8" in (custom / ".m3u8").read_text()
+    with pytest.raises(InputFault, match="profile_id: apply_custom_drm needs"):
+        await record(studio, clip(4, 10), apply_custom_drm=True)

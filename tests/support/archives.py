@@ -1,0 +1,74 @@
+"""Archives of a live packager, made on the spot: CMAF segments with an HLS master and an MPD that tell the time of day."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from taskengine.media.tools import find_tools
+from tests.support.media import AAC, H264, ffmpeg, picture, sound
+
+BEGIN = datetime(2026, 1, 30, 20, 0, tzinfo=UTC)
+SEGMENT_S = 2
+
+
+def at(seconds: float) -> str:
+    """A time of the archive, from its beginning, as jobs give it."""
+    return (BEGIN + timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def make_archive(folder: Path, seconds: int = 16, *, captions: bool = False, begin: datetime = BEGIN) -> None:
+    """Two pictures, one sound and perhaps captions, in segments of two seconds from `begin` on."""
+    folder.mkdir(parents=True)
+    keys = ["-bf", "2", "-force_key_frames", f"expr:gte(t,n_forced*{SEGMENT_S})"]
+    small = ["-map", "0:v", "-s", "80x46", *H264, *keys, "small.mp4"]
+    ffmpeg(
+        folder,
+        *picture("160x90", seconds=seconds),
+        *sound(seconds),
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        *H264,
+        *keys,
+        *AAC,
+        "film.mp4",
+        *small,
+    )
+    streams = [_stream("film.mp4", "video", "v1"), _stream("small.mp4", "video", "v2")]
+    streams.append(_stream("film.mp4", "audio", "a1") + ",hls_group_id=sound,hls_name=English,language=en")
+    if captions:
+        cues = [
+            f"00:00:{second:02}.500 --> 00:00:{second + 1:02}.200\nsecond {second}\n" for second in range(0, seconds, 2)
+        ]
+        (folder / "film.vtt").write_text("WEBVTT\n\n" + "\n".join(cues))
+        streams.append(
+            "in=film.vtt,stream=text,segment_template=t1/$Number$.vtt,playlist_name=t1.m3u8,hls_group_id=texts,"
+            "hls_name=English,language=en"
+        )
+    argv = [
+        find_tools().packager, "--quiet", *streams, "--segment_duration", str(SEGMENT_S), "--hls_playlist_type", "LIVE",
+        "--hls_master_playlist_output", "master.m3u8", "--mpd_output", "manifest.mpd", "--add_program_date_time",
+        "--time_shift_buffer_depth", "100000", "--preserved_segments_outside_live_window", "0",
+    ]  # fmt: skip
+    subprocess.run(argv, cwd=folder, check=True, capture_output=True, timeout=60)
+    for name in ("film.mp4", "small.mp4", "film.vtt"):
+        (folder / name).unlink(missing_ok=True)
+    _set_clock(folder, begin)
+
+
+def _stream(source: str, kind: str, name: str) -> str:
+    return f"in={source},stream={kind},init_segment={name}/init.mp4,segment_template={name}/$Number$.m4s,playlist_name={name}.m3u8"
+
+
+def _set_clock(folder: Path, begin: datetime) -> None:
+    """Packager tells the time at which it ran."""
+    told = begin.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    for playlist in folder.glob("*.m3u8"):
+        playlist.write_text(re.sub(r"(PROGRAM-DATE-TIME:)\S+", rf"\g<1>{told}", playlist.read_text()))
+    manifest = folder / "manifest.mpd"
+    text = re.sub(r'availabilityStartTime="[^"]+"', f'availabilityStartTime="{told}"', manifest.read_text())
+    manifest.write_text(text)
