@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -20,15 +22,13 @@ from taskengine.workflows.parameters import default_needs
 Found = Iterator[tuple[Path, str]]
 _SUBSCHEMAS = ("properties", "patternProperties", "$defs", "dependentSchemas")
 _MAX_DEPTH = 32
+_META = Draft202012Validator(Draft202012Validator.META_SCHEMA)
 
 
 def schema_faults(schema: Mapping[str, Any], evaluator: Evaluator) -> Found:
     """Every fault of a parameter schema, by its path within the schema."""
-    invalid = False
-    for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
-        invalid = True
-        for path, message in described(error):
-            yield path, f"no JSON Schema: {message}"
+    invalid = list(_invalid(schema))
+    yield from invalid
     if invalid:
         return
     properties = as_mapping(schema.get("properties"))
@@ -45,6 +45,24 @@ def schema_faults(schema: Mapping[str, Any], evaluator: Evaluator) -> Found:
             yield (*path, "format"), f"unknown format {name!r}{nearest(str(name), known)}"
         yield from _pattern_faults(path, inner)
     yield from _property_faults(schema, properties, evaluator)
+
+
+def _invalid(schema: Mapping[str, Any]) -> Found:
+    """What is no JSON Schema of it. Each parameter by itself: many workflows share them, and judging costs most of a load."""
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        yield from _meta_faults(json.dumps(schema))
+        return
+    yield from _meta_faults(json.dumps({**schema, "properties": {}}))
+    for name, parameter in properties.items():
+        for path, message in _meta_faults(json.dumps(parameter)):
+            yield ("properties", name, *path), message
+
+
+@lru_cache(maxsize=2048)
+def _meta_faults(text: str) -> Sequence[tuple[Path, str]]:
+    judged = _META.iter_errors(json.loads(text))
+    return [(path, f"no JSON Schema: {message}") for error in judged for path, message in described(error)]
 
 
 def _subschemas(schema: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from taskengine.domain.job import LogEntry
 from taskengine.engine.jobs import Submission
-from tests.support.engine import Bench, bench, settings_for
+from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 from tests.support.stores import say
 
@@ -256,6 +256,7 @@ async def test_a_reader_that_stops_reading_is_let_go(world: World, monkeypatch: 
         while await world.status("/events") == 503:
             pass
         writer.close()
+    await world.bench.engine.jobs.remove(ADMIN, job_id)  # else the engine would wait for it at its end
 
 
 async def _mute(url: URL, path: str) -> asyncio.StreamWriter:
