@@ -47,18 +47,18 @@ class Receiver:
         return web.Response(status=204)
 
 
-async def main(place: Path, *, keep: bool) -> None:
+async def main(place: Path, *, keep: bool, length: int) -> None:
     """Everything, from the source to the verdict."""
     begun = time.monotonic()
     source = place / "source.mp4"
-    say(f"the source: {source} ({SECONDS} s, 1280×720, with sound)")
-    await make_source(source, size="1280x720", seconds=SECONDS)
+    say(f"the source: {source} ({length} s, 1280×720, with sound)")
+    await make_source(source, size="1280x720", seconds=length)
     data_dir = place / "data"
     fresh_data_dir(data_dir, source, FOLDER)
     async with receiving() as receiver, hosted_engine(data_dir) as engine:
         say(f"the engine: {engine.url}, ready in {engine.ready_s:.1f} s")
         manifest = await one_job(engine, receiver)
-        seconds, segments = judge(manifest)
+        seconds, segments = judge(manifest, length)
         say(
             f"the asset: {segments} segments, {seconds:.2f} s, made in {time.monotonic() - begun:.1f} s with all around it"
         )
@@ -108,7 +108,7 @@ def callback_line(body: Mapping[str, Any]) -> str:
     return printable(f"{body['time']} task {body['task_id']} {body['task_name']}: {body['event']} {body['message']}")
 
 
-def judge(manifest: Path) -> tuple[float, int]:
+def judge(manifest: Path, length: int) -> tuple[float, int]:
     """(duration, number of segments); ScriptFailed where one is missing, or the duration is not the source's."""
     master = openm3u8.loads(manifest.read_text(encoding="utf-8"))
     names = [str(playlist.uri) for playlist in master.playlists] + [
@@ -128,8 +128,8 @@ def judge(manifest: Path) -> tuple[float, int]:
             raise ScriptFailed(f"{path} names files that are missing or empty: {', '.join(missing) or 'none at all'}")
         durations.append(sum(float(segment.duration or 0) for segment in playlist.segments))
         segments += len(playlist.segments)
-    if any(abs(duration - SECONDS) > TOLERANCE_S for duration in durations):
-        raise ScriptFailed(f"the playlists last {durations} s, the source {SECONDS} s")
+    if any(abs(duration - length) > TOLERANCE_S for duration in durations):
+        raise ScriptFailed(f"the playlists last {durations} s, the source {length} s")
     return max(durations), segments
 
 
@@ -182,6 +182,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the engine and the asset to be looked at")
     parser.add_argument("--place", type=Path, default=ROOT / "demo", metavar="DIR", help="where everything is put")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of the video")
     parser.add_argument("--clean", action="store_true", help="remove what a run left, and end")
     given = parser.parse_args(arguments)
     place = given.place.absolute()
@@ -190,7 +191,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with FileLock(place / ".lock", timeout=0):
             if not given.clean:
-                asyncio.run(main(place, keep=given.keep))
+                asyncio.run(main(place, keep=given.keep, length=given.seconds))
         if given.clean:
             shutil.rmtree(place)
     except Timeout:

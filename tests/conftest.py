@@ -51,6 +51,11 @@ def clean_log(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     structlog.contextvars.clear_contextvars()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long go first, so that no process works alone at the end: few tests with many waits."""
+    items.sort(key=lambda item: "acceptance" not in item.path.parts)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -86,6 +86,14 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place where an engine runs that these tests share."""
+    place = Place(tmp_path_factory.mktemp("served"))
+    with place.serving():
+        yield place
+
+
 def states(jobs: Sequence[Mapping[str, Any]]) -> dict[int, Any]:
     """id → state of jobs."""
     return {job["id"]: job["queue_state"] for job in jobs}
@@ -94,7 +102,8 @@ def states(jobs: Sequence[Mapping[str, Any]]) -> dict[int, Any]:
 def test_serve_says_where_it_is_and_where_the_key_is(place: Place) -> None:
     """One line on stdout: the URL and the key's file; client commands in the same place need neither."""
     with place.serving() as (process, line):
-        assert place.url.startswith("http://127.0.0.1:")
+        url = place.url
+        assert url.startswith("http://127.0.0.1:")
         assert str(place.data / "api-key") in line
         assert (place.data / "api-key").read_text().strip() not in line
 
@@ -114,49 +123,38 @@ def test_serve_says_where_it_is_and_where_the_key_is(place: Place) -> None:
 
     assert process.returncode == 0, err
     assert out == ""  # the one line was all
-
-
-def test_an_engine_that_has_ended_cannot_be_reached(place: Place) -> None:
-    """Exit code 3."""
-    with place.serving():
-        url = place.url
-
     done = place.run("jobs", "list", "--url", url)
-
-    assert done.returncode == 3
+    assert done.returncode == 3  # it cannot be reached
     assert url in done.stderr
 
 
-def test_a_data_directory_has_one_owner(place: Place) -> None:
+def test_a_data_directory_has_one_owner(served: Place) -> None:
     """A second `serve` and a `run` on it are refused with the way to submit; the first goes on."""
-    with place.serving():
-        for arguments in (("serve", "--port", "0"), ("run", "fast", "-p", "content_id=x")):
-            done = place.run(*arguments)
-            assert done.returncode == 1, done.stderr
-            assert "taskengine submit" in done.stderr
-            assert "Traceback" not in done.stderr
-        assert place.run("jobs", "list").returncode == 0
+    for arguments in (("serve", "--port", "0"), ("run", "fast", "-p", "content_id=x")):
+        done = served.run(*arguments)
+        assert done.returncode == 1, done.stderr
+        assert "taskengine submit" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert served.run("jobs", "list").returncode == 0
 
 
-def test_jobs_are_paused_resumed_broken_and_run_again(place: Place) -> None:
+def test_jobs_are_paused_resumed_broken_and_run_again(served: Place) -> None:
     """The verbs change the state that the list shows."""
-    with place.serving():
-        job_id = str(place.json("submit", "slow", "-p", "content_id=x")["id"])
-        with place.start("jobs", "watch", job_id) as watching:
-            assert watching.stdout is not None
-            while "running" not in watching.stdout.readline():
-                assert watching.poll() is None
-            assert place.run("jobs", "pause", job_id).returncode == 0
-            assert place.json("jobs", "show", job_id)["queue_state"] in {6, "paused"}
-            assert place.run("jobs", "resume", job_id).returncode == 0
-            again = str(place.json("jobs", "rerun", job_id)["id"])
-            watching.communicate(timeout=WAIT_S)
-        assert watching.returncode == 1  # broken is no success
-        assert place.run("jobs", "break", again).returncode == 0
-        assert place.run("jobs", "pause", again).returncode == 1
-        found = states(place.json("jobs", "list"))
-        assert set(found.values()) <= {4, "broken"}
-        assert set(found) == {int(job_id), int(again)}
+    job_id = str(served.json("submit", "slow", "-p", "content_id=x")["id"])
+    with served.start("jobs", "watch", job_id) as watching:
+        assert watching.stdout is not None
+        while "running" not in watching.stdout.readline():
+            assert watching.poll() is None
+        assert served.run("jobs", "pause", job_id).returncode == 0
+        assert served.json("jobs", "show", job_id)["queue_state"] in {6, "paused"}
+        assert served.run("jobs", "resume", job_id).returncode == 0
+        again = str(served.json("jobs", "rerun", job_id)["id"])
+        watching.communicate(timeout=WAIT_S)
+    assert watching.returncode == 1  # broken is no success
+    assert served.run("jobs", "break", again).returncode == 0
+    assert served.run("jobs", "pause", again).returncode == 1
+    found = states(served.json("jobs", "list"))
+    assert {found[int(job_id)], found[int(again)]} <= {4, "broken"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -219,17 +217,16 @@ def test_an_interrupted_run_leaves_no_job_to_go_on(place: Place, number: signal.
     assert job["queue_state"] in {4, "broken"}
 
 
-def test_a_new_client_can_submit_and_sees_its_own_jobs_alone(place: Place) -> None:
+def test_a_new_client_can_submit_and_sees_its_own_jobs_alone(served: Place) -> None:
     """`clients add` works beside a running engine."""
-    with place.serving():
-        place.json("submit", "fast", "-p", "content_id=x")
-        key = place.json("clients", "add", "acme")["api_key"]
-        as_acme = ("--client", "acme", "--api-key", key)
-        for _ in range(100):  # the engine sees it within seconds: each refusal takes one look
-            if place.run("jobs", "list", *as_acme).returncode == 0:
-                break
-        assert place.json("jobs", "list", *as_acme) == []
-        assert place.run("jobs", "list", "--client", "acme", "--api-key", "wrong").returncode == 1
+    served.json("submit", "fast", "-p", "content_id=x")
+    key = served.json("clients", "add", "acme")["api_key"]
+    as_acme = ("--client", "acme", "--api-key", key)
+    for _ in range(100):  # the engine sees it within seconds: each refusal takes one look
+        if served.run("jobs", "list", *as_acme).returncode == 0:
+            break
+    assert served.json("jobs", "list", *as_acme) == []
+    assert served.run("jobs", "list", "--client", "acme", "--api-key", "wrong").returncode == 1
 
 
 def test_a_reader_that_goes_away_is_no_fault(place: Place) -> None:

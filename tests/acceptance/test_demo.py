@@ -36,7 +36,7 @@ def children(place: Path) -> list[str]:
 
 def test_the_demonstration_ends_with_an_asset_and_its_callbacks(tmp_path: Path) -> None:
     """0, the callbacks in order, a manifest that is there, and no process left."""
-    with start(tmp_path) as demo:
+    with start(tmp_path, "--seconds", "4") as demo:
         out, err = demo.communicate(timeout=WAIT_S)
 
     assert demo.returncode == 0, err
@@ -57,7 +57,7 @@ def test_the_demonstration_ends_with_an_asset_and_its_callbacks(tmp_path: Path) 
 
 def test_an_interrupted_demonstration_leaves_no_process(tmp_path: Path) -> None:
     """In the middle of the encoding."""
-    with start(tmp_path) as demo:
+    with start(tmp_path, "--seconds", "12") as demo:
         assert demo.stdout is not None
         while "transcode: running" not in (line := demo.stdout.readline()):
             assert line, "it ended by itself"

@@ -18,7 +18,7 @@ from tests.support.engine import write_workflows
 from tests.support.media import video_source
 from tests.support.receiver import CallbackReceiver
 
-KILLS = 20
+KILLS = 8  # `scripts/soak kills` has more
 KEY = "test-key"
 HEADERS = {"client": "demo", "api-key": KEY}
 
@@ -87,7 +87,7 @@ async def call(served: Served, method: str, path: str, body: Any = None) -> Any:
         return content
 
 
-async def test_a_job_survives_twenty_kills_of_its_engine(tmp_path: Path) -> None:
+async def test_jobs_survive_kills_of_their_engine(tmp_path: Path) -> None:
     """Whenever it is killed: every job completes, each task has one effective completion, callbacks come in order."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,7 @@ class Studio:
     async def run(self, workflow: str, **parameters: Any) -> dict[str, Any]:
         """Run a workflow; its job callback's fields. Raises what the failing task raised, after the clean-up."""
         self.jobs += 1
-        catalog = await asyncio.to_thread(Catalog, CelEvaluator(), load_handlers())
+        catalog = await asyncio.to_thread(_built_in)
         loaded = catalog.get(workflow, "acme")
         assert loaded is not None, catalog.faults
         given = {"content_id": "film", **parameters}
@@ -256,6 +257,12 @@ class Studio:
     def asset(self) -> Asset:
         """The published asset."""
         return Asset(self.output)
+
+
+@cache
+def _built_in() -> Catalog:
+    """The workflows that come along."""
+    return Catalog(CelEvaluator(), load_handlers())
 
 
 @dataclass
