@@ -9,8 +9,10 @@ from types import MappingProxyType
 
 from taskengine.handlers.ask_keys import AskKeys
 from taskengine.handlers.assemble_channel import AssembleChannel
+from taskengine.handlers.assemble_remix import AssembleRemix
 from taskengine.handlers.captions import ReadCaptions
 from taskengine.handlers.capture_frame import CaptureFrame
+from taskengine.handlers.compose_live import ComposeLive
 from taskengine.handlers.debug import debug_handlers
 from taskengine.handlers.delete import Delete, DeleteFiles, DeleteFolder
 from taskengine.handlers.delete_sources import DeleteSources
@@ -22,6 +24,7 @@ from taskengine.handlers.inspect_protection import InspectProtection
 from taskengine.handlers.join import Join
 from taskengine.handlers.judge_protection import JudgeProtection
 from taskengine.handlers.load_asset import LoadAsset
+from taskengine.handlers.make_clip import MakeClip
 from taskengine.handlers.measure import MeasureQuality
 from taskengine.handlers.mp4 import ProgressiveMp4
 from taskengine.handlers.normalise import Normalise
@@ -30,6 +33,7 @@ from taskengine.handlers.per_title import AdaptLadder
 from taskengine.handlers.place import Place
 from taskengine.handlers.place_images import PlaceImages
 from taskengine.handlers.plan import PlanEncoding
+from taskengine.handlers.plan_remix import PlanRemix
 from taskengine.handlers.probe import Probe
 from taskengine.handlers.publish import Publish
 from taskengine.handlers.remux import Remux
@@ -51,7 +55,7 @@ _MEDIA: tuple[Handler, ...] = (
     Discard(), DeleteSources(), DeleteFolder(), DeleteFiles(), LoadAsset(), Place(), TrickImages(), PlanEncoding(),
     AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(), JudgeProtection(),
     AskKeys(), InspectProtection(), SwitchProtection(), StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
-    AssembleChannel(), SwitchChannel(),
+    AssembleChannel(), SwitchChannel(), PlanRemix(), MakeClip(), AssembleRemix(), ComposeLive(),
     Probe(), CaptureFrame(), Delete(),
     SelectSegments(), ShareSegments(),
 )  # fmt: skip

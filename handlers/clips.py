@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from taskengine.domain.errors import InputFault
 from taskengine.handlers.stream_readers import UrlReader
 from taskengine.handlers.streams import open_presentation, with_segments
 from taskengine.handlers.support import in_thread
-from taskengine.media.streams.model import Presentation, StreamFault
+from taskengine.media.names import SourceKind, source_kind
+from taskengine.media.streams.model import Presentation, Resource, StreamFault
 from taskengine.media.virtual import clips
 from taskengine.media.virtual.clips import Offered
 from taskengine.ports import TaskContext
@@ -56,3 +58,18 @@ async def read_stream(reader: KeptReader, url: str, what: str) -> tuple[Presenta
         found = await open_presentation(reader, url, what)
         read = await with_segments(reader, found, found.renditions, what)
         return read, await in_thread(clips.offered, read)
+
+
+def is_file(url: str) -> bool:
+    """Whether a URL names a media file, by its extension; all others are manifests."""
+    return source_kind(urlsplit(url).path.rpartition("/")[2]) in {SourceKind.VIDEO, SourceKind.AUDIO}
+
+
+async def head_of(reader: UrlReader, resource: Resource, most: int) -> bytes:
+    """The first bytes of a segment; all of one that is shorter."""
+    if resource.length is not None:
+        return await reader.bytes_of(Resource(resource.url, resource.offset, min(most, resource.length)))
+    try:
+        return await reader.bytes_of(Resource(resource.url, 0, most))
+    except InputFault:  # it has not so many
+        return await reader.bytes_of(resource)

@@ -9,7 +9,6 @@ from taskengine.domain.errors import NotFound
 from taskengine.handlers.replacing import put_back
 from taskengine.handlers.support import ANY, STRING, schema, storage_faults
 from taskengine.media import asset
-from taskengine.media.names import file_stem
 from taskengine.ports import Storage, TaskContext
 
 
@@ -19,7 +18,7 @@ class Discard:
 
     name = "discard"
     inputs: Mapping[str, Any] = schema(
-        {"content_id": STRING, "output_folder": STRING, "storage": STRING}, {"output_root": ANY}
+        {"content_id": STRING, "output_folder": STRING, "storage": STRING}, {"output_root": ANY, "manifest_name": ANY}
     )
     outputs: Mapping[str, Any] = schema({"removed": {"type": "array"}})
 
@@ -28,7 +27,7 @@ class Discard:
         inputs = context.inputs
         storage = context.storage(str(inputs["storage"]), str(inputs.get("output_root") or "output_root"))
         folder = str(inputs["output_folder"])
-        stem = file_stem(str(inputs["content_id"]))
+        stem = asset.manifest_stem(str(inputs["content_id"]), inputs.get("manifest_name"))
         with storage_faults("output_folder"):
             versions = await storage.folders(f"{folder}/{asset.VERSIONS}")
             own = {version for version in versions if version.startswith(f"{context.task.job_id}-")}

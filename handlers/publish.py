@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from taskengine.domain.errors import InputFault
@@ -41,7 +42,8 @@ from taskengine.handlers.support import (
     through,
 )
 from taskengine.media import asset
-from taskengine.media.names import file_name, file_stem
+from taskengine.media.names import file_name
+from taskengine.media.packager import MPD
 from taskengine.media.protection import CLEAR, Active, active_sets
 from taskengine.media.sources import Sources
 from taskengine.media.thumbnails import sheet_name, webvtt
@@ -62,7 +64,7 @@ class Publish:
         },
         {
             "package": FILE, **RENDITIONS, "output_root": OUTPUT_ROOT, "mp4": OPTIONAL_FILE, "mp4_command": ANY,
-            "mp4_filename": ANY, "keep": BOOLEAN, "manifest_style": STRING,
+            "mp4_filename": ANY, "keep": BOOLEAN, "manifest_style": STRING, "manifest_name": ANY,
             "empty_target": BOOLEAN, "custom_manifest_name": ANY,
             "images": {**OPTIONAL_FILE, "x-from": ["needs.images"], "x-beside": "renditions"},
             "sources": {**OPTIONAL_FILE, "x-from": ["needs.sources"], "x-beside": "renditions"},
@@ -84,7 +86,7 @@ class Publish:
         target.told = UploadProgress(context, package_size(package) + int((inputs.get("mp4") or {}).get("size") or 0))
         images = await load(context, inputs["images"], "images.json", Images) if inputs.get("images") else None
         active = _active(context, package)
-        stem = file_stem(str(inputs["content_id"]))
+        stem = asset.manifest_stem(str(inputs["content_id"]), inputs.get("manifest_name"))
         with storage_faults("output_folder"):
             async with undone_if_it_fails(target):
                 for made in (*package.sets, *([package.custom] if package.custom else [])):
@@ -150,6 +152,8 @@ def _active(context: TaskContext, package: Package) -> Active:
         tell(context, "enable_drm: there is no clear manifest: the protected one is active")
     if active.dash is None:
         tell(context, f"drm: {active.hls} is for HLS alone: there is no DASH manifest")
+    elif not any(file.path == MPD for made in package.sets if made.name == active.dash for file in made.files):
+        return replace(active, dash=None)
     return active
 
 

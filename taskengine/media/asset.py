@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskengine.media.names import file_stem
 from taskengine.media.protection import Active
 from taskengine.media.tracks import Media, PackagedSet, Track, TrackKind
 
@@ -24,6 +25,14 @@ _SEGMENT = re.compile(r"/v/\d+-\d+/[^/]+/[^/]+/[^/]+$")
 def version_name(job_id: int, attempt: int) -> str:
     """The name of one attempt's version of an asset, below `v`."""
     return f"{job_id}-{attempt}"
+
+
+def manifest_stem(content_id: str, manifest_name: object = None) -> str:
+    """What the active manifests are called but for their extensions: as the content, or as a client wants them called."""
+    name = str(manifest_name or "")
+    for ending in (".m3u8", ".mpd", ".ism"):
+        name = name.removesuffix(ending)
+    return file_stem(name or content_id)
 
 
 def versions_in(manifest: str) -> frozenset[str]:
