@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskengine.cli.connection import json_option
+from taskengine.cli.importing import importing
 from taskengine.cli.local import configure_log, local_options, read_settings
 from taskengine.cli.outcome import ExitCode, run_async
 from taskengine.cli.output import Output, console_for_stderr
@@ -54,7 +55,8 @@ def run(
 
 
 async def _run(settings: Settings, workflow: str, parameters: Mapping[str, Any], output: Output) -> int:
-    from taskengine.app import engine
+    with importing():
+        from taskengine.app import engine
     from taskengine.domain.tenants import Caller, Role
     from taskengine.engine.jobs import Submission
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskengine.cli.definitions import catalog_of, queues_of
+from taskengine.cli.importing import importing
 from taskengine.cli.local import configure_log, local_options, read_settings
 from taskengine.domain.words import nearest
 
@@ -46,8 +47,9 @@ def serve(config: Path | None, *, no_workers: bool, concurrencies: Sequence[str]
         click.echo("Warning: no worker can meet this engine: the broker memory:// is within one process", err=True)
     import asyncio
 
-    from taskengine.app import serve as host
-    from taskengine.system import quick_loop
+    with importing():
+        from taskengine.app import serve as host
+        from taskengine.system import quick_loop
 
     with asyncio.Runner(loop_factory=quick_loop if no_workers else None) as runner:
         runner.run(host(settings, workers=not no_workers, ready=lambda url: click.echo(ready_line(url, settings))))
@@ -90,7 +92,8 @@ def worker(config: Path | None, *, queues: Sequence[str], concurrencies: Sequenc
     slots = worker_slots(settings, queues, each, of_all)
     import asyncio
 
-    from taskengine.app import work
+    with importing():
+        from taskengine.app import work
 
     asyncio.run(work(settings, slots))
 
