@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from taskengine.domain.errors import InvalidRequest, TaskFailed
@@ -61,8 +62,15 @@ AAC = ("-c:a", "aac", "-b:a", "96k")
 def video_source(path: Path, *, size: str = "320x240", rate: str = "25", seconds: float = 2) -> None:
     """A plain video with stereo sound, in the container that the name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_made(path.suffix, size, rate, seconds))
+
+
+@cache
+def _made(suffix: str, size: str, rate: str, seconds: float) -> bytes:
     inputs = [*picture(size, rate, seconds), *sound(seconds, channels=2)]
-    ffmpeg(path.parent, *inputs, *H264, *AAC, f"./{path.name}")
+    with TemporaryDirectory() as folder:
+        ffmpeg(Path(folder), *inputs, *H264, *AAC, f"made{suffix}")
+        return (Path(folder) / f"made{suffix}").read_bytes()
 
 
 # ------------------------------------------------------------------------------------------------------- the context

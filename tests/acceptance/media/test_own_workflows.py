@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from taskengine.domain.job import Job
 from taskengine.engine.jobs import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.media import AAC, H264, Asset, ffmpeg, size_of, sound
 from tests.support.receiver import CallbackReceiver
+from tests.support.vod import origin_over
 
 EXAMPLE = Path(__file__).parents[2] / "data" / "clip_and_poster.yaml"
 SECONDS, RATE = 3, 10
-
-
-@asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[str]:
-    """A server of files on loopback."""
-    app = web.Application()
-    app.router.add_static("/", folder)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +56,11 @@ async def test_the_printed_example_runs_to_an_asset_that_plays(tmp_path: Path, f
     (root / "notes.mp4").write_text("no film")
     output = tmp_path / "data" / "storage" / "output"
     async with (
-        serving(film.parent) as url,
+        origin_over(film.parent) as origin,
         CallbackReceiver() as receiver,
         bench(settings_for(tmp_path), receiver) as world,
     ):
-        job = await run(world, "clip_and_poster", source=f"{url}/film_eng.mp4", renditions=[90, 46, 720])
+        job = await run(world, "clip_and_poster", source=f"{origin.url}/film_eng.mp4", renditions=[90, 46, 720])
         assert not job.failed, job.error
         assert ("poster", "complete") not in world.told(job.id)
         assert ("encode", "complete") in world.told(job.id)

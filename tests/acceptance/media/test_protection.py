@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,15 +36,23 @@ SYSTEMS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def studio(tmp_path: Path) -> Studio:
-    """Two renditions of five seconds, of two classes of resolution, and sound."""
-    made = Studio(tmp_path)
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two renditions of five seconds, of two classes of resolution, sound, and captions."""
+    folder = tmp_path_factory.mktemp("films")
     keys = ("-force_key_frames", "expr:gte(t,n_forced*2)")
-    ffmpeg(made.source, *picture("1024x576", seconds=5), *H264, *keys, "film.mp4")
-    ffmpeg(made.source, *picture("320x180", seconds=5), *H264, *keys, "small.mp4")
-    ffmpeg(made.source, *sound(5), *AAC, "film_eng.m4a")
-    (made.source / "film_eng.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n")
+    ffmpeg(folder, *picture("1024x576", seconds=5), *H264, *keys, "film.mp4")
+    ffmpeg(folder, *picture("320x180", seconds=5), *H264, *keys, "small.mp4")
+    ffmpeg(folder, *sound(5), *AAC, "film_eng.m4a")
+    (folder / "film_eng.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n")
+    return folder
+
+
+@pytest.fixture
+def studio(tmp_path: Path, films: Path) -> Studio:
+    """A studio with them as its sources."""
+    made = Studio(tmp_path)
+    shutil.copytree(films, made.source, dirs_exist_ok=True)
     return made
 
 
