@@ -211,10 +211,11 @@ async def place(servers: Servers, *, engines: int, workers: int) -> AsyncIterato
     root = servers.root / prefix
     root.mkdir()
     async with fault_proxy(url) as database, fault_proxy(broker_url) as broker:
-        behind = {"TASKENGINE_DATABASE_URL": database.through(url), "TASKENGINE_DRAIN_GRACE_S": "10"}
         async with cluster_of(
-            root, url, broker.through(broker_url), engines=engines, workers=workers, max_jobs=30, **behind
-        ) as running:
+            root, url, broker.through(broker_url),
+            engines=engines, workers=workers, max_jobs=30, TASKENGINE_DRAIN_GRACE_S="10",
+            TASKENGINE_DATABASE_URL=database.through(url),
+        ) as running:  # fmt: skip
             yield Place(servers, running, prefix, database, broker)
     await servers.postgres.drop_database(url)
 

@@ -18,6 +18,7 @@ from tests.support.oracle import Facts
 WORKER_BAR_S, ENGINE_BAR_S = 20.0, 5.0
 _NAP_S = 30  # longer than a lease: a task whose worker was killed does not end before it is noticed
 _WAIT_S = 60.0
+_SLOTS = 32  # of a worker: one is free for what is begun again, however many naps have piled up
 # What was lost too often waits longer, so that it takes no worker again soon: that is no part of what is measured.
 _RUNNING = "SELECT id FROM tasks WHERE state = 'running' AND losses < $2::int AND worker LIKE '%-' || $1::text"
 _AGAIN = """
@@ -32,7 +33,7 @@ async def soak_recovery(servers: Servers, options: Options) -> Mapping[str, floa
     """How long work stands still after kill -9 of a worker (p99 under 20 s), and of an engine (under 5 s)."""
     chance = random.Random(options.seed)
     heartbeat = {"TASKENGINE_HEARTBEAT_S": "5"}  # as it is unless somebody sets it
-    async with servers.cluster(engines=2, workers=4, max_jobs=64, **heartbeat) as running:
+    async with servers.cluster(engines=2, workers=4, slots=_SLOTS, max_jobs=64, **heartbeat) as running:
         waits = await after_workers(running, rounds=options.rounds, chance=chance, nap_s=_NAP_S)
         await running.finished(_NAP_S * 6)
         await running.ends_well()

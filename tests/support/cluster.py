@@ -250,11 +250,12 @@ async def cluster(
     *,
     engines: int = 1,
     workers: int = 1,
+    slots: int = 4,
     max_jobs: int = 8,
     **more: str,
 ) -> AsyncIterator[Cluster]:
-    """Run so many engines and workers on an empty database and broker; leases last a second. `more` goes to the
-    environment of all of them."""
+    """Run so many engines and workers, each of these with `slots`, on an empty database and broker; leases last a second.
+    `more` goes to the environment of all of them."""
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(root), "PYTHONPATH": str(ROOT),
         "TASKENGINE_DATABASE_URL": database_url, "TASKENGINE_BROKER_URL": broker_url, "TASKENGINE_PORT": "0",
@@ -272,6 +273,6 @@ async def cluster(
         for _ in range(engines):
             await made.engine().start()  # one after the other: the first one makes the first client
         for _ in range(workers):
-            made.worker()
+            made.worker(slots=slots)
         await asyncio.gather(*(worker.start() for worker in made.workers))
         yield made
