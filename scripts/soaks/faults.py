@@ -210,13 +210,12 @@ async def place(servers: Servers, *, engines: int, workers: int) -> AsyncIterato
     broker_url = servers.rabbitmq.url(prefix)
     root = servers.root / prefix
     root.mkdir()
-    async with fault_proxy(url) as database, fault_proxy(broker_url) as broker:
-        async with cluster_of(
-            root, url, broker.through(broker_url),
-            engines=engines, workers=workers, max_jobs=30, TASKENGINE_DRAIN_GRACE_S="10",
-            TASKENGINE_DATABASE_URL=database.through(url),
-        ) as running:  # fmt: skip
-            yield Place(servers, running, prefix, database, broker)
+    async with fault_proxy(url) as database, fault_proxy(broker_url) as broker, cluster_of(
+        root, url, broker.through(broker_url),
+        engines=engines, workers=workers, max_jobs=30, TASKENGINE_DRAIN_GRACE_S="10",
+        TASKENGINE_DATABASE_URL=database.through(url),
+    ) as running:  # fmt: skip
+        yield Place(servers, running, prefix, database, broker)
     await servers.postgres.drop_database(url)
 
 

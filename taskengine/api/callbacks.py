@@ -15,7 +15,7 @@ from taskengine.domain.errors import NotFound
 async def list_callbacks(call: Call) -> Answer:
     """Each delivery: endpoint, event, state, attempts, last status."""
     job_id = call.id("job")
-    await call.services.jobs.view(call.caller, job_id)
+    await call.services.views.view(call.caller, job_id)
     return Answer([callback_object(row, job_id) for row in await call.services.store.callbacks(job_id)])
 
 
@@ -37,7 +37,7 @@ async def replay(call: Call) -> Answer:
     """Make a delivery due again, whether it is dead or was delivered."""
     job_id, callback_id = call.id("job"), call.id("callback", "callback_id")
     services = call.services
-    await services.jobs.view(call.caller, job_id)
+    await services.views.view(call.caller, job_id)
     again = await services.store.replay_callbacks(services.clock.now(), job_id=job_id, callback_id=callback_id)
     if not again and callback_id not in {row["id"] for row in await services.store.callbacks(job_id)}:
         raise NotFound(f"job {job_id} has no callback {callback_id}")

@@ -37,7 +37,7 @@ async def stream(call: Call) -> web.StreamResponse:
 async def stream_of_job(call: Call) -> web.StreamResponse:
     """What has happened to a job and what happens, with its log, as server-sent events, to its end."""
     job_id = call.id("job")
-    job = (await call.services.jobs.view(call.caller, job_id)).job
+    job = (await call.services.views.view(call.caller, job_id)).job
     return await _streamed(call, Scope(job_id=job_id), _since(call) or Cursor(), live=not job.ended)
 
 

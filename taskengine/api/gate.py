@@ -119,7 +119,7 @@ class Gate:
     async def _absence(self, call: Call, job_id: int) -> TaskEngineError | None:
         """Why there is no such job for the caller: then what was wrong with the wish matters no more."""
         try:
-            await self._services.jobs.view(call.caller, job_id)
+            await self._services.views.view(call.caller, job_id)
         except TaskEngineError as error:
             return error
         return None

@@ -17,7 +17,7 @@ from taskengine.api.submission import Asked, Origin, accept, check_allowed
 from taskengine.api.views import job_object, job_without_parameters, task_detail, task_object
 from taskengine.domain.errors import Fault
 from taskengine.engine.actions import FROM_FAILED, Action, BulkActions, Outcome
-from taskengine.engine.jobs import JobView
+from taskengine.engine.job_views import JobView
 from taskengine.ports import JobFilter
 
 _CLEARABLE = ("run_at", "semaphore_url")  # null takes them away
@@ -48,7 +48,7 @@ async def list_jobs(call: Call) -> Answer:
 async def _page(call: Call, query: JobsQuery) -> Sequence[JobView]:
     """The page, and one job more where there is a next one."""
     found = _permitted(call, query)
-    return await call.services.jobs.list(replace(found, limit=found.limit + 1)) if found else []
+    return await call.services.views.list(replace(found, limit=found.limit + 1)) if found else []
 
 
 def _permitted(call: Call, query: JobsQuery) -> JobFilter | None:
@@ -69,7 +69,7 @@ async def act(call: Call) -> Answer:
     outcome = Outcome()
     if found is not None:
         may_submit = partial(check_allowed, call.config)
-        outcome = await BulkActions(call.services.jobs).act(
+        outcome = await BulkActions(call.services.jobs, call.services.views).act(
             call.caller, action, found, value, may_submit=may_submit, dry_run=asked.dry_run
         )
     body: dict[str, Any] = {
@@ -107,7 +107,7 @@ def _action_value(action: Action, value: Any) -> int | str | None:
 async def why(call: Call) -> Answer:
     """Why a job waits, or what it is at: each reason with its numbers."""
     job_id = call.id("job")
-    view = await call.services.jobs.view(call.caller, job_id)
+    view = await call.services.views.view(call.caller, job_id)
     reasons = await call.services.why.reasons(view)
     return Answer({
         "id": job_id,
@@ -119,24 +119,24 @@ async def why(call: Call) -> Answer:
 
 async def view(call: Call) -> Answer:
     """One job."""
-    return Answer(job_object(await call.services.jobs.view(call.caller, call.id("job"))))
+    return Answer(job_object(await call.services.views.view(call.caller, call.id("job"))))
 
 
 async def tasks(call: Call) -> Answer:
     """A job's tasks with their attempts."""
-    jobs, job_id = call.services.jobs, call.id("job")
-    needs = await jobs.needs((await jobs.view(call.caller, job_id)).job)
+    views, job_id = call.services.views, call.id("job")
+    needs = await views.needs((await views.view(call.caller, job_id)).job)
     return Answer([
-        task_object(stored, needs, jobs.live(stored)) for stored in await jobs.tasks(call.caller, job_id)
+        task_object(stored, needs, views.live(stored)) for stored in await views.tasks(call.caller, job_id)
     ])  # fmt: skip
 
 
 async def task(call: Call) -> Answer:
     """One task with its attempts and outputs."""
-    jobs = call.services.jobs
-    stored = await jobs.task(call.caller, call.id("task"))
-    needs = await jobs.needs((await jobs.view(call.caller, stored.task.job_id)).job)
-    return Answer(task_detail(stored, needs, jobs.live(stored)))
+    views = call.services.views
+    stored = await views.task(call.caller, call.id("task"))
+    needs = await views.needs((await views.view(call.caller, stored.task.job_id)).job)
+    return Answer(task_detail(stored, needs, views.live(stored)))
 
 
 async def update(call: Call) -> Answer:
@@ -163,7 +163,7 @@ async def rerun(call: Call) -> Answer:
     job_id, start = call.id("job"), call.request.query.get("from")
     if start not in {None, "failed"}:
         raise invalid(Fault("?from", "must be failed"))
-    job = (await call.services.jobs.view(call.caller, job_id)).job
+    job = (await call.services.views.view(call.caller, job_id)).job
     check_allowed(call.config, job.workflow)
     answer = await call.services.jobs.rerun(
         call.caller,

@@ -11,6 +11,7 @@ from taskengine.domain.tracing import Untraced
 from taskengine.engine.callback_desk import CallbackDesk
 from taskengine.engine.duties import Duties
 from taskengine.engine.feed import Feed
+from taskengine.engine.job_views import JobViews
 from taskengine.engine.jobs import Jobs
 from taskengine.engine.rates import Rates
 from taskengine.engine.recurring import RecurringJobs
@@ -66,6 +67,7 @@ class Services:
     """
 
     jobs: Jobs
+    views: JobViews
     tenants: Tenants
     settings: SettingsBook
     store: Store

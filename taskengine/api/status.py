@@ -17,7 +17,7 @@ from taskengine.api.services import Services
 from taskengine.api.views import job_without_parameters, moment
 from taskengine.domain.errors import NotFound, StoreUnavailable, TaskEngineError
 from taskengine.domain.status import JobState
-from taskengine.engine.jobs import JobView
+from taskengine.engine.job_views import JobView
 from taskengine.engine.settings_book import SYSTEM
 from taskengine.ports import Health, JobFilter
 
@@ -149,8 +149,8 @@ async def dashboard(call: Call) -> Answer:
     """What runs, what waits for a slot and what waits for its time, each in the order in which it will run."""
     limit, client = read_page(call.request), call.scope()
     started = await _in_state(call, JobState.STARTED, "started_at", limit)
-    queued = await call.services.jobs.queue(client, limit)
-    scheduled = await call.services.jobs.scheduled(client, limit)
+    queued = await call.services.views.queue(client, limit)
+    scheduled = await call.services.views.scheduled(client, limit)
     counts = await call.services.store.health(client)
     lists = {"started": started, "queued": queued, "scheduled": scheduled}
     return Answer(
@@ -163,7 +163,7 @@ async def dashboard(call: Call) -> Answer:
 
 async def _in_state(call: Call, state: JobState, order_by: str, limit: int) -> Sequence[JobView]:
     query = JobFilter(client=call.scope(), states=[state], order_by=order_by, ascending=True, limit=limit)
-    return await call.services.jobs.list(query)
+    return await call.services.views.list(query)
 
 
 async def workers(call: Call) -> Answer:

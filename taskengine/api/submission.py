@@ -18,7 +18,7 @@ from taskengine.domain.errors import Fault, Forbidden, TaskEngineError
 from taskengine.domain.masking import mask_tail
 from taskengine.domain.tenants import Caller, ClientConfig
 from taskengine.domain.tracing import TRACEPARENT, read_traceparent
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 
 log = structlog.get_logger(__name__)
 

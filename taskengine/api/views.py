@@ -10,7 +10,7 @@ from taskengine.domain.job import Task
 from taskengine.domain.masking import MASK, mask, mask_text
 from taskengine.domain.status import TaskState
 from taskengine.domain.times import format_utc
-from taskengine.engine.jobs import JobView
+from taskengine.engine.job_views import JobView
 from taskengine.engine.progress import Progress
 from taskengine.engine.settings_book import SettingView
 from taskengine.engine.tenants import TenantView

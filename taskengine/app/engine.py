@@ -23,6 +23,7 @@ from taskengine.brokers import open_broker
 from taskengine.clock import SystemClock
 from taskengine.datadir import owned, write_key
 from taskengine.domain.errors import BrokerUnavailable
+from taskengine.engine.job_views import JobViews
 from taskengine.engine.jobs import Jobs
 from taskengine.engine.supervisor import supervise
 from taskengine.engine.tenants import Tenants
@@ -52,6 +53,7 @@ class Engine:
     catalog: Catalog
     tenants: Tenants
     jobs: Jobs
+    views: JobViews
     url: str | None  # of the API, where it is hosted
 
 
@@ -94,7 +96,9 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
                     if url and settings.port == 0 and "public_url" not in settings.model_fields_set:
                         parts.installation["public_url"] = url  # the port is known now
                     try:
-                        yield Engine(settings, store, broker, parts.catalog, parts.tenants, parts.jobs, url)
+                        yield Engine(
+                            settings, store, broker, parts.catalog, parts.tenants, parts.jobs, parts.views, url
+                        )
                     finally:
                         parts.draining.set()
                         for name in _BEGINNERS:

@@ -27,17 +27,19 @@ from taskengine.engine.effects import Effects
 from taskengine.engine.event_bus import EventBus, EventRetention, Pace
 from taskengine.engine.feed import Feed
 from taskengine.engine.janitor import Janitor, UploadJanitor
+from taskengine.engine.job_views import JobViews
 from taskengine.engine.jobs import Jobs
 from taskengine.engine.others import Others
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.reaper import Hearing, Reaper
 from taskengine.engine.recurring import RecurringJobs
-from taskengine.engine.rerunning import Kept
+from taskengine.engine.rerunning import Kept, RerunFromFailed
 from taskengine.engine.rules import Decisions
 from taskengine.engine.scheduler import Scheduler
 from taskengine.engine.semaphores import Semaphores
 from taskengine.engine.settings_book import SettingsBook
 from taskengine.engine.signals import SWEEP_S, Signals
+from taskengine.engine.submissions import Submissions
 from taskengine.engine.tenants import Tenants
 from taskengine.engine.vault import OpeningProbe, OpeningSender, Vault
 from taskengine.engine.why import Why
@@ -163,20 +165,13 @@ class Parts:
         self.coordinator = Coordinator(
             store, broker, decisions, effects, self.progress, self.dispatcher, clock, self.metrics
         )
-        self.jobs = Jobs(
-            store,
-            catalog,
-            evaluator,
-            decisions,
-            effects,
-            self.progress,
-            self.book,
-            clock,
-            self._judge(clients),
-            offer(settings, self.profiles.names),
-            Kept(workspaces, keep_failed_s),
-            vault,
-        )
+        submissions = Submissions(
+            store, catalog, evaluator, decisions, self.book, clock, self._judge(clients),
+            offer(settings, self.profiles.names), vault,
+        )  # fmt: skip
+        from_failed = RerunFromFailed(store, decisions, evaluator, Kept(workspaces, keep_failed_s), clock)
+        self.views = JobViews(store, decisions, self.progress, self.book)
+        self.jobs = Jobs(store, submissions, self.views, decisions, effects, from_failed, clock, vault)
         queueing = partial(self.duties.active, "queue_scheduled_jobs")
         self.why = Why(store, self.book, clock, self.semaphores.answer, queueing)
 

@@ -16,6 +16,7 @@ def services_of(parts: Parts, *, workers: bool) -> Services:
     settings = parts.settings
     return Services(
         jobs=parts.jobs,
+        views=parts.views,
         tenants=parts.tenants,
         settings=parts.book,
         store=parts.store,

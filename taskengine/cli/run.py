@@ -58,7 +58,7 @@ async def _run(settings: Settings, workflow: str, parameters: Mapping[str, Any],
     with importing():
         from taskengine.app import engine
     from taskengine.domain.tenants import Caller, Role
-    from taskengine.engine.jobs import Submission
+    from taskengine.engine.submissions import Submission
 
     caller = Caller(settings.bootstrap_client, Role.ADMIN)
     begun = time.monotonic()
@@ -76,11 +76,11 @@ async def _followed(host: Engine, caller: Caller, job_id: int) -> Job:
     import asyncio
 
     async def look() -> tuple[JobLine, Sequence[TaskLine]]:
-        stored = await host.jobs.tasks(caller, job_id)
-        view = await host.jobs.view(caller, job_id)
+        stored = await host.views.tasks(caller, job_id)
+        view = await host.views.view(caller, job_id)
         lines = []
         for each in stored:
-            line, live = TaskLine.from_record(each.task), host.jobs.live(each)
+            line, live = TaskLine.from_record(each.task), host.views.live(each)
             if live is not None:
                 line = replace(line, progress=live.fraction, message=live.message, speed=live.speed, eta_s=live.eta_s)
             lines.append(line)
@@ -92,7 +92,7 @@ async def _followed(host: Engine, caller: Caller, job_id: int) -> Job:
     except asyncio.CancelledError:
         await host.jobs.remove(caller, job_id)
         raise
-    return (await host.jobs.view(caller, job_id)).job
+    return (await host.views.view(caller, job_id)).job
 
 
 def _report(job: Job, seconds: float, output: Output) -> None:

@@ -11,6 +11,7 @@ from taskengine.domain.changing import change_job
 from taskengine.domain.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from taskengine.domain.execution import Run
 from taskengine.domain.tenants import Caller
+from taskengine.engine.job_views import JobViews
 from taskengine.engine.jobs import Jobs
 from taskengine.ports import JobFilter
 
@@ -49,8 +50,8 @@ class Outcome:
 class BulkActions:
     """Acts on pages of jobs, each in its own transactions: what was refused of one job changes nothing for the others."""
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: Jobs, views: JobViews) -> None:
+        self._jobs, self._views = jobs, views
 
     async def act(
         self,
@@ -70,7 +71,7 @@ class BulkActions:
         outcome, after, seen = Outcome(), 0, 0
         query = replace(query, order_by="id", ascending=True)
         while True:
-            page = await self._jobs.find(replace(query, after_id=after, limit=min(_PAGE, MAX_JOBS - seen) + 1))
+            page = await self._views.find(replace(query, after_id=after, limit=min(_PAGE, MAX_JOBS - seen) + 1))
             taken = page[: min(_PAGE, MAX_JOBS - seen)]
             if taken and action is Action.RERUN:
                 await self._rerun(caller, taken, value, outcome, may_submit, dry_run=dry_run)
@@ -114,7 +115,7 @@ class BulkActions:
     ) -> None:
         for job_id in ids:
             try:
-                may_submit((await self._jobs.view(caller, job_id)).job.workflow)
+                may_submit((await self._views.view(caller, job_id)).job.workflow)
                 if dry_run:
                     await self._jobs.check_rerun(caller, job_id, from_failed=value == FROM_FAILED)
                 else:

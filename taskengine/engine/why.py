@@ -11,7 +11,7 @@ from taskengine.domain.job import Job, Task
 from taskengine.domain.status import JobState, TaskState
 from taskengine.domain.times import format_utc
 from taskengine.domain.urls import redacted_url
-from taskengine.engine.jobs import JobView
+from taskengine.engine.job_views import JobView
 from taskengine.ports import Clock, Health, JobFilter, JobStore
 
 

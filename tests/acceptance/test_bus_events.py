@@ -106,7 +106,7 @@ async def test_without_events_nothing_is_kept_or_published(
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(events.batch(1), 0.3)
         assert await world.engine.store.last_event() == 0
-        assert (await world.engine.jobs.view(ADMIN, job_id)).job.seq == 0
+        assert (await world.engine.views.view(ADMIN, job_id)).job.seq == 0
         assert len(world.told(job_id)) == 7
 
 

@@ -63,7 +63,7 @@ class Distributed:
 
     async def outcomes(self, job_id: int) -> list[list[str]]:
         """The outcomes of the attempts of each task."""
-        tasks = await self.world.engine.jobs.tasks(ADMIN, job_id)
+        tasks = await self.world.engine.views.tasks(ADMIN, job_id)
         return [[str(attempt["outcome"]) for attempt in task.attempts] for task in tasks]
 
 

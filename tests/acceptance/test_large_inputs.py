@@ -101,5 +101,5 @@ async def test_inputs_that_cannot_be_kept_are_a_failed_try(
         job = await world.ended(job_id, WAIT_S)
         assert job.failed
         assert "its inputs cannot be kept" in (job.error or "")
-        [stored] = await world.engine.jobs.tasks(ADMIN, job_id)
+        [stored] = await world.engine.views.tasks(ADMIN, job_id)
         assert [attempt["outcome"] for attempt in stored.attempts] == ["failed", "failed"]

@@ -16,7 +16,7 @@ import pytest
 from yarl import URL
 
 from taskengine.domain.job import LogEntry
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 from tests.support.stores import say

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.api import api_world
 from tests.support.engine import Bench, bench, settings_for, write_workflows
 from tests.support.receiver import CallbackReceiver, Received

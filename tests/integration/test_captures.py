@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.times import format_utc
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.api import World, api_world
 from tests.support.engine import bench, settings_for, write_workflows
 from tests.support.receiver import CallbackReceiver

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from taskengine.domain.tenants import Role
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import bench, settings_for
 from tests.support.receiver import CallbackReceiver
 

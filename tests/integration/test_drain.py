@@ -41,6 +41,6 @@ async def test_a_draining_engine_is_not_ready_and_begins_nothing(tmp_path: Path)
             assert (await status("/readyz"), await status("/livez")) == (503, 200)
             assert (await running[0].job(waiting)).state is JobState.QUEUED
         async with bench(settings, receiver, workers=False) as world:
-            tasks = await world.engine.jobs.tasks(ADMIN, napping)
+            tasks = await world.engine.views.tasks(ADMIN, napping)
             assert [attempt["outcome"] for attempt in tasks[0].attempts] == ["completed"]
             assert tasks[1].attempts == []

@@ -12,8 +12,8 @@ from taskengine.domain.errors import Conflict, InvalidRequest, NotFound
 from taskengine.domain.status import JobState
 from taskengine.domain.tenants import Caller, Role
 from taskengine.domain.times import format_utc
-from taskengine.engine.jobs import Submission
 from taskengine.engine.log_caps import FULL, LogCaps
+from taskengine.engine.submissions import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 
@@ -69,7 +69,7 @@ async def test_a_fan_out_joins(world: Bench) -> None:
     job_id = await world.submit("fan")
     job = await world.ended(job_id)
     assert job.result == {"message": "4"}
-    tasks = await world.engine.jobs.tasks(ADMIN, job_id)
+    tasks = await world.engine.views.tasks(ADMIN, job_id)
     assert [task.task.step for task in tasks].count("each") == 4
 
 
@@ -78,7 +78,7 @@ async def test_failures_are_tried_again_and_told_once(world: Bench) -> None:
     job_id = await world.submit("flaky", 2)
     assert not (await world.ended(job_id)).failed
     assert world.told(job_id) == [("try", "start"), ("try", "complete"), ("job", "completed")]
-    [stored] = await world.engine.jobs.tasks(ADMIN, job_id)
+    [stored] = await world.engine.views.tasks(ADMIN, job_id)
     assert [attempt["outcome"] for attempt in stored.attempts] == ["failed", "failed", "completed"]
 
 
@@ -160,7 +160,7 @@ async def test_a_drain_hands_back_and_the_next_engine_goes_on(tmp_path: Path, re
         await world.heard(job_id, ("nap", "start"))
     async with bench(settings, receiver) as world:
         assert not (await world.ended(job_id)).failed
-        [nap, _] = await world.engine.jobs.tasks(ADMIN, job_id)
+        [nap, _] = await world.engine.views.tasks(ADMIN, job_id)
         assert [attempt["outcome"] for attempt in nap.attempts] == ["released", "completed"]
     assert world.told(job_id)[:2] == [("nap", "start"), ("nap", "complete")]
 
@@ -190,7 +190,7 @@ async def test_another_clients_job_does_not_exist(world: Bench) -> None:
     job_id = await world.submit("chain")
     stranger = Caller("other", Role.SUBMITTER)
     for call in (
-        world.engine.jobs.view(stranger, job_id),
+        world.engine.views.view(stranger, job_id),
         world.engine.jobs.update(stranger, job_id, {"priority": 1}),
         world.engine.jobs.rerun(stranger, job_id),
         world.engine.jobs.remove(stranger, job_id),
@@ -236,7 +236,7 @@ async def test_each_attempt_is_a_line_that_is_shown_to_who_asks_for_all(world: B
     job_id = await world.submit("flaky", 2)
     await world.ended(job_id)
     shown = await world.engine.store.logs(job_id)
-    [task] = await world.engine.jobs.tasks(ADMIN, job_id)
+    [task] = await world.engine.views.tasks(ADMIN, job_id)
     lines = [row for row in await world.engine.store.logs(job_id, show_all=True) if not row["visible"]]
     assert {row["task_id"] for row in lines} == {task.task.id}
     assert not {row["id"] for row in lines} & {row["id"] for row in shown}

@@ -91,7 +91,7 @@ async def test_a_silent_workers_task_is_taken_back_and_its_late_result_refused(
             await say(broker, "other", second, "completed")
             await delivery.ack()
             assert not (await world.ended(job_id)).failed
-        [stored] = await world.engine.jobs.tasks(ADMIN, job_id)
+        [stored] = await world.engine.views.tasks(ADMIN, job_id)
         assert [attempt["outcome"] for attempt in stored.attempts] == ["lost", "completed"]
         assert world.told(job_id) == [("try", "start"), ("try", "complete"), ("job", "completed")]
 

@@ -219,7 +219,7 @@ async def test_a_user_of_the_broker_stands_for_a_client(bus: Bus) -> None:
     await bus.world.add_client("studio")
     answer = await bus.ask(JOB, key="a", headers={}, user_id="encoder")
     caller = Caller("studio", Role.SUBMITTER)
-    assert (await bus.world.services.jobs.view(caller, answer["id"])).job.client == "studio"
+    assert (await bus.world.services.views.view(caller, answer["id"])).job.client == "studio"
     assert (await bus.ask(JOB, key="b", headers={"client": "studio"}, user_id="encoder"))["status"] == 200
     assert (await bus.ask(JOB, key="c", headers={"client": ADMIN}, user_id="encoder"))["status"] == 401
     assert (await bus.ask({**JOB, "client": ADMIN}, key="d", headers={}, user_id="encoder"))["status"] == 403

@@ -15,7 +15,7 @@ from taskengine.domain.status import JobState
 from taskengine.domain.tenants import Caller, Role
 from taskengine.engine.actions import FROM_FAILED, Action, BulkActions, Outcome
 from taskengine.engine.janitor import Janitor
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.ports import JobFilter
 from taskengine.storage.local import LocalStorage
 from taskengine.storage.workspace import Workspaces
@@ -76,7 +76,7 @@ async def rerun(world: Bench, job_id: int) -> int:
 
 async def states(world: Bench, job_id: int) -> list[tuple[str, str]]:
     """(step, state) of every task."""
-    return [(stored.task.step, stored.task.state.value) for stored in await world.engine.jobs.tasks(ADMIN, job_id)]
+    return [(stored.task.step, stored.task.state.value) for stored in await world.engine.views.tasks(ADMIN, job_id)]
 
 
 async def test_only_the_rest_is_run(world: Bench, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_only_the_rest_is_run(world: Bench, tmp_path: Path) -> None:
     assert [word for word in world.told(new) if word[1] != "start"] == [
         ("last", "complete"), ("end", "complete"), ("job", "completed"),
     ]  # fmt: skip
-    tasks = await world.engine.jobs.tasks(ADMIN, new)
+    tasks = await world.engine.views.tasks(ADMIN, new)
     assert [len(stored.attempts) for stored in tasks] == [0, 0, 0, 0, 0, 1, 1]
     assert tasks[-1].task.outputs["made"]["$file"] == f"ws://{old}/a/b"
     logs = [row["message"] for row in await world.engine.store.logs(new)]
@@ -164,7 +164,7 @@ async def test_many_are_rerun_from_what_failed_at_once(world: Bench, tmp_path: P
     good = await world.submit("stages", 0)
     await world.ended(good)
     everything = JobFilter(workflow="stages", job_ids=[*failed, good])
-    actions = BulkActions(world.engine.jobs)
+    actions = BulkActions(world.engine.jobs, world.engine.views)
     outcome = Outcome()
     for dry_run in (True, False):
         outcome = await actions.act(

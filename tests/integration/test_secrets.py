@@ -15,8 +15,8 @@ import pytest
 
 from taskengine.api.views import client_object, job_object, task_detail
 from taskengine.domain.errors import InvalidRequest
-from taskengine.engine.jobs import Submission
 from taskengine.engine.recurring import RecurringJobs, Submitted
+from taskengine.engine.submissions import Submission
 from taskengine.ports import Recurring
 from tests.support.clock import MovedClock
 from tests.support.engine import ADMIN, Bench, bench, settings_for, write_workflows
@@ -116,8 +116,8 @@ async def test_no_secret_of_a_job_lies_or_passes_in_plain(
         "messages": b"".join(wire.bodies),
         "callbacks": b"".join(world.receiver.raw),
         "logs": await _logs(world, job_id),
-        "job": json.dumps(job_object(await world.engine.jobs.view(ADMIN, job_id))),
-        "tasks": json.dumps([task_detail(one, {}, None) for one in await world.engine.jobs.tasks(ADMIN, job_id)]),
+        "job": json.dumps(job_object(await world.engine.views.view(ADMIN, job_id))),
+        "tasks": json.dumps([task_detail(one, {}, None) for one in await world.engine.views.tasks(ADMIN, job_id)]),
         "output": "".join(capfd.readouterr()),
     }
     assert {name: found for name, data in scanned.items() if (found := _leaks(data))} == {}
@@ -150,14 +150,14 @@ async def test_the_handlers_get_the_secrets(world: Bench) -> None:
     """Opened just before: a step's error would have told it, and expressions see a URL as a text."""
     job_id = await _submit(world, shell="printf %s x")
     await world.ended(job_id)
-    tasks = {one.task.step: one.task for one in await world.engine.jobs.tasks(ADMIN, job_id)}
+    tasks = {one.task.step: one.task for one in await world.engine.views.tasks(ADMIN, job_id)}
     assert tasks["first"].outputs["hls"] is True
     assert tasks["bad"].error == "****"  # what it was asked to say, scrubbed
     command = f"echo {SEED}; test {SEED} = {SEED}"
     parameters = {"content_id": "c", "licence": command, "rest_endpoints": [f"{world.receiver.url}/cb"]}
     told = int((await world.engine.jobs.submit(Submission("demo", "told", parameters)))["id"])
     await world.ended(told)
-    [task] = [one.task for one in await world.engine.jobs.tasks(ADMIN, told)]
+    [task] = [one.task for one in await world.engine.views.tasks(ADMIN, told)]
     assert task.outputs["exit_code"] == 0
     assert "exit 0" in await _logs(world, told)
     assert _leaks(await _logs(world, told)) == []

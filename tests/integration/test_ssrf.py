@@ -25,7 +25,7 @@ from taskengine.callbacks.semaphore import HttpSemaphoreProbe
 from taskengine.callbacks.sender import HttpCallbackSender
 from taskengine.clock import SystemClock
 from taskengine.domain.errors import InvalidRequest, TaskFailed
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.net import Fetcher, GuardedClients, Patience, Timeouts, networks
 from taskengine.ports import DueCallback
 from tests.support.api import World, api_world, shared_catalog

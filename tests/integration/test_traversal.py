@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.errors import InvalidRequest
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.handlers import load_handlers
 from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator

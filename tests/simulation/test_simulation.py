@@ -20,7 +20,7 @@ from taskengine.domain.errors import Conflict, InternalFault, StoreUnavailable
 from taskengine.domain.messages import WorkerInfo
 from taskengine.domain.status import JobState, TaskState
 from taskengine.engine import dispatcher, scheduler, supervisor
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.engine.worker import Worker
 from taskengine.ports import Broker, Clock, Store, TaskContext
 from taskengine.stores import open_store
@@ -136,7 +136,7 @@ class World:
         """Wait until no job is left, resuming what is paused."""
         while True:
             self.store.changed.clear()
-            jobs = [(await self.engine.jobs.view(ADMIN, job_id)).job for job_id in self.jobs]
+            jobs = [(await self.engine.views.view(ADMIN, job_id)).job for job_id in self.jobs]
             if all(job.ended for job in jobs):
                 return
             for job in jobs:
@@ -180,10 +180,10 @@ async def hold_to_the_promises(world: World) -> None:
     assert len(set(world.jobs)) == JOBS
     counted = {"completed": 0, "broken": 0, "failed": 0}
     for job_id in world.jobs:
-        job = (await world.engine.jobs.view(ADMIN, job_id)).job
+        job = (await world.engine.views.view(ADMIN, job_id)).job
         counted[job.state.value] += 1
         counted["failed"] += job.failed and job.state is JobState.COMPLETED
-        tasks = await world.engine.jobs.tasks(ADMIN, job_id)
+        tasks = await world.engine.views.tasks(ADMIN, job_id)
         ended_at: dict[str, int] = {}
         for stored in tasks:
             task = stored.task

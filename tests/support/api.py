@@ -22,15 +22,17 @@ from taskengine.engine.callback_desk import CallbackDesk
 from taskengine.engine.directory import Directory
 from taskengine.engine.duties import Duties
 from taskengine.engine.effects import Effects
+from taskengine.engine.job_views import JobViews
 from taskengine.engine.jobs import Jobs
 from taskengine.engine.judging import Offer
 from taskengine.engine.progress import ProgressBook
 from taskengine.engine.rates import Rates
 from taskengine.engine.recurring import RecurringJobs
-from taskengine.engine.rerunning import Kept
+from taskengine.engine.rerunning import Kept, RerunFromFailed
 from taskengine.engine.rules import Decisions
 from taskengine.engine.settings_book import SettingsBook
 from taskengine.engine.signals import Signals
+from taskengine.engine.submissions import Submissions
 from taskengine.engine.tenants import Tenants
 from taskengine.engine.why import Why
 from taskengine.handlers import HANDLERS
@@ -204,20 +206,12 @@ def _services(
     effects = Effects(typed_broker, signals, lambda _: None, lambda: None)
     progress = ProgressBook(typed_store, clock)
     offer = Offer("local", {"local": ["output_root", "source_root"]}, lambda _: ["H264"])
-    jobs = Jobs(
-        typed_store,
-        catalog,
-        evaluator,
-        decisions,
-        effects,
-        progress,
-        book,
-        clock,
-        lambda _, url: judge_url(url),
-        offer,
-        Kept(NoFiles(), 3600),
-        VAULT,
+    submissions = Submissions(
+        typed_store, catalog, evaluator, decisions, book, clock, lambda _, url: judge_url(url), offer, VAULT
     )
+    from_failed = RerunFromFailed(typed_store, decisions, evaluator, Kept(NoFiles(), 3600), clock)
+    views = JobViews(typed_store, decisions, progress, book)
+    jobs = Jobs(typed_store, submissions, views, decisions, effects, from_failed, clock, VAULT)
     directory.on_change(signals.admission.set)
 
     async def schedules() -> Sequence[Schedule]:
@@ -230,6 +224,7 @@ def _services(
         why=Why(typed_store, book, clock, lambda _: None, lambda: True),
         rates=Rates(clock),
         jobs=jobs,
+        views=views,
         tenants=Tenants(typed_store, clock, directory),
         settings=book,
         store=typed_store,

@@ -11,7 +11,7 @@ from typing import Any
 from taskengine.app import Engine, engine
 from taskengine.domain.job import Job
 from taskengine.domain.tenants import Caller, Role
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.settings import Settings, load_settings
 from tests.support.judged import Judge, judging
 from tests.support.receiver import CallbackReceiver
@@ -119,7 +119,7 @@ class Bench:
 
     async def job(self, job_id: int) -> Job:
         """The job now."""
-        return (await self.engine.jobs.view(ADMIN, job_id)).job
+        return (await self.engine.views.view(ADMIN, job_id)).job
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from taskengine.domain.job import Job
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.receiver import CallbackReceiver
 from tests.support.vod import Origin, Watcher, numbers, origin_over, vod_stream

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.errors import InternalFault
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.handlers import HANDLERS
 from taskengine.handlers.encode_chunk import EncodeChunk
 from taskengine.media import parts
@@ -57,7 +57,7 @@ async def test_only_a_chunk_that_failed_is_encoded_again(tmp_path: Path, monkeyp
         parameters["rest_endpoints"] = [f"{receiver.url}/cb"]
         answer = await world.engine.jobs.submit(Submission("demo", "vodstream", parameters))
         job = await world.ended(int(answer["id"]), 60)
-        tasks = await world.engine.jobs.tasks(ADMIN, job.id)
+        tasks = await world.engine.views.tasks(ADMIN, job.id)
     assert not job.failed
     assert sorted(tried) == [0, 1, 1, 2]
     attempts = {(stored.task.step, stored.task.index): len(stored.attempts) for stored in tasks}

@@ -11,7 +11,7 @@ import pytest
 
 import taskengine
 from taskengine.domain.job import Job
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.media import AAC, H264, ffmpeg, picture, sound
 from tests.support.receiver import CallbackReceiver

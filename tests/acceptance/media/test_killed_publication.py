@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.media import dash, hls
 from taskengine.ports import Storage
 from taskengine.storage.buckets import bucket
@@ -140,7 +140,7 @@ async def test_a_worker_may_die_at_any_moment_of_a_publication(
         assert not job.failed, job.error
         attempts = [
             [str(attempt["outcome"]) for attempt in task.attempts]
-            for task in await running.world.engine.jobs.tasks(ADMIN, second_job)
+            for task in await running.world.engine.views.tasks(ADMIN, second_job)
             if task.task.name == "publish"
         ]
         assert attempts == [["lost", "lost", "lost", "completed"]]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.job import Job
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.files import contents_below
 from tests.support.hostile import attacks, external_reference
@@ -56,7 +56,7 @@ def _folder(tmp_path: Path, name: str) -> Path:
 
 async def _kind(world: Bench, job: Job) -> str | None:
     """What the fault of its failed task was, after how many tries."""
-    [failed] = [one for one in await world.engine.jobs.tasks(ADMIN, job.id) if one.task.state.value == "failed"]
+    [failed] = [one for one in await world.engine.views.tasks(ADMIN, job.id) if one.task.state.value == "failed"]
     assert len(failed.attempts) == 1
     return failed.task.error_kind
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.job import Job, Task
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.handlers.publication import UPLOADED
 from taskengine.ports import Storage
 from taskengine.storage.buckets import bucket
@@ -202,7 +202,7 @@ async def test_progress_moves_within_a_large_file(tmp_path: Path, s3: S3Server) 
 async def progress_of_publishing(world: Bench) -> float:
     """0 to 1, as the engine knows it now."""
     found = [one for one in await world.engine.store.tasks(1) if one.task.name == "publish"]
-    live = world.engine.jobs.live(found[0]) if found else None
+    live = world.engine.views.live(found[0]) if found else None
     return live.fraction if live else 0.0
 
 

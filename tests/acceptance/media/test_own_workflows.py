@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskengine.domain.job import Job
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.media import AAC, H264, Asset, ffmpeg, size_of, sound
 from tests.support.receiver import CallbackReceiver
@@ -80,7 +80,7 @@ async def test_the_printed_example_runs_to_an_asset_that_plays(tmp_path: Path, f
 
         job = await run(world, "of_files", source="film_eng.mp4", content_id="two", renditions=[46], poster=False)
         assert not job.failed, job.error
-        states = {stored.task.step: str(stored.task.state) for stored in await world.engine.jobs.tasks(ADMIN, job.id)}
+        states = {stored.task.step: str(stored.task.state) for stored in await world.engine.views.tasks(ADMIN, job.id)}
         assert states["poster"] == "skipped"
         small = Asset(output / "two")
         assert [small.stream(uri)["height"] for uri in small.master("two").variants] == ["46"]

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from taskengine.domain.job import Job
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.media.streams import manifests
 from taskengine.media.tracks import TrackKind
 from tests.support.engine import Bench, bench, settings_for

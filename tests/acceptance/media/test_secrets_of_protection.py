@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from taskengine.api.views import job_object, task_detail
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import ADMIN, Bench, bench, settings_for
 from tests.support.files import contents_below
 from tests.support.media import AAC, H264, ffmpeg, picture, sound
@@ -123,8 +123,8 @@ async def test_a_protected_job_leaves_no_key_behind(
     assert any(name.endswith("brought.mpd") for name in files)
     assert [name for name, data in files.items() if any(form in data for form in FORMS)] == []
     told = json.dumps([
-        [job_object(await world.engine.jobs.view(ADMIN, job_id)) for job_id in jobs],
-        [task_detail(one, {}, None) for job_id in jobs for one in await world.engine.jobs.tasks(ADMIN, job_id)],
+        [job_object(await world.engine.views.view(ADMIN, job_id)) for job_id in jobs],
+        [task_detail(one, {}, None) for job_id in jobs for one in await world.engine.views.tasks(ADMIN, job_id)],
         [dict(row) for job_id in jobs for row in await world.engine.store.logs(job_id, show_all=True)],
     ])  # fmt: skip
     everything = b"".join([*wire.bodies, *world.receiver.raw, told.encode(), "".join(capfd.readouterr()).encode()])

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from taskengine.domain.job import Job
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.media import AAC, H264, ffmpeg, sound
 from tests.support.receiver import CallbackReceiver
