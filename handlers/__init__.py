@@ -8,9 +8,11 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from taskengine.handlers.ask_keys import AskKeys
+from taskengine.handlers.assemble import Assemble
 from taskengine.handlers.assemble_channel import AssembleChannel
 from taskengine.handlers.assemble_remix import AssembleRemix
 from taskengine.handlers.captions import ReadCaptions
+from taskengine.handlers.capture import Capture
 from taskengine.handlers.capture_frame import CaptureFrame
 from taskengine.handlers.compose_live import ComposeLive
 from taskengine.handlers.debug import debug_handlers
@@ -56,6 +58,7 @@ _MEDIA: tuple[Handler, ...] = (
     AdaptLadder(), Normalise(), EncodeChunk(), EncodeAudio(), Join(), MeasureQuality(), JudgeProtection(),
     AskKeys(), InspectProtection(), SwitchProtection(), StreamThumbnails(), PlaceImages(), StreamFrame(), StreamGif(),
     AssembleChannel(), SwitchChannel(), PlanRemix(), MakeClip(), AssembleRemix(), ComposeLive(),
+    Capture(), Assemble(),
     Probe(), CaptureFrame(), Delete(),
     SelectSegments(), ShareSegments(),
 )  # fmt: skip

@@ -16,24 +16,26 @@ from taskengine.handlers.support import (
     together,
 )
 from taskengine.media import ffmpeg
-from taskengine.media.tracks import Media, Track, TrackKind
+from taskengine.media.tracks import Media, Track, TrackKind, plain_name
 from taskengine.ports import TaskContext
 
 OUTPUT = "progressive.mp4"
 
 
 class ProgressiveMp4:
-    """The best video and audio; with `mezzanine` all tracks."""
+    """The best video and audio; with `mezzanine` all tracks, with `texts` the texts, too."""
 
     name = "mp4"
-    inputs: Mapping[str, Any] = schema({"media": FILE}, {"mezzanine": BOOLEAN})
+    inputs: Mapping[str, Any] = schema({"media": FILE}, {"mezzanine": BOOLEAN, "texts": BOOLEAN})
     outputs: Mapping[str, Any] = schema({"file": FILE, "command": {"type": "array"}})
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         """Outputs: `file`, and the `command` that made it."""
         media = await load(context, context.inputs["media"], "media.json", Media)
         chosen = choose(media, mezzanine=bool(context.inputs.get("mezzanine")))
-        sources = [f"in_{track.name}.mp4" for track in chosen]
+        if context.inputs.get("texts"):
+            chosen = [*chosen, *media.of(TrackKind.TEXT)]
+        sources = [f"in_{plain_name(track)}" for track in chosen]
         await together([
             context.workspace.fetch(track.file, name) for track, name in zip(chosen, sources, strict=True)
         ])  # fmt: skip

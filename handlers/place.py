@@ -8,18 +8,20 @@ from typing import Any
 from taskengine.domain.errors import NotFound
 from taskengine.handlers.packaging import digest
 from taskengine.handlers.publication import UploadProgress
-from taskengine.handlers.support import ANY, FILE, STRING, in_thread, schema, storage_faults
+from taskengine.handlers.support import ANY, BOOLEAN, FILE, STRING, in_thread, schema, storage_faults
 from taskengine.media.asset import METADATA, with_file
 from taskengine.media.names import file_name
 from taskengine.ports import Storage, TaskContext
 
 
 class Place:
-    """Stores the file; the `metadata.json` of an asset in that folder lists it from then on."""
+    """Stores the file; the `metadata.json` of an asset in that folder lists it from then on. With `empty_target` all else that
+    is there goes."""
 
     name = "place"
     inputs: Mapping[str, Any] = schema(
-        {"file": FILE, "name": STRING, "folder": STRING, "storage": STRING}, {"output_root": ANY, "command": ANY}
+        {"file": FILE, "name": STRING, "folder": STRING, "storage": STRING},
+        {"output_root": ANY, "command": ANY, "empty_target": BOOLEAN},
     )
     outputs: Mapping[str, Any] = schema({"name": STRING, "files": {"type": "array"}})
 
@@ -36,8 +38,18 @@ class Place:
         }  # fmt: skip
         with storage_faults("output_folder"):
             await storage.store(local, path, UploadProgress(context, entry["size"]))
-            await _list(storage, folder, entry, inputs.get("command"))
+            if inputs.get("empty_target"):
+                await _empty(storage, folder, path)
+            else:
+                await _list(storage, folder, entry, inputs.get("command"))
         return {"name": name, "files": [storage.full_path(path)]}
+
+
+async def _empty(storage: Storage, folder: str, kept: str) -> None:
+    """Remove all else that is in the folder."""
+    await storage.delete([file.path for file in await storage.list(folder, recursive=False) if file.path != kept])
+    for name in await storage.folders(folder):
+        await storage.delete_folder(f"{folder}/{name}".lstrip("/"))
 
 
 async def _list(storage: Storage, folder: str, entry: Mapping[str, Any], command: Sequence[str] | None) -> None:

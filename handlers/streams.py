@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -136,13 +136,15 @@ def _ended(stream: Stream | None) -> Stream:
 class Pieces:
     """Brings segments into the scratch, decrypted, each with the init segment that it needs.
 
-    `content_key`: of segments that are encrypted by a key that no playlist names; where it is given, samples may be encrypted
-    too, and are left so.
+    `content_key`: of segments that are encrypted whole, in place of what the playlist names; where it is given (b"": it is
+    for others), samples may be encrypted too, and are left so.
     """
 
-    def __init__(self, context: TaskContext, reader: Reader | None = None, content_key: bytes | None = None) -> None:
+    def __init__(
+        self, context: TaskContext, reader: Reader | None = None, content_key: bytes | None = None, what: str = "source"
+    ) -> None:
         self._context, self._reader = context, reader or UrlReader(context)
-        self._content_key = content_key
+        self._content_key, self._what = content_key, what
         self._keys: dict[str, bytes] = {}
         self._count = 0
 
@@ -166,7 +168,7 @@ class Pieces:
     async def fetch(self, name: str, resource: Resource, of: Segment | None) -> None:
         """One segment (None: an init segment), opened where it is encrypted whole."""
         if of and of.protection and self._content_key is None:
-            raise InputFault(f"source: its segments are encrypted by {of.protection}, which needs a licence")
+            raise InputFault(f"{self._what}: its segments are encrypted by {of.protection}, which needs a licence")
         target = self._context.scratch / name
         await self._reader.bring(resource, target)
         if of and of.key:
@@ -174,23 +176,24 @@ class Pieces:
             await in_thread(_decrypt, target, key, of.key.iv, resource.url)
 
     async def _key(self, key: Key) -> bytes:
-        if self._content_key is not None:
+        if self._content_key:
             return self._content_key
         if key.url not in self._keys:
             _, body = await self._reader.document(key.url, most=_KEY_BYTES)
             if len(body) != 16:
-                raise InputFault(f"source: a key has {len(body)} bytes, and AES-128 has 16")
+                raise InputFault(f"{self._what}: a key has {len(body)} bytes, and AES-128 has 16")
             self._keys[key.url] = body
         return self._keys[key.url]
 
 
-def join(scratch: Path, parts: Sequence[str], name: str) -> None:
-    """Files after one another in one; they go."""
+def join(scratch: Path, parts: Sequence[str], name: str, kept: Collection[str] = ()) -> None:
+    """Files after one another in one; they go, but for those that are `kept`."""
     with (scratch / name).open("wb") as whole:
         for part in parts:
             with (scratch / part).open("rb") as source:
                 shutil.copyfileobj(source, whole, 1024 * 1024)
-            (scratch / part).unlink()
+            if part not in kept:
+                (scratch / part).unlink()
 
 
 def _decrypt(path: Path, key: bytes, iv: bytes, url: str) -> None:

@@ -51,7 +51,9 @@ class Tracks:
         if not inputs.get("combine_sources", True):
             tracks = _by_source(tracks, list(names))
         tracks = [replace(track, source=names.get(track.source or "", track.source)) for track in tracks]
-        joined = replace(media, tracks=tracks, commands=[*media.commands, *texts.commands])
+        joined = replace(
+            media, tracks=tracks, commands=[*media.commands, *texts.commands], clock=media.clock or sources.clock
+        )
         return {"media": await save(context, "tracks.json", joined, Media), "duration": joined.duration}
 
 

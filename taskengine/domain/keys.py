@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ SYSTEM_IDS: Mapping[str, UUID] = {
 }
 """The ids that DASH-IF has registered; `aes`: whole segments by a key that is fetched in the clear."""
 
+_SEED_BYTES = 30  # of a longer seed, PlayReady takes the first ones
 _HEX_KEY = re.compile(r"[0-9A-Fa-f]{32}")
 
 
@@ -111,3 +113,11 @@ def parse_key(text: str, what: str) -> bytes:
     if len(key) != 16:
         raise KeyFault(f"{what} must be 16 bytes, as 32 hex digits or in base64")
     return key
+
+
+def derive_key(seed: bytes, key_id: bytes) -> bytes:
+    """PlayReady's derivation: three hashes over the seed and the key id (in the order of a GUID), folded to 16 bytes."""
+    short, guid = seed[:_SEED_BYTES], UUID(bytes=key_id).bytes_le
+    hashes = [hashlib.sha256(text).digest() for text in (short + guid, short + guid + short, (short + guid) * 2)]
+    halves = [half for each in hashes for half in (each[:16], each[16:])]
+    return bytes(a ^ b ^ c ^ d ^ e ^ f for a, b, c, d, e, f in zip(*halves, strict=True))

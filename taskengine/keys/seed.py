@@ -6,25 +6,15 @@ id (HMAC-SHA256): the same content has the same keys again, and another installa
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from uuid import UUID
 
 from taskengine.domain.errors import InputFault
-from taskengine.domain.keys import ContentKey, KeyRequest, Label
+from taskengine.domain.keys import ContentKey, KeyRequest, Label, derive_key
 from taskengine.keys.granularity import KeysPer
 
-_SEED_BYTES = 30  # of a longer seed, PlayReady takes the first ones
 _CHECK = b"taskengine key id"
-
-
-def derive_key(seed: bytes, key_id: bytes) -> bytes:
-    """PlayReady's derivation: three hashes over the seed and the key id (in the order of a GUID), folded to 16 bytes."""
-    short, guid = seed[:_SEED_BYTES], UUID(bytes=key_id).bytes_le
-    hashes = [hashlib.sha256(text).digest() for text in (short + guid, short + guid + short, (short + guid) * 2)]
-    halves = [half for each in hashes for half in (each[:16], each[16:])]
-    return bytes(a ^ b ^ c ^ d ^ e ^ f for a, b, c, d, e, f in zip(*halves, strict=True))
 
 
 def derive_key_id(seed: bytes, content_id: str, scheme: str, label: str) -> bytes:

@@ -130,13 +130,15 @@ def previews(
 
 
 def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], output: str) -> list[str]:
-    """A progressive MP4 of these (file, kind, language) tracks, the index first, without encoding."""
-    argv = base_argv(ffmpeg)
-    for name, _, _ in tracks:
-        argv += input_of(name)
+    """A progressive MP4 of these (file, kind, language) tracks, the index first, without encoding. Texts are WebVTT files."""
+    argv, texts = base_argv(ffmpeg), ["-protocol_whitelist", "file", "-format_whitelist", "webvtt", "-i"]
+    for name, kind, _ in tracks:
+        argv += [*texts, name] if kind is TrackKind.TEXT else input_of(name)
     for index, (_, kind, language) in enumerate(tracks):
-        argv += ["-map", f"{index}:{kind[0]}:0", f"-metadata:s:{index}", f"language={three_letters(language)}"]
-    return [*argv, "-c", "copy", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4", output]
+        stream = "s" if kind is TrackKind.TEXT else kind[0]
+        argv += ["-map", f"{index}:{stream}:0", f"-metadata:s:{index}", f"language={three_letters(language)}"]
+    coded = ["-c:s", "mov_text"] if any(kind is TrackKind.TEXT for _, kind, _ in tracks) else []
+    return [*argv, "-c", "copy", *coded, "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4", output]
 
 
 DAMAGED = "Error applying bitstream filters"  # what it then says

@@ -124,9 +124,7 @@ def _read(path: Path, kind: bytes) -> Iterator[bytes]:
 def read_movie(path: Path) -> Movie:
     """The movie box of a file (an init segment too). Raises BoxFault."""
     kinds = [kind for kind, _, _ in layout(path)]
-    data = next(_read(path, b"moov"), None)
-    if data is None:
-        raise BoxFault("it has no movie box")
+    data = movie_box(path)
     try:
         return Movie(_tracks(data), b"mdat" not in kinds or kinds.index(b"moov") < kinds.index(b"mdat"))
     except (struct.error, IndexError, StopIteration, KeyError) as error:
@@ -154,6 +152,14 @@ def _track(data: bytes, boxes: Mapping[bytes, Box], defaults: Mapping[int, int])
     samples = struct.unpack_from(">I", data, boxes[b"stsz"].start + 8)[0] if b"stsz" in boxes else 0
     kind = data[handler + 8 : handler + 12].decode("ascii", "replace")
     return MovieTrack(track, kind, timescale, samples, duration, defaults.get(track, 0))
+
+
+def movie_box(path: Path) -> bytes:
+    """The movie box of a file as it is. Raises BoxFault."""
+    data = next(_read(path, b"moov"), None)
+    if data is None:
+        raise BoxFault("it has no movie box")
+    return data
 
 
 def display_matrix(path: Path) -> bytes | None:
@@ -287,9 +293,7 @@ _ENTRY_HEADERS = {b"encv": 78, b"enca": 28}  # of a sample entry, before its box
 
 def read_protection(path: Path) -> TrackProtection:
     """What an init segment says of encryption. Raises BoxFault."""
-    data = next(_read(path, b"moov"), None)
-    if data is None:
-        raise BoxFault("it has no movie box")
+    data = movie_box(path)
     try:
         boxes = list(_walk(data, 0, len(data)))
         pssh = [data[box.start - 8 : box.end] for box in boxes if box.kind == b"pssh"]

@@ -48,7 +48,8 @@ class CaptionSource:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What `ingest` found. `listed`: every file that lay in the folder at the beginning, used or not."""
+    """What `ingest` found. `listed`: every file that lay in the folder at the beginning, used or not. `clock`: the time of
+    day (UTC ms) at seconds of the asset, where the manifests are to tell it."""
 
     sources: Sequence[Source]
     folder: str = ""
@@ -57,6 +58,7 @@ class Sources:
     notes: Sequence[str] = field(default_factory=tuple)
     versions: Mapping[str, str] = field(default_factory=dict)
     captions: Sequence[CaptionSource] = ()
+    clock: Sequence[tuple[float, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)

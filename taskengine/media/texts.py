@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from taskengine.media import dash, hls_media
+from taskengine.media import dash, hls_media, wall_clock
 from taskengine.media.captions import vtt
 from taskengine.media.packager import MASTER, MPD
 from taskengine.media.tracks import Media, TrackKind, text_file
@@ -34,3 +34,17 @@ def describe(folder: Path, media: Media, texts: Mapping[str, str], begin: float 
         (folder / file).write_text(vtt.mapped(texts[track.name], begin or 0.0), encoding="utf-8", newline="\n")
         playlist = hls_media.text_playlist(file, max(media.duration, 0.001))
         (folder / f"{track.name}.m3u8").write_text(playlist, encoding="utf-8", newline="\n")
+    if media.clock:
+        _tell_time(folder, media)
+
+
+def _tell_time(folder: Path, media: Media) -> None:
+    """The time of day in every manifest."""
+    if (folder / MPD).is_file():
+        told = wall_clock.in_mpd((folder / MPD).read_text(encoding="utf-8"), media.clock)
+        (folder / MPD).write_text(told, encoding="utf-8", newline="\n")
+    for track in media.tracks:
+        path = folder / f"{track.name}.m3u8"
+        if path.is_file():
+            told = wall_clock.in_playlist(path.read_text(encoding="utf-8"), media.clock)
+            path.write_text(told, encoding="utf-8", newline="\n")

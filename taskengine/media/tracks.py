@@ -61,13 +61,15 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """The tracks of an asset to be, the best of each kind first."""
+    """The tracks of an asset to be, the best of each kind first. `clock`: (seconds, UTC ms) where the manifests are to tell the
+    time of day."""
 
     tracks: Sequence[Track]
     duration: float
     segment_duration: float = 4.0
     commands: Sequence[Command] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    clock: Sequence[tuple[float, int]] = ()
 
     def of(self, kind: TrackKind) -> Sequence[Track]:
         """Its tracks of one kind, in order."""

@@ -11,6 +11,7 @@ from jsonschema import FormatChecker
 from taskengine.domain.paths import PathFault, logical_path
 from taskengine.domain.times import parse_utc
 from taskengine.media.names import file_stem
+from taskengine.media.streams import filters
 
 MAX_URL = 2_048
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
@@ -126,6 +127,11 @@ def _url(value: object) -> None:
         raise ValueError(f"expected an http or https URL of at most {MAX_URL} characters")
 
 
+def _track_filter(value: object) -> None:
+    if isinstance(value, str) and value.strip():
+        filters.parse(value)
+
+
 def _standard(name: str, expected: str) -> Callable[[object], None]:
     def judge(value: object) -> None:
         if not _LIBRARY.conforms(value, name):
@@ -144,5 +150,6 @@ FORMATS: dict[str, Callable[[object], None]] = {
     "utc-time": _utc,
     "date-time": _utc,
     "uri": _url,
+    "track-filter": _track_filter,
     **{name: _standard(name, expected) for name, expected in _STANDARD.items()},
 }

@@ -155,7 +155,7 @@ async def test_a_fault_is_named_once_and_in_plain_words(world: World) -> None:
         ({"job": {"workflow": "chain", "semaphore_url": "http://a", "sempahore_url": "http://b"}}, "/job/sempahore_url"),
         ({"job": {"workflow": "chain"}, "parameters": {"rest_endpoints": ["http://10.0.0.1/"]}},
          "/parameters/rest_endpoints/0"),
-        ({"job": {"workflow": "vodcapture"}}, "/job/workflow"),
+        ({"job": {"workflow": "later"}}, "/job/workflow"),
         ({"client": 5, "job": {"workflow": "chain"}}, "/client"),
     ],
 )  # fmt: skip

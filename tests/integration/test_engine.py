@@ -203,8 +203,8 @@ async def test_what_is_not_supported_is_refused_by_name(world: Bench) -> None:
     """An unknown workflow names the nearest; a later one and a later parameter say so; all faults at once."""
     with pytest.raises(InvalidRequest, match="did you mean 'chain'"):
         await world.engine.jobs.submit(Submission("demo", "chian", {}))
-    with pytest.raises(InvalidRequest, match="not yet supported: the workflow vodcapture"):
-        await world.engine.jobs.submit(Submission("demo", "vodcapture", {}))
+    with pytest.raises(InvalidRequest, match="not yet supported: the workflow later"):
+        await world.engine.jobs.submit(Submission("demo", "later", {}))
     vodstream = {"content_id": "x", "source_folder": "in"}
     for given, text in (
         ({"source_storage": "S3"}, "not yet supported: source_storage 'S3'"),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from taskengine.keys.seed import derive_key, derive_key_id
+from taskengine.domain.keys import derive_key
+from taskengine.keys.seed import derive_key_id
 from taskengine.media import hls
 from taskengine.media.tools import find_tools
 

@@ -45,6 +45,10 @@ class _Clock:
 def read(text: str, url: str, now: int) -> Presentation:
     """An MPD that came from `url` at `now` (UTC ms). Raises StreamFault."""
     root = root_of(text)
+    if name_of(root) == "SmoothStreamingMedia":
+        raise StreamFault(
+            "it is a Smooth Streaming manifest, which is not read: give the HLS or DASH one of the same stream"
+        )
     if name_of(root) != "MPD":
         raise StreamFault(f"its root is {name_of(root)}, not an MPD")
     try:

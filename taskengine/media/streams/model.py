@@ -148,12 +148,29 @@ def aligned(presentation: Presentation) -> Presentation:
     return replace(presentation, renditions=[_moved(each, reference) for each in presentation.renditions])
 
 
+def continued(presentation: Presentation, before: Presentation) -> Presentation:
+    """A live presentation that was read again, on the time line of the first time."""
+    new, old = presentation.reference.stream, before.reference.stream
+    if new is None or old is None or not new.segments or not old.segments:
+        return presentation
+    by = _offset(new.segments, old.segments) + old.segments[0].start - new.segments[0].start
+    return replace(presentation, renditions=[_later(each, by) for each in presentation.renditions])
+
+
+def _later(rendition: Rendition, by: float) -> Rendition:
+    if rendition.stream is None:
+        return rendition
+    segments = [
+        replace(each, start=each.start + by, shift=None if each.shift is None else each.shift + by)
+        for each in rendition.stream.segments
+    ]
+    return replace(rendition, stream=replace(rendition.stream, segments=segments))
+
+
 def _moved(rendition: Rendition, reference: Stream) -> Rendition:
     if rendition.stream is None or not rendition.stream.segments or rendition.stream is reference:
         return rendition
-    shift = _offset(rendition.stream.segments, reference.segments)
-    segments = [replace(each, start=each.start + shift) for each in rendition.stream.segments]
-    return replace(rendition, stream=replace(rendition.stream, segments=segments))
+    return _later(rendition, _offset(rendition.stream.segments, reference.segments))
 
 
 def _offset(own: Sequence[Segment], reference: Sequence[Segment]) -> float:

@@ -34,10 +34,12 @@ class MediaServer:
     def __init__(self, folder: Path) -> None:
         self.folder, self.url = folder, ""
         self.asked: list[tuple[str, str]] = []  # (path, range)
+        self.told: Callable[[str], None] = lambda path: None  # of each path that is asked for
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """A file, or 404."""
         self.asked.append((request.path, request.headers.get("Range", "")))
+        self.told(request.path)
         path = self.folder / request.path.lstrip("/")
         return web.FileResponse(path) if path.is_file() else web.Response(status=404)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskengine.keys.seed import derive_key_id
+from tests.support import origin
 from tests.support.decrypting import SEED, key_of
 from tests.support.media import Studio, video_source
 from tests.support.player import chromium, player_over, shaka_player
@@ -88,6 +89,27 @@ async def test_av1_plays(tmp_path: Path, installed: Path, manifest: str) -> None
         assert played["time"] >= 4.5
         assert played["shown"] >= 20
         assert played["stalls"] == 0
+
+
+@pytest.mark.usefixtures("browser")
+async def test_a_capture_plays(tmp_path: Path, installed: Path) -> None:
+    """Over the borders of what is copied and what is encoded, which have parameter sets of their own; both manifests."""
+    made = Studio(tmp_path, key_provider=None)
+    origin.sources(tmp_path / "made")
+    origin.packaged(made.roots["output_root"] / "channel", tmp_path / "made")
+    clips = [
+        {"local_source": "channel", "start": 1.3, "end": 7.2},
+        {"local_source": "channel", "start": 3.1, "end": 8.7},
+    ]
+    await made.run("vodcapture", output_folder="film", clips=clips, create_thumbnail=False)
+    async with player_over(made.output, installed) as player:
+        for manifest in ("film.m3u8", "film.mpd"):
+            opened = await player.open(manifest)
+            assert abs(opened["duration"] - 11.5) < 0.1
+            for seam in (0.2, 5.4):  # 0.7 s, 4.7 s; 5.9 s, 6.8 s
+                played = await player("play", seam, 2)
+                assert (played["time"] >= seam + 2, played["stalls"]) == (True, 0)
+            assert [await player("choose", height) for height in (90, 180)] == [90, 180]
 
 
 def clear_keys(scheme: str, **changed: str) -> dict[str, str]:

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from taskengine.domain.errors import InputFault
-from taskengine.domain.keys import KeyRequest, Label
+from taskengine.domain.keys import KeyRequest, Label, derive_key
 from taskengine.keys.granularity import KeysPer
-from taskengine.keys.seed import SeedKeys, derive_key, derive_key_id
+from taskengine.keys.seed import SeedKeys, derive_key_id
 
 PUBLIC_SEED = base64.b64decode("XVBovsmzhP9gRIZxWfFta3VVRPzVEWmJsazEJ46I")  # of PlayReady's public test service
 
