@@ -241,7 +241,7 @@ async def _package(context: TaskContext, work: _Work, tracks: Sequence[Track]) -
     sets: dict[str, PackagedSet] = {}
     for name, timelines in work.timelines.items():
         folder = context.scratch / name
-        told = shared_sets.referring(timelines, up)
+        told = shared_sets.referring(timelines, media, up)
         await in_thread(shared_sets.write, folder, name, media, told, work.selection.markers, texts)
         await in_thread(shared_sets.check, folder, name, base, work.shelf.used, media)
         sets[name] = await _packaged(context, work, name)

@@ -14,6 +14,7 @@ from taskengine.media import dash, hls, hls_media
 from taskengine.media.archive import cues, dash_writing, hls_writing
 from taskengine.media.archive.hls_writing import GAP
 from taskengine.media.archive.model import Marker, Piece, PlacedTrack, Timeline
+from taskengine.media.archive.tracks import usual_rate
 from taskengine.media.captions.cues import CaptionFault
 from taskengine.media.packager import MASTER, MPD
 from taskengine.media.protection import AES
@@ -22,9 +23,16 @@ from taskengine.media.verify import VerificationFault, expect
 from taskengine.ports import TaskContext
 
 
-def referring(timelines: Sequence[Timeline], up: str) -> Sequence[Timeline]:
-    """The same, with paths below the root as references from a set's folder (`up` leads from there to the root)."""
-    return [replace(timeline, tracks=[_upwards(each, up) for each in timeline.tracks]) for timeline in timelines]
+def referring(timelines: Sequence[Timeline], media: Media, up: str) -> Sequence[Timeline]:
+    """The same, with the tracks of `media`, and with paths below the root as references from a set's folder (`up` leads from
+    there to the root)."""
+    known = {track.name: track for track in media.tracks}
+    return [
+        replace(
+            timeline, tracks=[replace(_upwards(each, up), track=known[each.track.name]) for each in timeline.tracks]
+        )
+        for timeline in timelines
+    ]
 
 
 def _upwards(placed: PlacedTrack, up: str) -> PlacedTrack:
@@ -106,5 +114,6 @@ def tracks_over(media: Media, timelines: Sequence[Timeline]) -> Media:
         rate = round(size * 8 / seconds) if seconds and track.kind is not TrackKind.TEXT else track.bitrate
         frames = sum(segment.samples for each in placed for segment in each.segments)
         counted = frames if track.kind is TrackKind.VIDEO else None
-        found.append(replace(track, duration=seconds, bitrate=rate, frames=counted))
+        exact = track.frame_rate or (usual_rate(frames / seconds) if counted and seconds else None)
+        found.append(replace(track, duration=seconds, bitrate=rate, frames=counted, frame_rate=exact))
     return replace(media, tracks=found, duration=sum(timeline.seconds for timeline in timelines))

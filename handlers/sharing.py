@@ -16,6 +16,7 @@ from taskengine.media.archive import boxes
 from taskengine.media.archive.boxes import Init, Times
 from taskengine.media.archive.model import Inband, Piece, Placed, PlacedTrack, Stretch
 from taskengine.media.archive.naming import base_of, clock_folder, short_digest, track_folder
+from taskengine.media.archive.tracks import codecs_by
 from taskengine.media.mp4 import BoxFault
 from taskengine.media.protection import CLEAR
 from taskengine.media.streams.model import Resource
@@ -92,7 +93,7 @@ class Sharing:
             places[plan.name] = f"{base}/{clock}"
             own = signal.init if signal else data
             found[plan.name] = PlacedTrack(
-                track, await self._put_init(base, own), init.timescale, [], codecs, signal.keys if signal else (),
+                track, await self._put_init(base, own), init.timescale, [], codecs_by(codecs, init), signal.keys if signal else (),
                 signal.protection if signal else (), keyed, inband,
             )  # fmt: skip
         segments: dict[str, list[Placed]] = {plan.name: [] for plan in plans}

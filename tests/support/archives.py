@@ -60,6 +60,30 @@ def make_archive(folder: Path, seconds: int = 16, *, captions: bool = False, beg
     _set_clock(folder, begin)
 
 
+def make_ffmpeg_archive(folder: Path, seconds: int = 8, *, muxed: bool = False) -> None:
+    """One media playlist as ffmpeg writes it: a picture, or a picture and a sound in one segment."""
+    folder.mkdir(parents=True)
+    keys = ["-bf", "2", "-force_key_frames", f"expr:gte(t,n_forced*{SEGMENT_S})"]
+    inputs = [*picture("160x90", seconds=seconds), *(sound(seconds) if muxed else [])]
+    written = [
+        "-hls_time",
+        str(SEGMENT_S),
+        "-hls_segment_type",
+        "fmp4",
+        "-hls_flags",
+        "program_date_time",
+        "-hls_list_size",
+        "0",
+    ]
+    ffmpeg(folder, *inputs, *H264, *keys, *(AAC if muxed else []), "-f", "hls", *written, "ff.m3u8")
+    playlist = folder / "ff.m3u8"
+    dates = iter(range(seconds))
+    text = re.sub(
+        r"(PROGRAM-DATE-TIME:)\S+", lambda found: found[1] + at(next(dates) * SEGMENT_S), playlist.read_text()
+    )
+    playlist.write_text(text)
+
+
 def _stream(source: str, kind: str, name: str) -> str:
     return f"in={source},stream={kind},init_segment={name}/init.mp4,segment_template={name}/$Number$.m4s,playlist_name={name}.m3u8"
 

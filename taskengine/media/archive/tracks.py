@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from taskengine.domain.errors import InputFault
+from taskengine.media.archive.boxes import Init
 from taskengine.media.languages import UNDETERMINED, tag_of
 from taskengine.media.streams.model import Presentation, Rendition
 from taskengine.media.tracks import Track, TrackKind
@@ -91,6 +92,18 @@ def _sound_codecs(presentations: Iterable[Presentation]) -> Sequence[str]:
     """The codecs of sound that variants of HLS name."""
     words = [word.strip() for each in presentations for one in each.renditions for word in one.codecs.split(",")]
     return list(dict.fromkeys(word for word in words if word.partition(".")[0].lower() in _SOUND))
+
+
+def codecs_by(told: str, init: Init) -> str:
+    """What players must be able to decode, by what a manifest tells and the init segment. InputFault where neither says it."""
+    words = [word.strip() for word in told.split(",") if word.strip()]
+    named = next((word for word in words if word.partition(".")[0].lower() == init.entry.lower()), "")
+    found = named or init.codecs or {"mp4a": "mp4a.40.2"}.get(init.entry, "")
+    if not found:
+        raise InputFault(
+            f"clips: the archive does not tell the codecs of {init.entry}: it needs a master playlist or a MPD that does"
+        )
+    return found
 
 
 def name_of_codec(entry: str) -> str:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
+import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lxml import etree
 
-from taskengine.domain.errors import InputFault
+from taskengine.domain.errors import InputFault, InternalFault
+from taskengine.engine.jobs import Submission
+from taskengine.handlers import publication, publish
 from taskengine.keys.seed import derive_key_id
 from taskengine.media.tools import find_tools
-from tests.support.archives import at, make_archive
+from taskengine.media.tracks import SharedFile
+from taskengine.storage.buckets import bucket
+from tests.support.archives import at, make_archive, make_ffmpeg_archive
 from tests.support.decrypting import SEED, frames, joined, key_of
+from tests.support.engine import bench, settings_for
 from tests.support.media import Studio
+from tests.support.receiver import CallbackReceiver
+from tests.support.seaweedfs import S3Server
+from tests.support.storages import paths
 
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 SIGNAL = "FC302000000000000000FFF00F05000000017FFFFE0052CCF500010000000000000000"
@@ -208,3 +218,180 @@ async def test_protected_segments_are_shared_by_their_keys(studio: Studio) -> No
     assert "custom/video_1.m3u8" in (custom / ".m3u8").read_text()
     with pytest.raises(InputFault, match="profile_id: apply_custom_drm needs"):
         await record(studio, clip(4, 10), apply_custom_drm=True)
+
+
+def emsg(time: int, timescale: int) -> bytes:
+    """A message box of SCTE-35 at a time of the media."""
+    payload = bytes.fromhex(SIGNAL)
+    body = b"\1\0\0\0" + struct.pack(">IQII", timescale, time, 90_000, 7) + b"urn:scte:scte35:2013:bin\0001\0" + payload
+    return struct.pack(">I4s", 8 + len(body), b"emsg") + body
+
+
+async def test_ad_markers_are_carried(studio: Studio) -> None:
+    """Date ranges and cue tags of the playlists, in DASH too where their payload is told; messages in segments, also in those
+    that are encrypted; what is outside of the clip is left out."""
+    archive = studio.folder / "output" / "channel1"
+    first = f'#EXT-X-DATERANGE:ID="ad-1",START-DATE="{at(5)}",PLANNED-DURATION=6.0,SCTE35-OUT=0x{SIGNAL}'
+    later = f'#EXT-X-DATERANGE:ID="ad-2",START-DATE="{at(14)}",SCTE35-OUT=0x{SIGNAL}'
+    cue = f"#EXT-OATCLS-SCTE35:{base64.b64encode(bytes.fromhex(SIGNAL)).decode()}"
+    for name in ("v1", "v2"):
+        playlist = archive / f"{name}.m3u8"
+        text = playlist.read_text().replace("#EXTINF", f"{first}\n{later}\n#EXTINF", 1)
+        head, line, tail = text.rpartition(f"#EXTINF:2.000,\n{name}/4.m4s")
+        playlist.write_text(f"{head}{cue}\n#EXT-X-CUE-OUT:6.0\n{line}{tail}")
+    segment = archive / "v1" / "4.m4s"
+    segment.write_bytes(emsg(7 * 12_800, 12_800) + segment.read_bytes())
+
+    await record(studio, clip(4, 8), clip(9, 11), drm=["clear", "widevine"])
+    base = studio.folder / "output/npvr/one/v/1-1"
+    for protection in ("clear", "cenc"):
+        lines = (base / protection / "video_2.m3u8").read_text().splitlines()
+        assert lines.count(first) == 2  # the break goes on in the second clip
+        assert later not in lines
+        place = lines.index(cue)
+        assert lines[place + 1] == "#EXT-X-CUE-OUT:6.0"
+        assert lines[place + 2].startswith("#EXTINF")
+        root = etree.fromstring((base / protection / "manifest.mpd").read_bytes())
+        streams = list(root.iter(f"{MPD}EventStream"))
+        assert {stream.get("schemeIdUri") for stream in streams} == {"urn:scte:scte35:2014:xml+bin"}
+        events = [[(each.get("presentationTime"), each.get("duration")) for each in stream] for stream in streams]
+        assert events == [[("1000", "6000"), ("2000", None)], [("0", "6000")]]
+        assert streams[1].get("presentationTimeOffset") == "3000"  # it began three seconds before this period
+        [inband] = {each.get("schemeIdUri") for each in root.iter(f"{MPD}InbandEventStream")}
+        assert inband == "urn:scte:scte35:2013:bin"
+        [stored] = (studio.folder / "output/segments/channel1").glob(f"{protection}/video-160x90-*/*/76800.m4s")
+        assert stored.read_bytes().count(emsg(7 * 12_800, 12_800)) == 1
+
+
+async def test_markers_of_dash_are_told_by_hls(studio: Studio) -> None:
+    """An EventStream of the archive is a date range, and stays an EventStream on the asset's time line; an archive may have
+    a MPD alone."""
+    archive = studio.folder / "output" / "channel1"
+    for playlist in archive.glob("*.m3u8"):
+        playlist.unlink()
+    binary = base64.b64encode(bytes.fromhex(SIGNAL)).decode()
+    event = (
+        '<EventStream schemeIdUri="urn:scte:scte35:2014:xml+bin" timescale="90000">'
+        '<Event presentationTime="540000" duration="180000" id="9">'
+        f'<Signal xmlns="http://www.scte.org/schemas/35/2016"><Binary>{binary}</Binary></Signal></Event></EventStream>'
+    )
+    manifest = archive / "manifest.mpd"
+    manifest.write_text(re.sub(r"(<Period [^>]*>)", rf"\1{event}", manifest.read_text()))
+    await record(studio, clip(4, 8))
+    base = studio.folder / "output/npvr/one/v/1-1/clear"
+    [line] = re.findall("#EXT-X-DATERANGE.*", (base / "video_1.m3u8").read_text())
+    assert f'START-DATE="{at(6)}"' in line
+    assert f"SCTE35-CMD=0x{SIGNAL}" in line
+    [found] = etree.fromstring((base / "manifest.mpd").read_bytes()).iter(f"{MPD}Event")
+    assert (found.get("presentationTime"), found.get("duration"), found.get("id")) == ("2000", "2000", "9")
+    assert "".join(str(text) for text in found.itertext()).strip() == binary
+
+
+async def test_the_target_is_emptied_unless_it_is_to_be_kept(studio: Studio) -> None:
+    """What lay in the folder goes once the manifests are in place; `empty_target: false` keeps it. Segments are written again
+    where that is asked for. No asset lies in the folder of the shared ones."""
+    folder = studio.folder / "output/npvr/one"
+    (folder / "old").mkdir(parents=True)
+    (folder / "old" / "file.txt").write_text("old")
+    (folder / "note.txt").write_text("old")
+    await record(studio, clip(0, 4), empty_target=False)
+    before = shared(studio)
+    assert (folder / "note.txt").is_file()
+    assert (folder / "old" / "file.txt").is_file()
+    answer = await record(studio, clip(0, 4), overwrite_segments=True, content_id="new")
+    after = shared(studio)
+    assert set(after) == set(before)
+    assert all(after[path] > before[path] for path in before)
+    there = {str(path) for path in folder.rglob("*") if path.is_file()}
+    assert there == set(answer["files"])
+    with pytest.raises(InputFault, match=r"output_folder: segments/x: below segments lie"):
+        await record(studio, clip(0, 4), folder="segments/x")
+    with pytest.raises(InputFault, match=r"clips\[0\].end: .* is not after"):
+        await record(studio, clip(4, 4))
+
+
+async def test_other_packagers_archives(tmp_path: Path) -> None:
+    """A single media playlist of ffmpeg's, without a master: codecs, size and rate are read from its segments. What is
+    muxed or encrypted, or does not tell the time of day, is refused."""
+    studio = Studio(tmp_path)
+    archive = tmp_path / "output" / "ff"
+    make_ffmpeg_archive(archive)
+    answer = await record(studio, clip(2, 6, "ff"), drm=["clear", "cenc"])
+    master = Path(answer["manifests"]["hls"]).read_text()
+    assert 'CODECS="avc1.4d400b"' in master
+    assert "RESOLUTION=160x90,FRAME-RATE=25.000" in master
+    assert answer["metadata"]["frames"] == 100
+    muxed = tmp_path / "output" / "muxed"
+    make_ffmpeg_archive(muxed, muxed=True)
+    with pytest.raises(InputFault, match="the archive must be CMAF: it has 2 tracks"):
+        await record(studio, clip(2, 6, "muxed"))
+    playlist = archive / "ff.m3u8"
+    playlist.write_text(re.sub("#EXT-X-PROGRAM.*\n", "", playlist.read_text()))
+    with pytest.raises(InputFault, match=r"clips\[0\].capture_id: the archive does not tell its time of day"):
+        await record(studio, clip(2, 6, "ff"))
+
+
+async def test_segments_are_shared_in_a_bucket(tmp_path: Path, archive: Path, s3: S3Server) -> None:
+    """Whole jobs of an engine: archive and assets in one bucket, and from the disk into it. The callback tells the segments'
+    full paths; each is there once."""
+    settings = s3.settings()
+    output = bucket(settings, "output").storage()
+    for file in sorted(archive.rglob("*")):
+        if file.is_file():
+            await bucket(settings, "source").storage().store(file, f"channel1/{file.relative_to(archive).as_posix()}")
+    shutil.copytree(archive, tmp_path / "data" / "storage" / "source" / "channel1")
+    storages = {"local": {"kind": "local"}, "S3": settings}
+    jobs: list[dict[str, Any]] = [
+        {"clips": [clip(0, 4)], "source_storage": "S3"},
+        {"clips": [clip(2, 6)], "source_storage": "local", "destination_storage": "S3"},
+    ]
+    told: list[Mapping[str, Any]] = []
+    times: list[Mapping[str, int]] = []
+    async with CallbackReceiver() as receiver, bench(settings_for(tmp_path, storages=storages), receiver) as world:
+        for number, job in enumerate(jobs):
+            given = {
+                "content_id": "film",
+                "output_folder": f"npvr/{number}",
+                "rest_endpoints": [f"{receiver.url}/cb"],
+                **job,
+            }
+            answer = await world.engine.jobs.submit(Submission("demo", "vodnpvr", given))
+            ended = await world.ended(int(answer["id"]), 60)
+            assert not ended.failed, ended.error
+            [body] = [
+                one.body for one in receiver.received if one.body["job_id"] == ended.id and "segments" in one.body
+            ]
+            told.append(body)
+            times.append({file.path: file.modified_at for file in await output.list("segments")})
+    base = f"{settings['url']}/output"
+    for number, body in enumerate(told):
+        assert body["message"] == f"{base}/npvr/{number}/film.m3u8"
+        assert len(body["segments"]) == 6
+        assert {path.removeprefix(f"{base}/") for path in body["segments"]} <= set(times[number])
+        assert {path.removeprefix(f"{base}/") for path in body["files"]} == set(await paths(output, f"npvr/{number}"))
+    assert len(set(told[0]["segments"]) & set(told[1]["segments"])) == 3
+    assert {path: times[1][path] for path in times[0]} == times[0]
+
+
+async def test_what_cannot_be_published_leaves_the_former_asset(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared segment that is lost before the manifests are switched fails the job, and the former asset plays on; so does a
+    name that belongs to another file."""
+    answer = await record(studio, clip(0, 4))
+    former = {path: Path(path).read_bytes() for path in answer["files"]}
+    whole = publication.verify_shared
+
+    async def lost(target: publication.Target, files: Sequence[SharedFile]) -> None:
+        await target.storage.delete([files[-1].path])
+        await whole(target, files)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "verify_shared", lost)
+        with pytest.raises(InternalFault, match=r"segments/channel1/.*: expected \d+ shared bytes, found 0"):
+            await record(studio, clip(8, 12))
+    with pytest.raises(InputFault, match=r"custom_manifest_name: film.m3u8 is the name of another file"):
+        await record(studio, clip(0, 4), apply_custom_drm=True, profile_id="gold", custom_manifest_name="film.m3u8")
+    there = {str(path): path.read_bytes() for path in (studio.folder / "output/npvr").rglob("*") if path.is_file()}
+    assert there == former
+    assert decoded(answer["manifests"]["hls"], *HLS)[0] == 100

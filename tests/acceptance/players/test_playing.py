@@ -8,6 +8,7 @@ import pytest
 
 from taskengine.keys.seed import derive_key_id
 from tests.support import origin
+from tests.support.archives import at, make_archive
 from tests.support.decrypting import SEED, key_of
 from tests.support.media import Studio, video_source
 from tests.support.player import chromium, player_over, shaka_player
@@ -138,3 +139,25 @@ async def test_a_protected_asset_plays_by_its_keys_alone(
         played = await player("play", 3.5, 1)
         assert played["time"] >= 4.5
         assert played["shown"] >= 20
+
+
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize("manifest", ["npvr/one/film.m3u8", "npvr/one/film.mpd"])
+async def test_clips_of_an_archive_play_over_their_seam(tmp_path: Path, installed: Path, manifest: str) -> None:
+    """Shared segments by relative references, two clips of protected media: over the discontinuity, with captions."""
+    made = Studio(tmp_path)
+    make_archive(tmp_path / "output" / "channel1", captions=True)
+    clips = [{"capture_id": "channel1", "start": at(start), "end": at(start + 4)} for start in (2, 10)]
+    await made.run("vodnpvr", output_folder="npvr/one", clips=clips, drm=["widevine"])
+    keys = {
+        derive_key_id(SEED, "channel1", "cenc", label).hex(): key_of("cenc", label, "channel1").hex()
+        for label in ("SD", "AUDIO")
+    }
+    async with player_over(tmp_path / "output", installed) as player:
+        opened = await player.open(manifest, keys)
+        assert abs(opened["duration"] - 8) < 0.1
+        assert sorted(set(opened["heights"])) == [46, 90]
+        assert await player("captions", "en", 0.8) == ["second 2"]
+        over_the_seam = await player("play", 3.5, 1)
+        assert over_the_seam["time"] >= 4.5
+        assert over_the_seam["shown"] >= 20
