@@ -98,7 +98,11 @@ def _switchable(group: Group, groups: Mapping[Group, object], ids: Mapping[Group
 def _streams(timeline: Timeline, markers: Sequence[Marker]) -> Iterator[etree._Element]:
     """The messages of a period, those of a scheme together."""
     schemes: dict[str, list[Marker]] = {}
-    for marker in markers:
+    seen: set[tuple[int, str]] = set()
+    for marker in sorted(markers, key=lambda each: (each.at, not each.range)):
+        if (marker.at, marker.body) in seen:  # a cue tag beside a date range
+            continue
+        seen.add((marker.at, marker.body))
         until = marker.at + (marker.seconds or 0.0) * 1000
         if marker.body and (timeline.at - 1 <= marker.at < timeline.end or marker.at < timeline.at < until):
             schemes.setdefault(marker.scheme, []).append(marker)
