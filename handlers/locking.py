@@ -15,7 +15,7 @@ from taskengine.handlers.protected import tell_where_keys_are
 from taskengine.handlers.protecting import run_with_keys
 from taskengine.handlers.support import in_thread, plain_command, process_fault
 from taskengine.media import packager
-from taskengine.media.archive import boxes
+from taskengine.media.archive import boxes, rewriting
 from taskengine.media.archive.naming import short_digest
 from taskengine.media.drm import Encryption, checksum, encryption_argv
 from taskengine.media.mp4 import BoxFault
@@ -107,7 +107,7 @@ class Lock:
         ]  # fmt: skip
         await self._run(argv, f"{names[0]}.out", f"encrypting segments of {track.name}")
         opened = await self._opened(track, names)
-        await in_thread(_finish, self.context.scratch, names, segments, opened)
+        await in_thread(_finish, self.context.scratch, names, segments, opened, boxes.read_init(init))
 
     async def _opened(self, track: Track, names: Sequence[str]) -> str:
         """The first of them decrypted again; the name of the file."""
@@ -152,7 +152,7 @@ def _signals(folder: Path, encryption: Encryption, first: Mapping[str, tuple[byt
     for name, (init, _) in first.items():
         lines = (folder / f"{name}.m3u8").read_text(encoding="utf-8").splitlines()
         keys = [line for line in lines if line.startswith("#EXT-X-KEY:")]
-        locked = boxes.init_like((folder / name / packager.INIT).read_bytes(), init)
+        locked = rewriting.normalised(rewriting.init_like((folder / name / packager.INIT).read_bytes(), init))
         found[name] = Signal(locked, keys, protection[f"{name}/{packager.INIT}"])
     return found
 
@@ -161,7 +161,7 @@ def _join(parts: Sequence[Path], target: Path) -> None:
     target.write_bytes(b"".join(part.read_bytes() for part in parts))
 
 
-def _finish(scratch: Path, names: Sequence[str], segments: Sequence[bytes], opened: str) -> None:
+def _finish(scratch: Path, names: Sequence[str], segments: Sequence[bytes], opened: str, init: boxes.Init) -> None:
     """Each made like its clear one, and checked to be one segment of the same media, encrypted."""
     from taskengine.media.verify import VerificationFault, expect
 
@@ -169,11 +169,13 @@ def _finish(scratch: Path, names: Sequence[str], segments: Sequence[bytes], open
         made = sorted((scratch / f"{name}.out").glob("*.m4s"))
         expect(name, "one encrypted segment", len(made), holds=len(made) == 1)
         try:
-            locked = boxes.like(made[0].read_bytes(), clear)
+            locked = rewriting.like(made[0].read_bytes(), clear)
             before, after = boxes.media_data(clear), boxes.media_data(locked)
+            times = boxes.read_times(clear, init), boxes.read_times(locked, init)
         except BoxFault as error:
             raise VerificationFault(f"{name}: expected a whole segment, found that {error}") from error
         expect(name, f"{len(before)} bytes of media", len(after), holds=len(before) == len(after))
+        expect(name, times[0], times[1], holds=times[0] == times[1])
         expect(name, "encrypted media", "clear media", holds=before != after)
         (scratch / name).write_bytes(locked)
     plain = boxes.media_data((scratch / opened).read_bytes())

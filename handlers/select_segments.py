@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taskengine.domain.errors import InputFault
 from taskengine.domain.times import format_utc, parse_utc
+from taskengine.handlers.splitting import kinds_in
 from taskengine.handlers.stream_readers import StorageReader, stored_stream
 from taskengine.handlers.streams import open_presentation, with_segments
 from taskengine.handlers.support import ANY, FILE, NUMBER, STRING, save, schema, tell, together, warn, within_time
@@ -72,6 +73,7 @@ async def _selected(context: TaskContext, clips: Sequence[_Clip]) -> Mapping[str
         if clip.capture_id not in archives:
             archives[clip.capture_id] = await _open(context, clip)
     common = common_tracks({name: archive.presentation for name, archive in archives.items()})
+    common = common.without(await _silent(context, archives.values(), common))
     stretches: list[Stretch] = []
     missing: list[Missing] = []
     for number, clip in enumerate(clips, start=1):
@@ -122,8 +124,7 @@ async def _open(context: TaskContext, clip: _Clip) -> _Archive:
 async def _read(reader: StorageReader, location: str, what: str) -> Presentation:
     """All renditions with their segments; their times must be known."""
     found = await open_presentation(reader, location, what)
-    wanted = [each for each in found.renditions if each.within is None]
-    read = await with_segments(reader, found, wanted, what)
+    read = await with_segments(reader, found, found.renditions, what)
     for rendition in read.renditions:
         segments = rendition.segments
         if any(each.key or each.protection for each in segments):
@@ -135,6 +136,27 @@ async def _read(reader: StorageReader, location: str, what: str) -> Presentation
                 f"{what}: the archive does not tell its time of day (EXT-X-PROGRAM-DATE-TIME or availabilityStartTime)"
             )
     return read
+
+
+async def _silent(context: TaskContext, archives: Iterable[_Archive], common: Common) -> frozenset[str]:
+    """The sounds that would be in the segments of a picture, and that an archive has not: manifests need not tell."""
+    found: set[str] = set()
+    for archive in archives:
+        for name, key in common.keys.items():
+            rendition = rendition_of(archive.presentation, key)
+            if rendition is not None and rendition.within is not None:
+                kinds = await kinds_in(context, await _any_segment(archive.reader, rendition))
+                found |= {name} if "audio" not in kinds else set()
+    return frozenset(found)
+
+
+async def _any_segment(reader: StorageReader, rendition: Rendition) -> bytes:
+    """A segment of a rendition that is there, with its init segment."""
+    for each in reversed(rendition.segments[:-1] or rendition.segments):  # the last one may be being written
+        if not each.gap and await reader.exists(each.media.url):
+            init = await reader.bytes_of(each.init) if each.init else b""
+            return init + await reader.bytes_of(each.media)
+    raise InputFault("clips: there is no segment in the archive")
 
 
 async def _select(

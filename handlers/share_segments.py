@@ -112,20 +112,14 @@ async def _open(context: TaskContext, work: _Work) -> None:
 
 
 async def _completed(work: _Work) -> Sequence[Track]:
-    """The tracks with what their init segments tell; all stretches are the same in it."""
+    """The tracks that there is something of, with what their init segments tell; all stretches are the same in it."""
     found = []
     for track in work.selection.tracks:
-        inits = [
-            (await work.archives[stretch.capture_id].sharing.init(piece.init))[1]
-            for stretch in work.selection.stretches
-            if (piece := next((each for each in stretch.pieces.get(track.name, ()) if each.init), None)) and piece.init
-        ]  # fmt: skip
-        if track.kind is TrackKind.TEXT:
-            found.append(track)
+        stretch = next((each for each in work.selection.stretches if track.name in each.pieces), None)
+        if stretch is None:
             continue
-        if not inits:
-            raise InputFault(f"clips: {track.name} of the archive has no init segment: an archive must be CMAF (fMP4)")
-        found.append(_with_init(track, inits[0]))
+        source = await work.archives[stretch.capture_id].sharing.source(stretch, track)
+        found.append(_with_init(track, source.facts) if source and track.kind is not TrackKind.TEXT else track)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -10,12 +11,14 @@ from itertools import count
 from taskengine.domain.errors import InputFault
 from taskengine.handlers.locking import Lock, Signal, initialization_vector
 from taskengine.handlers.shelf import Shelf
+from taskengine.handlers.splitting import Source, aligned, split
 from taskengine.handlers.stream_readers import StorageReader
 from taskengine.handlers.support import in_thread, together
 from taskengine.media.archive import boxes
 from taskengine.media.archive.boxes import Init, Times
 from taskengine.media.archive.model import Inband, Piece, Placed, PlacedTrack, Stretch
 from taskengine.media.archive.naming import base_of, clock_folder, short_digest, track_folder
+from taskengine.media.archive.rewriting import without_edits
 from taskengine.media.archive.tracks import codecs_by
 from taskengine.media.mp4 import BoxFault
 from taskengine.media.protection import CLEAR
@@ -52,35 +55,49 @@ class Sharing:
 
     def __init__(self, context: TaskContext, reader: StorageReader, shelf: Shelf, capture_id: str) -> None:
         self._context, self._reader, self._shelf, self._capture_id = context, reader, shelf, capture_id
-        self._inits: dict[Resource, tuple[bytes, Init]] = {}
+        self._sources: dict[tuple[object, ...], Source] = {}
         self._signals: dict[tuple[object, ...], Mapping[str, Signal]] = {}
         self._numbers = count(1)
         self._turn = asyncio.Lock()
 
-    async def init(self, resource: Resource) -> tuple[bytes, Init]:
-        """An init segment, and what it says. InputFault where it is none of one clear track."""
-        if resource not in self._inits:
-            data = await self._bytes(resource)
-            try:
-                init = boxes.read_init(data)
-            except BoxFault as error:
-                raise InputFault(f"{self._name(resource)}: the archive must be CMAF: {error}") from error
-            if init.protected:
-                raise InputFault(f"{self._name(resource)}: it is encrypted: segments that are shared must be clear")
-            self._inits[resource] = (data, init)
-        return self._inits[resource]
+    async def source(self, stretch: Stretch, track: Track) -> Source | None:
+        """How the segments of a track become CMAF; None where they are WebVTT. InputFault where they cannot."""
+        first = _first(stretch, track)
+        if first.media is None or (first.init is None and track.kind is TrackKind.TEXT):
+            return None
+        key = (first.init or (stretch.at, track.name), track.kind)
+        if key not in self._sources:
+            self._sources[key] = await self._read_source(first, first.media, track.kind)
+        return self._sources[key]
+
+    async def _read_source(self, first: Piece, media: Resource, kind: TrackKind) -> Source:
+        named = first.init or media
+        head = await self._bytes(first.init) if first.init else b""
+        try:
+            if first.init and boxes.count_tracks(head) == 1:
+                found = Source(head, boxes.read_init(head), self._name(first.init))
+            else:
+                [(init, _)] = await split(self._context, kind, [head + await self._bytes(media)], self._name(media))
+                origin = f"{re.sub('[0-9]+', '#', self._name(named))} {kind.value}"
+                init = without_edits(init)
+                found = Source(init, boxes.read_init(init), origin, head)
+        except BoxFault as error:
+            raise InputFault(f"{self._name(named)}: the archive must have fMP4 or TS: {error}") from error
+        if found.facts.protected:
+            raise InputFault(f"{self._name(named)}: it is encrypted: segments that are shared must be clear")
+        return found
 
     async def place(
         self, stretch: Stretch, track: Track, plans: Sequence[SetPlan], codecs: str, inband: Sequence[Inband]
     ) -> Mapping[str, PlacedTrack]:
         """A track of a stretch in each set (by the set's name)."""
         pieces = stretch.pieces[track.name]
-        resource = next((piece.init for piece in pieces if piece.init), None)
-        if resource is None:
+        source = await self.source(stretch, track)
+        if source is None:
             return await self._place_text(track, pieces, plans)
-        data, init = await self.init(resource)
-        folder = f"{track_folder(track, self._name(resource), data)}"
-        first = await self._bring(next(piece for piece in pieces if piece.media), init)
+        init = source.facts
+        folder = track_folder(track, source.origin, source.init)
+        [first] = await self._bring([_first(stretch, track)], source, track.kind)
         signals = {plan.name: (await self._signal(plan, stretch))[track.name] for plan in _locked(track, plans)}
         found: dict[str, PlacedTrack] = {}
         places: dict[str, str] = {}
@@ -91,7 +108,7 @@ class Sharing:
             base += f"-{keyed}" if keyed else ""
             clock = clock_folder(first.piece.at, first.times.begin / init.timescale, await self._shelf.folders(base))
             places[plan.name] = f"{base}/{clock}"
-            own = signal.init if signal else data
+            own = signal.init if signal else source.init
             found[plan.name] = PlacedTrack(
                 track, await self._put_init(base, own), init.timescale, [], codecs_by(codecs, init), signal.keys if signal else (),
                 signal.protection if signal else (), keyed, inband,
@@ -99,17 +116,15 @@ class Sharing:
         segments: dict[str, list[Placed]] = {plan.name: [] for plan in plans}
         schemes: set[str] = set()
         for begin in range(0, len(pieces), _BATCH):
-            await self._place_batch(
-                track, (data, init), pieces[begin : begin + _BATCH], plans, places, segments, schemes
-            )
+            await self._place_batch(track, source, pieces[begin : begin + _BATCH], plans, places, segments, schemes)
         told = inband or [Inband(scheme) for scheme in sorted(schemes) if scheme.startswith(_SCTE35)]
         return {name: replace(each, segments=segments[name], inband=told) for name, each in found.items()}
 
     async def _place_batch(
-        self, track: Track, init: tuple[bytes, Init], pieces: Sequence[Piece], plans: Sequence[SetPlan],
+        self, track: Track, source: Source, pieces: Sequence[Piece], plans: Sequence[SetPlan],
         places: Mapping[str, str], segments: Mapping[str, list[Placed]], schemes: set[str],
     ) -> None:  # fmt: skip
-        brought = await together([self._bring(piece, init[1]) for piece in pieces if piece.media], _AT_ONCE)
+        brought = await self._bring([piece for piece in pieces if piece.media], source, track.kind)
         for each in brought:
             schemes |= boxes.message_schemes(each.data)
         done: set[str] = set()
@@ -118,13 +133,13 @@ class Sharing:
             paths = [f"{place}/{each.times.begin}.m4s" for each in brought]
             if place not in done:  # texts are clear in every set
                 await self._write(
-                    track, init[0], brought, paths, plan if plan.lock and track.kind is not TrackKind.TEXT else None
+                    track, source.init, brought, paths, plan if plan.lock and track.kind is not TrackKind.TEXT else None
                 )
             done.add(place)
             by_piece = {each.piece: (each, path) for each, path in zip(brought, paths, strict=True)}
             whole = plan.lock is not None and plan.lock.whole and track.kind is not TrackKind.TEXT
             segments[plan.name].extend(
-                self._placed(piece, by_piece.get(piece), init[1], whole=whole) for piece in pieces
+                self._placed(piece, by_piece.get(piece), source.facts, whole=whole) for piece in pieces
             )
 
     def _placed(self, piece: Piece, found: tuple[_Brought, str] | None, init: Init, *, whole: bool) -> Placed:
@@ -180,17 +195,16 @@ class Sharing:
         if plan.lock is None:
             return {}
         tracks = [track for track in plan.lock.encryption.media.packaged if track.name in stretch.pieces]
-        inits = {track.name: await self.init(_init_of(stretch, track)) for track in tracks}
-        key = (plan.name, *((name, data) for name, (data, _) in inits.items()))
+        found = {track.name: await self.source(stretch, track) for track in tracks}
+        sources = {name: source for name, source in found.items() if source}
+        key = (plan.name, *((name, source.init) for name, source in sources.items()))
         async with self._turn:
             if key not in self._signals:
-                first = {
-                    track.name: (
-                        inits[track.name][0],
-                        (await self._bring(_first(stretch, track), inits[track.name][1])).data,
-                    )
-                    for track in tracks
-                }
+                first = {}
+                for track in tracks:
+                    source = sources[track.name]
+                    [brought] = await self._bring([_first(stretch, track)], source, track.kind)
+                    first[track.name] = (source.init, brought.data)
                 self._signals[key] = await plan.lock.signals(first)
             return self._signals[key]
 
@@ -215,13 +229,21 @@ class Sharing:
         placed = PlacedTrack(track, "", _TEXT_TIMESCALE, segments)
         return {plan.name: placed for plan in plans}
 
-    async def _bring(self, piece: Piece, init: Init) -> _Brought:
-        assert piece.media is not None  # noqa: S101 - missing ones are not asked for
-        data = await self._bytes(piece.media)
-        try:
-            return _Brought(piece, data, await in_thread(boxes.read_times, data, init))
-        except BoxFault as error:
-            raise InputFault(f"{self._name(piece.media)}: the archive must be CMAF: {error}") from error
+    async def _bring(self, pieces: Sequence[Piece], source: Source, kind: TrackKind) -> list[_Brought]:
+        """Segments of a track, as CMAF."""
+        resources = [piece.media for piece in pieces if piece.media]
+        found = await together([self._bytes(each) for each in resources], _AT_ONCE)
+        names = [self._name(each) for each in resources]
+        if source.head is not None and found:
+            taken = await split(self._context, kind, [source.head + data for data in found], names[0])
+            found = [aligned(source, *each, name) for each, name in zip(taken, names, strict=True)]
+        brought = []
+        for piece, data, name in zip(pieces, found, names, strict=True):
+            try:
+                brought.append(_Brought(piece, data, await in_thread(boxes.read_times, data, source.facts)))
+            except BoxFault as error:
+                raise InputFault(f"{name}: it is no segment of its track: {error}") from error
+        return brought
 
     async def _bytes(self, resource: Resource) -> bytes:
         path = self._context.scratch / f"brought_{next(self._numbers)}"
@@ -242,12 +264,3 @@ def _locked(track: Track, plans: Sequence[SetPlan]) -> Sequence[SetPlan]:
 
 def _first(stretch: Stretch, track: Track) -> Piece:
     return next(piece for piece in stretch.pieces[track.name] if piece.media)
-
-
-def _init_of(stretch: Stretch, track: Track) -> Resource:
-    found = next((piece.init for piece in stretch.pieces[track.name] if piece.init), None)
-    if found is None:
-        raise InputFault(
-            f"clips: the segments of {stretch.capture_id} have no init segments: an archive must be CMAF (fMP4)"
-        )
-    return found

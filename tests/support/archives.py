@@ -60,7 +60,7 @@ def make_archive(folder: Path, seconds: int = 16, *, captions: bool = False, beg
     _set_clock(folder, begin)
 
 
-def make_ffmpeg_archive(folder: Path, seconds: int = 8, *, muxed: bool = False) -> None:
+def make_ffmpeg_archive(folder: Path, seconds: int = 8, *, muxed: bool = False, form: str = "fmp4") -> None:
     """One media playlist as ffmpeg writes it: a picture, or a picture and a sound in one segment."""
     folder.mkdir(parents=True)
     keys = ["-bf", "2", "-force_key_frames", f"expr:gte(t,n_forced*{SEGMENT_S})"]
@@ -69,7 +69,7 @@ def make_ffmpeg_archive(folder: Path, seconds: int = 8, *, muxed: bool = False) 
         "-hls_time",
         str(SEGMENT_S),
         "-hls_segment_type",
-        "fmp4",
+        form,
         "-hls_flags",
         "program_date_time",
         "-hls_list_size",

@@ -1,4 +1,4 @@
-"""CMAF segments as they lie in an archive: when they begin, how long they last; and what an encrypted copy must keep of them.
+"""CMAF segments as they lie in an archive: when they begin, how long they last, what is in them.
 
 These functions work on whole files in memory: a segment is a few seconds of one track.
 """
@@ -45,12 +45,12 @@ class Times:
     decoded: int
 
 
-def _header(data: bytes, box: Box) -> int:
-    """Where a box begins."""
-    return box.start - (16 if data[box.start - 16 : box.start - 12] == b"\0\0\0\1" else 8)
+def header_at(data: bytes, box: Box) -> int:
+    """Where a box begins: its type stands before its content, or before a length of 64 bits."""
+    return box.start - (8 if data[box.start - 4 : box.start] == box.kind else 16)
 
 
-def _find(data: bytes, *path: bytes, within: Box | None = None) -> Box | None:
+def find(data: bytes, *path: bytes, within: Box | None = None) -> Box | None:
     """The first box at this path."""
     start, end = (within.start, within.end) if within else (0, len(data))
     box: Box | None = None
@@ -62,8 +62,9 @@ def _find(data: bytes, *path: bytes, within: Box | None = None) -> Box | None:
     return box
 
 
-def _needed(data: bytes, *path: bytes, within: Box | None = None) -> Box:
-    box = _find(data, *path, within=within)
+def needed(data: bytes, *path: bytes, within: Box | None = None) -> Box:
+    """As `find`; BoxFault where there is none."""
+    box = find(data, *path, within=within)
     if box is None:
         raise BoxFault(f"it has no box {path[-1]!r}")
     return box
@@ -72,7 +73,7 @@ def _needed(data: bytes, *path: bytes, within: Box | None = None) -> Box:
 def read_init(data: bytes) -> Init:
     """An init segment. BoxFault where it is none, or has not one track."""
     try:
-        movie = _needed(data, b"moov")
+        movie = needed(data, b"moov")
         tracks = [box for box in children(data, movie.start, movie.end) if box.kind == b"trak"]
         if len(tracks) != 1:
             raise BoxFault(f"it has {len(tracks)} tracks, and CMAF has one")
@@ -81,16 +82,32 @@ def read_init(data: bytes) -> Init:
         raise BoxFault(f"it cannot be read: {error!r}") from error
 
 
+def count_tracks(data: bytes) -> int:
+    """How many tracks an init segment has. BoxFault where it is none."""
+    movie = needed(data, b"moov")
+    return sum(1 for box in children(data, movie.start, movie.end) if box.kind == b"trak")
+
+
+def sample_entry(data: bytes, track: Box) -> Box | None:
+    """The first sample entry of a track."""
+    samples = needed(data, b"mdia", b"minf", b"stbl", b"stsd", within=track)
+    return next(children(data, samples.start + 8, samples.end), None)
+
+
+def entry_boxes(data: bytes, entry: Box, kind: str) -> Iterator[Box]:
+    """The boxes in a sample entry of a picture or a sound."""
+    return children(data, entry.start + _ENTRY_HEADERS[kind], entry.end) if kind in _ENTRY_HEADERS else iter(())
+
+
 def _init(data: bytes, track: Box) -> Init:
-    header = _needed(data, b"mdia", b"mdhd", within=track).start
+    header = needed(data, b"mdia", b"mdhd", within=track).start
     (timescale,) = struct.unpack_from(">I", data, header + (20 if data[header] else 12))
-    handler = _needed(data, b"mdia", b"hdlr", within=track).start
+    handler = needed(data, b"mdia", b"hdlr", within=track).start
     kind = _KINDS.get(data[handler + 8 : handler + 12], "")
-    samples = _needed(data, b"mdia", b"minf", b"stbl", b"stsd", within=track)
-    entry = next(children(data, samples.start + 8, samples.end), None)
+    entry = sample_entry(data, track)
     if not kind or not timescale or entry is None:
         raise BoxFault("it has neither picture nor sound nor text")
-    extends = _find(data, b"moov", b"mvex", b"trex")
+    extends = find(data, b"moov", b"mvex", b"trex")
     default = struct.unpack_from(">I", data, extends.start + 12)[0] if extends else 0
     name = entry.kind.decode("latin-1")
     width, height = struct.unpack_from(">HH", data, entry.start + 24) if kind == "video" else (0, 0)
@@ -106,7 +123,7 @@ def _init(data: bytes, track: Box) -> Init:
 
 def _codecs(data: bytes, entry: Box, kind: str) -> str:
     name = entry.kind.decode("latin-1")
-    boxes = children(data, entry.start + _ENTRY_HEADERS[kind], entry.end) if kind in _ENTRY_HEADERS else iter(())
+    boxes = entry_boxes(data, entry, kind)
     if name in {"avc1", "avc3"} and (box := next((each for each in boxes if each.kind == b"avcC"), None)):
         return f"{name}.{data[box.start + 1 : box.start + 4].hex()}"
     return {"mp4a": "", "avc1": "", "avc3": "", "hvc1": "", "hev1": "", "av01": "", "vp09": ""}.get(name, name)
@@ -114,7 +131,7 @@ def _codecs(data: bytes, entry: Box, kind: str) -> str:
 
 def _shift(data: bytes, track: Box) -> int:
     """Of the first edit that shows something."""
-    edits = _find(data, b"edts", b"elst", within=track)
+    edits = find(data, b"edts", b"elst", within=track)
     if edits is None:
         return 0
     (count,) = struct.unpack_from(">I", data, edits.start + 4)
@@ -128,8 +145,8 @@ def read_times(data: bytes, init: Init) -> Times:
     decoded: int | None = None
     begin, elapsed, samples = None, 0, 0
     try:
-        for track in _fragments(data):
-            (at,) = struct.unpack_from(*_decode_time(data, track))
+        for track in fragments(data):
+            (at,) = struct.unpack_from(*decode_time(data, track))
             decoded = at if decoded is None else decoded
             default = _default_duration(data, track, init.default_duration)
             elapsed = at - decoded
@@ -148,7 +165,8 @@ def read_times(data: bytes, init: Init) -> Times:
     return Times(begin - early, elapsed + early, samples, decoded)
 
 
-def _fragments(data: bytes) -> Iterator[Box]:
+def fragments(data: bytes) -> Iterator[Box]:
+    """The track fragments of a segment of one track."""
     for fragment in (box for box in children(data, 0, len(data)) if box.kind == b"moof"):
         tracks = [box for box in children(data, fragment.start, fragment.end) if box.kind == b"traf"]
         if len(tracks) != 1:
@@ -156,13 +174,14 @@ def _fragments(data: bytes) -> Iterator[Box]:
         yield tracks[0]
 
 
-def _decode_time(data: bytes, track: Box) -> tuple[str, bytes, int]:
-    box = _needed(data, b"tfdt", within=track)
+def decode_time(data: bytes, track: Box) -> tuple[str, bytes, int]:
+    """Where the base media decode time of a track fragment stands, as `struct.unpack_from` takes it."""
+    box = needed(data, b"tfdt", within=track)
     return (">Q" if data[box.start] else ">I"), data, box.start + 4
 
 
 def _default_duration(data: bytes, track: Box, default: int) -> int:
-    header = _needed(data, b"tfhd", within=track).start
+    header = needed(data, b"tfhd", within=track).start
     flags = int.from_bytes(data[header + 1 : header + 4], "big")
     if not flags & 0x8:
         return default
@@ -191,7 +210,7 @@ def media_data(data: bytes) -> bytes:
 def messages(data: bytes) -> Sequence[bytes]:
     """The boxes of a segment that tell of its time: messages (emsg) and the producer's clock (prft), whole."""
     found = [box for box in children(data, 0, len(data)) if box.kind in _MESSAGES]
-    return [data[_header(data, box) : box.end] for box in found]
+    return [data[header_at(data, box) : box.end] for box in found]
 
 
 def message_schemes(data: bytes) -> frozenset[str]:
@@ -199,35 +218,3 @@ def message_schemes(data: bytes) -> frozenset[str]:
     found = [box for box in children(data, 0, len(data)) if box.kind == b"emsg"]
     texts = [data[box.start + (4 if data[box.start] == 0 else 24) : box.end] for box in found]
     return frozenset(text.split(b"\0", 1)[0].decode("utf-8", "replace") for text in texts)
-
-
-def like(encrypted: bytes, clear: bytes) -> bytes:
-    """An encrypted segment as packager wrote it, with the clock and the messages of the clear one: it takes edit lists off
-    the times of some tracks, and leaves messages out."""
-    made = bytearray(encrypted)
-    (time,) = struct.unpack_from(*_decode_time(clear, next(_fragments(clear))))
-    form, _, place = _decode_time(encrypted, next(_fragments(encrypted)))
-    if form == ">I" and time >= 1 << 32:
-        raise BoxFault("its clock has no room for the time of the segment")
-    struct.pack_into(form, made, place, time)
-    first = next(_header(encrypted, box) for box in children(encrypted, 0, len(encrypted)) if box.kind == b"moof")
-    return bytes(made[:first]) + b"".join(messages(clear)) + bytes(made[first:])
-
-
-def init_like(encrypted: bytes, clear: bytes) -> bytes:
-    """An encrypted init segment with the edit list of the clear one."""
-    made = bytearray(encrypted)
-    movie = _needed(encrypted, b"moov")
-    track = _needed(encrypted, b"trak", within=movie)
-    own = _find(encrypted, b"edts", within=track)
-    source = _find(clear, b"moov", b"trak", b"edts")
-    edits = clear[_header(clear, source) : source.end] if source else b""
-    place = _needed(encrypted, b"tkhd", within=track).end
-    until = place
-    if own is not None:
-        place, until = _header(encrypted, own), own.end
-    made[place:until] = edits
-    for box in (movie, track):
-        at = _header(encrypted, box)
-        struct.pack_into(">I", made, at, box.end - at + len(edits) - (until - place))
-    return bytes(made)

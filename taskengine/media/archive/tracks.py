@@ -30,6 +30,11 @@ class Common:
     codecs: Mapping[str, str]
     keys: Mapping[str, Key]  # by which each is found in an archive
 
+    def without(self, names: frozenset[str]) -> Common:
+        """The others."""
+        left = {name: key for name, key in self.keys.items() if name not in names}
+        return Common([track for track in self.tracks if track.name in left], self.codecs, left)
+
 
 def common_tracks(archives: Mapping[str, Presentation]) -> Common:
     """What all archives have. InputFault where they have no picture in common though they have pictures, or nothing."""

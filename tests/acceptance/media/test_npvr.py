@@ -16,7 +16,7 @@ import pytest
 from lxml import etree
 
 from taskengine.domain.errors import InputFault, InternalFault
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from taskengine.handlers import publication, publish
 from taskengine.keys.seed import derive_key_id
 from taskengine.media.tools import find_tools
@@ -311,8 +311,8 @@ async def test_the_target_is_emptied_unless_it_is_to_be_kept(studio: Studio) -> 
 
 
 async def test_other_packagers_archives(tmp_path: Path) -> None:
-    """A single media playlist of ffmpeg's, without a master: codecs, size and rate are read from its segments. What is
-    muxed or encrypted, or does not tell the time of day, is refused."""
+    """A single media playlist of ffmpeg's, without a master: codecs, size and rate are read from its segments. What does
+    not tell the time of day is refused."""
     studio = Studio(tmp_path)
     archive = tmp_path / "output" / "ff"
     make_ffmpeg_archive(archive)
@@ -321,10 +321,6 @@ async def test_other_packagers_archives(tmp_path: Path) -> None:
     assert 'CODECS="avc1.4d400b"' in master
     assert "RESOLUTION=160x90,FRAME-RATE=25.000" in master
     assert answer["metadata"]["frames"] == 100
-    muxed = tmp_path / "output" / "muxed"
-    make_ffmpeg_archive(muxed, muxed=True)
-    with pytest.raises(InputFault, match="the archive must be CMAF: it has 2 tracks"):
-        await record(studio, clip(2, 6, "muxed"))
     playlist = archive / "ff.m3u8"
     playlist.write_text(re.sub("#EXT-X-PROGRAM.*\n", "", playlist.read_text()))
     with pytest.raises(InputFault, match=r"clips\[0\].capture_id: the archive does not tell its time of day"):
@@ -395,3 +391,35 @@ async def test_what_cannot_be_published_leaves_the_former_asset(
     there = {str(path): path.read_bytes() for path in (studio.folder / "output/npvr").rglob("*") if path.is_file()}
     assert there == former
     assert decoded(answer["manifests"]["hls"], *HLS)[0] == 100
+
+
+@pytest.mark.parametrize("form", ["fmp4", "mpegts"])
+async def test_tracks_are_taken_out_of_muxed_segments(tmp_path: Path, form: str) -> None:
+    """Picture and sound of one segment become a track each, at the times that they had; again in every job the same, and
+    protected ones like others."""
+    studio = Studio(tmp_path)
+    make_ffmpeg_archive(tmp_path / "output" / "muxed", muxed=True, form=form)
+    first = await record(studio, clip(0, 4, "muxed"), drm=["clear", "widevine"], enable_drm=False)
+    before = shared(studio)
+    second = await record(studio, clip(2, 6, "muxed"), folder="npvr/two", drm=["clear", "fairplay"], enable_drm=False)
+    assert {path: shared(studio)[path] for path in before} == before
+    assert len(first["segments"]) == len(second["segments"]) == 8
+    assert len(set(first["segments"]) & set(second["segments"])) == 2
+    assert len([path for path in shared(studio) if "/init-" in path]) == 6
+    assert first["metadata"]["audio_tracks"] == 1
+    for answer, kind, options in ((first, "hls", HLS), (second, "dash", DASH), (second, "hls", HLS)):
+        shown, seconds, complaints = decoded(answer["manifests"][kind], *options)
+        assert (shown, complaints) == (100, "")
+        assert seconds == pytest.approx(4, abs=0.1)
+    base = studio.folder / "output/npvr/two/v/2-1"
+    locked = frames(joined(base / "cbcs" / "video_1.m3u8"), key_of("cbcs", "SD", "muxed"))
+    assert locked == frames(joined(base / "clear" / "video_1.m3u8"))
+    source = decoded_hash(tmp_path / "output/muxed/ff.m3u8", seconds=4)
+    assert frames(joined(studio.folder / "output/npvr/one/v/1-1/clear/video_1.m3u8"))[0] == source
+
+
+def decoded_hash(playlist: Path, seconds: int) -> str:
+    """The hash of the pictures at the beginning of a stream."""
+    argv = [find_tools().ffmpeg, "-v", "error", *HLS, "-i", str(playlist), "-t", str(seconds), "-map", "0:v"]
+    argv += ["-fps_mode", "passthrough", "-f", "md5", "-"]
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout.strip()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskengine.domain.errors import InputFault
-from taskengine.media.archive import cues, dash_writing, hls_writing, markers, naming, selecting
+from taskengine.media.archive import boxes, cues, dash_writing, hls_writing, markers, naming, rewriting, selecting
 from taskengine.media.archive.model import Inband, Marker, Missing, Piece, Placed, PlacedTrack, Timeline
 from taskengine.media.archive.tracks import common_tracks, usual_rate
+from taskengine.media.mp4 import BoxFault
 from taskengine.media.streams.model import Presentation, Rendition, Resource, Segment, Stream
 from taskengine.media.tracks import Media, Track, TrackKind
 
@@ -217,3 +220,88 @@ def test_cues_count_from_the_beginning_of_a_stretch() -> None:
     wrapped = mapped.format((900_000) % (1 << 33), "00:00:00.500 --> 00:00:01.000")
     assert "00:00:00.500 --> 00:00:01.000" in cues.joined([wrapped], 10.0 + (1 << 33) / 90_000, 4.0)
     assert "-->" not in cues.joined(["WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nHi\n"], 10.0, 4.0)
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    """An MP4 box."""
+    data = b"".join(content)
+    return struct.pack(">I4s", 8 + len(data), kind) + data
+
+
+def init_of(*, made: int = 0, edit: int | None = None, rate: int = 0, tracks: int = 1) -> bytes:
+    """An init segment of sound, as small as it may be."""
+    decoder = bytes([0x40, 0x15]) + rate.to_bytes(3, "big") + struct.pack(">II", rate, rate)
+    descriptors = b"\3\x12\0\1\0" + bytes([4, len(decoder)]) + decoder
+    entry = box(b"mp4a", bytes(16), struct.pack(">HHII", 2, 16, 0, 48_000 << 16), box(b"esds", bytes(4), descriptors))
+    table = box(b"stbl", box(b"stsd", bytes(4), struct.pack(">I", 1), entry))
+    header = box(b"mdhd", bytes(4), struct.pack(">IIIII", made, made, 48_000, 0, 0))
+    media = box(b"mdia", header, box(b"hdlr", bytes(8), b"soun", bytes(12)), box(b"minf", table))
+    edits = box(b"edts", box(b"elst", bytes(4), struct.pack(">IIiI", 1, 0, edit, 1 << 16))) if edit is not None else b""
+    track = box(b"trak", box(b"tkhd", bytes(4), struct.pack(">II", made, made), bytes(72)), edits, media)
+    extends = box(
+        b"mvex",
+        box(b"mehd", struct.pack(">II", 0, made)),
+        box(b"trex", bytes(4), struct.pack(">IIIII", 1, 1, 1024, 0, 0)),
+    )
+    return box(b"ftyp", b"iso6") + box(
+        b"moov", box(b"mvhd", bytes(4), struct.pack(">II", made, made), bytes(88)), *[track] * tracks, extends
+    )
+
+
+def segment_of(time: int, offsets: Sequence[int], *before: bytes, data: bytes = b"media") -> bytes:
+    """A segment whose samples have these composition offsets."""
+    run = box(
+        b"trun", struct.pack(">IIi", 1 << 24 | 0x801, len(offsets), 0), *(struct.pack(">i", each) for each in offsets)
+    )
+    fragment = box(
+        b"traf", box(b"tfhd", struct.pack(">II", 0x20000, 1)), box(b"tfdt", struct.pack(">IQ", 1 << 24, time)), run
+    )
+    return b"".join(before) + box(b"moof", box(b"mfhd", bytes(8)), fragment) + box(b"mdat", data)
+
+
+def test_times_are_those_that_are_shown() -> None:
+    """The first picture's, whatever is decoded first; edit lists taken off; what is before zero is priming that manifests
+    do not count."""
+    plain = boxes.read_init(init_of())
+    assert (plain.kind, plain.timescale, plain.entry, plain.channels) == ("audio", 48_000, "mp4a", 2)
+    found = boxes.read_times(segment_of(5000, [2048, 1024, 3072]), plain)
+    assert (found.begin, found.duration, found.samples, found.decoded) == (7048, 3072, 3, 5000)
+    edited = boxes.read_init(init_of(edit=1024))
+    assert boxes.read_times(segment_of(5000, [1024, 0]), edited).begin == 5000
+    first = boxes.read_times(segment_of(0, [0, 0]), edited)
+    assert (first.begin, first.duration) == (0, 1024)
+    with pytest.raises(BoxFault, match="it has 2 tracks"):
+        boxes.read_init(init_of(tracks=2))
+
+
+@given(st.binary(max_size=200), st.integers(0, 300), st.integers(0, 255))
+def test_broken_segments_are_faults_of_their_boxes(noise: bytes, place: int, value: int) -> None:
+    """Never anything else, whatever a byte of an init segment or a segment is."""
+    init = boxes.read_init(init_of())
+    for data in (noise, segment_of(5, [0, 0])):
+        broken = bytearray(data)
+        if place < len(broken):
+            broken[place] = value
+        with contextlib.suppress(BoxFault):
+            boxes.read_times(bytes(broken), init)
+        whole = bytearray(init_of(edit=0))
+        if place < len(whole):
+            whole[place] = value
+        with contextlib.suppress(BoxFault):
+            boxes.read_init(bytes(whole))
+
+
+def test_an_encrypted_segment_keeps_clock_and_messages() -> None:
+    """Of the clear one; an init segment its edit list; and nothing stays of when it was made."""
+    message = box(b"emsg", bytes(4), b"urn:scte:scte35:2013:bin\0\0", bytes(16))
+    clear, locked = segment_of(7000, [0], message), segment_of(5976, [0], data=b"other")
+    made = rewriting.like(locked, clear)
+    init = boxes.read_init(init_of())
+    assert boxes.read_times(made, init) == boxes.read_times(clear, init)
+    assert boxes.messages(made) == [message]
+    assert boxes.message_schemes(made) == {"urn:scte:scte35:2013:bin"}
+    assert boxes.media_data(made) == b"other"
+    assert rewriting.init_like(init_of(), init_of(edit=1024)) == init_of(edit=1024)
+    assert rewriting.init_like(init_of(edit=5), init_of()) == init_of()
+    assert rewriting.without_edits(init_of(edit=5)) == init_of()
+    assert rewriting.normalised(init_of(made=99, rate=128_000)) == init_of()
