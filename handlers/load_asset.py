@@ -133,7 +133,8 @@ async def _fetched(context: TaskContext, storage: Storage, base: str, track: Tra
         playlist = hls.read_media(text)
     except hls.PlaylistFault as error:
         raise InputFault(f"source_folder: {track.name}.m3u8: {error}") from error
-    if "\n#EXT-X-DISCONTINUITY" in text or any("://" in uri for uri, _ in playlist.segments):
+    cut = "\n#EXT-X-DISCONTINUITY" in text or "\n#EXT-X-GAP" in text
+    if cut or any("://" in uri for uri, _ in playlist.segments):
         raise InputFault(
             "source_folder: it is a virtual asset: what it is put together of lies elsewhere, or has several beginnings"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from taskengine.handlers.packaging import Contents, make_clear_set, sheet_names
 from taskengine.handlers.protected import make_protected_set
-from taskengine.handlers.protecting import INPUTS, encryptions, sets_of, warn_of_keys_nowhere
+from taskengine.handlers.protecting import INPUTS, cpix_document, encryptions, sets_of, warn_of_keys_nowhere
 from taskengine.handlers.support import (
     ANY,
     BOOLEAN,
@@ -21,10 +21,8 @@ from taskengine.handlers.support import (
     need_space,
     save,
     schema,
-    tell,
     together,
 )
-from taskengine.media.asset import CPIX_NAME
 from taskengine.media.drm import Encryption
 from taskengine.media.protection import CLEAR, WantedSet
 from taskengine.media.tracks import Media, Package, PackagedSet, Tiles, TrackKind, plain_name
@@ -60,7 +58,7 @@ async def make_package(context: TaskContext, contents: Contents) -> Package:
         keys = await encryptions(context, contents.media, wanted)
         warn_of_keys_nowhere(context, keys)
         sets = await together([_make(context, contents, each, keys) for each in wanted], _AT_ONCE)
-    return Package(sets, contents.media, versions, await _document(context, keys))
+    return Package(sets, contents.media, versions, await cpix_document(context, [each.keys for each in keys.values()]))
 
 
 async def _make(
@@ -69,21 +67,6 @@ async def _make(
     if wanted.name == CLEAR:
         return await make_clear_set(context, contents)
     return await make_protected_set(context, contents, keys[wanted.name])
-
-
-async def _document(context: TaskContext, keys: Mapping[str, Encryption]) -> Mapping[str, Any] | None:
-    """The CPIX document of all sets, without the keys, where it is asked for."""
-    if not context.inputs.get("download_cpix"):
-        return None
-    documents = [each.keys.document for each in keys.values() if each.keys.document]
-    if not documents:
-        tell(context, "download_cpix: there is no set with keys of a provider: no CPIX document")
-        return None
-    from taskengine.media import cpix  # its parser is not needed before
-
-    path = context.scratch / CPIX_NAME
-    await in_thread(lambda: path.write_bytes(cpix.joined(documents)))
-    return await context.workspace.store(path, path.name)
 
 
 async def _contents(context: TaskContext) -> Contents:

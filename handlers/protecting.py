@@ -12,6 +12,7 @@ from typing import Any
 from taskengine.domain.errors import InputFault
 from taskengine.domain.keys import SYSTEM_IDS, ContentKey, KeyFault, KeyRequest, KeySet, Label
 from taskengine.handlers.support import ANY, BOOLEAN, STRING, in_thread, tell, together, warn
+from taskengine.media.asset import CPIX_NAME
 from taskengine.media.drm import (
     Encryption,
     checksum,
@@ -192,6 +193,7 @@ async def keys_of_set(
 ) -> Mapping[str, ContentKey]:
     """Track name → key of a set that is there, by the ids that it has. InputFault where the provider has not these."""
     ids = {key.track: bytes.fromhex(key.key_id) for key in stored.keys}
+    content_id = next((key.content_id for key in stored.keys if key.content_id), content_id)
     by_label = {label_of(track): ids[track.name] for track in media.tracks if track.name in ids}
     keys = await ask(context, content_id, name, stored.systems, by_label)
     for label, key in keys.keys.items():
@@ -204,3 +206,18 @@ async def keys_of_set(
                 f"key_provider: {_name(context)!r} has another key {known.key_id} than the one that {name} is encrypted with"
             )
     return found
+
+
+async def cpix_document(context: TaskContext, sets: Iterable[KeySet]) -> Mapping[str, Any] | None:
+    """The CPIX document of all sets, without the keys, in the workspace, where it is asked for."""
+    if not context.inputs.get("download_cpix"):
+        return None
+    documents = [each.document for each in sets if each.document]
+    if not documents:
+        tell(context, "download_cpix: there is no set with keys of a provider: no CPIX document")
+        return None
+    from taskengine.media import cpix  # its parser is not needed before
+
+    path = context.scratch / CPIX_NAME
+    await in_thread(lambda: path.write_bytes(cpix.joined(documents)))
+    return await context.workspace.store(path, path.name)

@@ -11,7 +11,7 @@ from typing import Any
 from taskengine.domain.errors import InputFault
 from taskengine.handlers.locking import Lock
 from taskengine.handlers.packaging import store_set
-from taskengine.handlers.protecting import INPUTS, encryption_of, sets_of, warn_of_keys_nowhere
+from taskengine.handlers.protecting import INPUTS, cpix_document, encryption_of, sets_of, warn_of_keys_nowhere
 from taskengine.handlers.sharing import SetPlan, Sharing
 from taskengine.handlers.shelf import Shelf
 from taskengine.handlers.stream_readers import StorageReader, stored_stream
@@ -35,7 +35,6 @@ from taskengine.media.archive.boxes import Init
 from taskengine.media.archive.model import PlacedTrack, Selection, Stretch, Timeline
 from taskengine.media.archive.naming import folders_named, upwards
 from taskengine.media.archive.tracks import name_of_codec
-from taskengine.media.asset import CPIX_NAME
 from taskengine.media.drm import Encryption
 from taskengine.media.protection import CBCS, CENC, CLEAR, COMMON, FAIRPLAY, WantedSet
 from taskengine.media.tracks import Media, Package, PackagedSet, SharedFile, Track, TrackKey, TrackKind, text_file
@@ -244,31 +243,27 @@ async def _package(context: TaskContext, work: _Work, tracks: Sequence[Track]) -
     if work.encryptions:
         await keep_packager_version(context, versions)
     shared = [SharedFile(path, size) for path, size in sorted(work.shelf.used.items())]
-    return Package(list(sets.values()), media, versions, await _document(context, work), shared, custom)
+    return Package(
+        list(sets.values()),
+        media,
+        versions,
+        await cpix_document(context, [each.keys for found in work.encryptions.values() for each in found]),
+        shared,
+        custom,
+    )
 
 
 async def _packaged(context: TaskContext, work: _Work, name: str) -> PackagedSet:
     encryptions = work.encryptions.get(name, [])
     plans = [plan for archive in work.archives.values() for plan in archive.plans if plan.name == name]
     commands = [command for plan in plans if plan.lock for command in plan.lock.commands]
-    keys: list[TrackKey] = [key for each in encryptions for key in each.track_keys]
+    keys: list[TrackKey] = [
+        replace(key, content_id=capture_id)
+        for capture_id, each in zip(work.archives, encryptions, strict=False)
+        for key in each.track_keys
+    ]
     systems = encryptions[0].wanted.systems if encryptions else ()
     return PackagedSet(name, await store_set(context, name), commands, systems, keys)
-
-
-async def _document(context: TaskContext, work: _Work) -> Mapping[str, Any] | None:
-    """The CPIX document of all sets, without the keys, where it is asked for."""
-    if not context.inputs.get("download_cpix"):
-        return None
-    documents = [each.keys.document for found in work.encryptions.values() for each in found if each.keys.document]
-    if not documents:
-        tell(context, "download_cpix: there is no set with keys of a provider: no CPIX document")
-        return None
-    from taskengine.media import cpix  # its parser is not needed before
-
-    path = context.scratch / CPIX_NAME
-    await in_thread(lambda: path.write_bytes(cpix.joined(documents)))
-    return await context.workspace.store(path, path.name)
 
 
 def _media(used: Mapping[str, int]) -> Sequence[str]:

@@ -216,7 +216,11 @@ def active_facts(active: Active, stem: str, version: str) -> Mapping[str, Any]:
 
 def set_facts(made: PackagedSet, version: str) -> Mapping[str, Any]:
     """A set as `metadata.json` describes it: where it is, and by which keys it is protected."""
-    keys = [{"track": key.track, "label": key.label, "key_id": key.key_id, "check": key.check} for key in made.keys]
+    keys = [
+        {"track": key.track, "label": key.label, "key_id": key.key_id, "check": key.check}
+        | ({"content_id": key.content_id} if key.content_id else {})
+        for key in made.keys
+    ]
     protected = {"systems": list(made.systems), "keys": keys} if keys else {}
     return {"version": version, **protected}
 

@@ -59,7 +59,13 @@ def read_published(folder: str, metadata: bytes) -> Published:
 
 def _set(facts: Mapping[str, Any]) -> StoredSet:
     keys = [
-        TrackKey(str(key["track"]), str(key["label"]), str(key["key_id"]), str(key.get("check", "")))
+        TrackKey(
+            str(key["track"]),
+            str(key["label"]),
+            str(key["key_id"]),
+            str(key.get("check", "")),
+            str(key.get("content_id", "")),
+        )
         for key in facts.get("keys", ())
     ]
     return StoredSet(str(facts["version"]), [str(system) for system in facts.get("systems", ())], keys)

@@ -114,13 +114,15 @@ class PackagedFile:
 class TrackKey:
     """Which key a track of a set is encrypted with: its label (SD, HD, AUDIO …) and id (32 hex digits); never the key.
 
-    `check`: PlayReady's checksum of the key (16 hex digits), by which another key of the same id is known.
+    `check`: PlayReady's checksum of the key (16 hex digits), by which another key of the same id is known. `content_id`: whose
+    key it is, where it is not the asset's own content.
     """
 
     track: str
     label: str
     key_id: str
     check: str = ""
+    content_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -9,13 +10,14 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lxml import etree
 
-from taskengine.domain.errors import InputFault, InternalFault
+from taskengine.domain.errors import InputFault, InternalFault, TimeoutFault
 from taskengine.engine.submissions import Submission
 from taskengine.handlers import publication, publish
 from taskengine.keys.seed import derive_key_id
@@ -423,3 +425,42 @@ def decoded_hash(playlist: Path, seconds: int) -> str:
     argv = [find_tools().ffmpeg, "-v", "error", *HLS, "-i", str(playlist), "-t", str(seconds), "-map", "0:v"]
     argv += ["-fps_mode", "passthrough", "-f", "md5", "-"]
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+async def test_an_asset_of_one_piece_is_taken_apart_as_others_are(studio: Studio) -> None:
+    """From shared segments, also from encrypted ones alone, whose keys are the archive's: an MP4, another protection. One that
+    has several pieces says why it cannot."""
+    await record(studio, clip(2, 6), drm=["cenc"])
+    await studio.run("createmp4", source_folder="npvr/one")
+    assert decoded(str(studio.folder / "output/npvr/one/film.mp4"))[0] == 100
+    switched = await studio.run("drmswitch", folder="npvr/one", drm=["fairplay"])
+    assert "cbcs/video_1.m3u8" in Path(switched["message"]).read_text()
+    await record(studio, clip(2, 4), clip(8, 10))
+    with pytest.raises(InputFault, match="source_folder: it is a virtual asset"):
+        await studio.run("createmp4", source_folder="npvr/one")
+
+
+async def test_the_end_of_a_broadcast_is_waited_for(tmp_path: Path) -> None:
+    """A job that comes when its clip has just ended takes the last segments, too, which are written a little later; a limit
+    of its own ends the wait."""
+    studio = Studio(tmp_path)
+    archive = tmp_path / "output" / "channel1"
+    begin = datetime.now(UTC) - timedelta(seconds=7)
+    make_archive(archive, 8, begin=begin)
+    whole = {playlist: playlist.read_text() for playlist in archive.glob("[av]*.m3u8")}
+
+    def time_of(seconds: float) -> str:
+        return (begin + timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    for playlist, text in whole.items():
+        playlist.write_text(text.partition(f"#EXTINF:{text.rsplit('#EXTINF:', 1)[1]}")[0])
+    wanted = {"capture_id": "channel1", "start": time_of(2), "end": time_of(8)}
+    with pytest.raises(TimeoutFault, match="remote_execute_timeout_seconds: 1 s are over"):
+        await record(studio, wanted, missing_content_limit=0.5, remote_execute_timeout_seconds=1)
+    running = asyncio.create_task(record(studio, wanted, missing_content_limit=0.5))
+    while studio.contexts[-1].task.job_id != 2:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.05)
+    for playlist, text in whole.items():
+        playlist.write_text(text)
+    answer = await running
+    assert answer["metadata"]["duration"] == pytest.approx(6)
