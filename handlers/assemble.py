@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -252,5 +253,5 @@ async def _texts(context: TaskContext, clips: Sequence[Captured]) -> Sequence[Ca
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())
+    shutil.copyfile(source, target)
     source.unlink()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskengine.domain.errors import InputFault
-from taskengine.handlers.support import in_thread, plain_command, run, run_ffmpeg, tell
+from taskengine.handlers.support import QUIET_STALL_S, in_thread, plain_command, process_fault, run, run_ffmpeg, tell
 from taskengine.media import mp4, probe
 from taskengine.media.streams import cut_argv, cutting, parameter_sets
 from taskengine.media.streams.captured import Part
@@ -46,11 +46,12 @@ class Pictures:
 
     async def frames(self, file: str) -> Frames:
         """When the frames of a file are shown. InputFault where it has none."""
-        answer = await run(
-            self._context, cut_argv.packets(self._context.tools.ffprobe, file), "looking at the stream", of_input=True
-        )
+        scan, argv = cutting.FrameScan(), cut_argv.packets(self._context.tools.ffprobe, file)
+        result = await self._context.run(argv, on_line=scan.line, stall_s=QUIET_STALL_S)
+        if result.exit_code != 0:
+            raise process_fault("looking at the stream", result, of_input=True)
         try:
-            return cutting.read(answer.stdout.decode(errors="replace"))
+            return await in_thread(scan.frames)
         except StreamFault as fault:
             raise InputFault(f"{self._where}: {fault}") from fault
 

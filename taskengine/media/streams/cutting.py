@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,37 +67,59 @@ class Cut:
         return [part for part in parts if part[0] < part[1]]
 
 
-def read(answer: str) -> Frames:
-    """ffprobe's answer to `cut_argv.packets`. StreamFault where there are no pictures with times."""
-    tick: Fraction | None = None
-    packets: list[tuple[int, int, bool]] = []
-    for line in answer.splitlines():
-        kind, _, rest = line.partition(",")
+class FrameScan:
+    """Takes ffprobe's lines, the answer to `cut_argv.packets`, one by one."""
+
+    def __init__(self) -> None:
+        self._tick: Fraction | None = None
+        self._shown: array[int] = array("q")
+        self._decoded: array[int] = array("q")
+        self._keys = bytearray()
+
+    def line(self, text: str) -> bool:
+        """One line of CSV; whether it told something."""
+        kind, _, rest = text.strip().partition(",")
         fields = rest.split(",")
         if kind == "stream" and "/" in fields[0]:
-            tick = Fraction(fields[0])
-        elif kind == "packet" and len(fields) >= 3:
-            shown, decoded = (_whole(fields[0]), _whole(fields[1]))
-            time = decoded if shown is None else shown
-            if time is not None:
-                packets.append((time, time if decoded is None else decoded, "K" in fields[2]))
-    if not packets or not tick:
-        raise StreamFault("it has no picture, or its pictures have no times")
-    ticks = sorted(time for time, _, _ in packets)
-    clean = [bisect_left(ticks, packets[place][0]) for place in _clean([time for time, _, _ in packets], packets)]
-    keyed = next((time - decoded for time, decoded, key in packets if key), 0)
-    return Frames(ticks, tick, packets[0][0], clean, max(0, keyed))
+            self._tick = Fraction(fields[0])
+        if kind != "packet" or len(fields) < 3:
+            return kind == "stream"
+        shown, decoded = _whole(fields[0]), _whole(fields[1])
+        time = decoded if shown is None else shown
+        if time is not None:
+            self._shown.append(time)
+            self._decoded.append(time if decoded is None else decoded)
+            self._keys.append("K" in fields[2])
+        return True
+
+    def frames(self) -> Frames:
+        """What they told. StreamFault where there are no pictures with times."""
+        if not self._shown or not self._tick:
+            raise StreamFault("it has no picture, or its pictures have no times")
+        ticks = array("q", sorted(self._shown))
+        clean = [bisect_left(ticks, self._shown[place]) for place in _clean(self._shown, self._keys)]
+        first_key = self._keys.find(1)
+        delay = self._shown[first_key] - self._decoded[first_key] if first_key >= 0 else 0
+        return Frames(ticks, self._tick, self._shown[0], clean, max(0, delay))
 
 
-def _clean(times: Sequence[int], packets: Sequence[tuple[int, int, bool]]) -> Sequence[int]:
+def read(answer: str) -> Frames:
+    """ffprobe's whole answer. StreamFault where there are no pictures with times."""
+    scan = FrameScan()
+    for line in answer.splitlines():
+        scan.line(line)
+    return scan.frames()
+
+
+def _clean(times: Sequence[int], keys: Sequence[int]) -> Sequence[int]:
     """The places of packets, in the order of decoding, that part what is before from what comes after."""
-    least, after = [0] * len(times), times[-1] + 1
+    least, after = array("q", bytes(8 * len(times))), times[-1] + 1
     for place in range(len(times) - 1, -1, -1):
         least[place] = after
         after = min(after, times[place])
     found, most = [], None
-    for place, (time, _, key) in enumerate(packets):
-        if key and (most is None or most < time) and least[place] > time:
+    for place, time in enumerate(times):
+        if keys[place] and (most is None or most < time) and least[place] > time:
             found.append(place)
         most = time if most is None else max(most, time)
     return found

@@ -151,7 +151,7 @@ CLOSED = [
 def test_frames_between_clean_key_frames_are_copied() -> None:
     """The edges alone are encoded; on the segment nothing is; where edges cannot be encoded, all or nothing is."""
     frames = cutting.read(answer(*CLOSED))
-    assert (frames.ticks, frames.clean, frames.delay, frames.step) == (list(range(8)), [0, 3, 6], 1, 1)
+    assert (list(frames.ticks), frames.clean, frames.delay, frames.step) == (list(range(8)), [0, 3, 6], 1, 1)
 
     def parts(begin: str, end: str, *, exact: bool = True, edges: bool = True) -> list[tuple[int, int, bool]]:
         found = cutting.cut(frames, Fraction(begin), Fraction(end), exact=exact, edges=edges)
