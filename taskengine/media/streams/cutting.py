@@ -96,7 +96,8 @@ class FrameScan:
         """What they told. StreamFault where there are no pictures with times."""
         if not self._shown or not self._tick:
             raise StreamFault("it has no picture, or its pictures have no times")
-        ticks = array("q", sorted(self._shown))
+        first = self._shown[0] if self._keys[0] else min(self._shown)  # what is shown before it needs what is not here
+        ticks = array("q", sorted(time for time in self._shown if time >= first))
         clean = [bisect_left(ticks, self._shown[place]) for place in _clean(self._shown, self._keys)]
         first_key = self._keys.find(1)
         delay = self._shown[first_key] - self._decoded[first_key] if first_key >= 0 else 0

@@ -167,6 +167,8 @@ def test_frames_between_clean_key_frames_are_copied() -> None:
     assert parts("0.8", "0.9") == []
     leading = cutting.read(answer((0, -1, "K__"), (1, 0, "___"), (3, 1, "K__"), (2, 2, "___"), (4, 3, "___")))
     assert leading.clean == [0]  # an open group: a frame after the key is shown before it
+    within = cutting.read(answer((3, 1, "K__"), (2, 2, "___"), (4, 3, "___")))
+    assert (list(within.ticks), within.clean) == ([3, 4], [])  # the frame before needs a group that is not here
     assert not cutting.read(answer((0, 0, "K__"), (1, 1, "___"), (5, 5, "___"))).whole(0, 3)
     with pytest.raises(StreamFault, match="no picture"):
         cutting.read("stream,1/10\n")
