@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from taskengine.handlers.support import FILE, in_thread, load, save, schema, tell
@@ -118,7 +117,7 @@ def _tracks(remix: Remix) -> Sequence[Track]:
         Track(
             each.name, TrackKind(each.kind.value), codecs.get(each.name, "webvtt"), remix.duration, bitrate=each.bandwidth or None,
             width=each.width or None, height=each.height or None, language=each.language or "und", label=each.label,
-            frame_rate=Fraction(each.frame_rate).limit_denominator(1001) if each.frame_rate else None,
+            frame_rate=each.exact_rate,
         )
         for each in remix.renditions
     ]  # fmt: skip

@@ -67,6 +67,7 @@ class PlanRemix:
         remix = await in_thread(_put_together, read, target, given)
         _judge(remix, live=live, protected=protected)
         tell_all(context, remix.notes)
+        await _check_there(reader, remix)
         if not live:
             remix = replace(remix, runs=await _timed(context, reader, remix))
         makes = [place for place, make in enumerate(remix.makes) if make is not None]
@@ -197,6 +198,13 @@ def _marks(markers: Mapping[str, Any], length: float, what: str) -> Sequence[Mar
 
 
 # ----------------------------------------------------------------------------------------------------- the times for DASH
+
+
+async def _check_there(reader: KeptReader, remix: Remix) -> None:
+    """InputFault where the last segment of a run is not where its playlist says."""
+    last = [(pieces, len(pieces.uris) - 1) for run in remix.runs for pieces in run.pieces.values()]
+    wanted = [Resource(pieces.uri(place), pieces.ranges[place][0] if pieces.ranges else 0, 1) for pieces, place in last]
+    await together([reader.bytes_of(each) for each in wanted], _AT_ONCE)
 
 
 async def _timed(context: TaskContext, reader: KeptReader, remix: Remix) -> Sequence[Run]:

@@ -99,4 +99,8 @@ class ChannelBook:
 
 
 def _schedule(data: bytes) -> Schedule:
-    return Schedule(channels.load(data))
+    """With all that is computed of it once: of a day's channel that takes a while."""
+    schedule = Schedule(channels.load(data))
+    for name in schedule.names:
+        schedule.count(name, 0)
+    return schedule

@@ -28,7 +28,8 @@ class Make:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A track of the target profile. `codec` as ffmpeg calls it; bit/s."""
+    """A track of the target profile. `codec` as ffmpeg calls it; bit/s. `profile` and `level` (41 is 4.1) of H.264, where the
+    target's master tells them."""
 
     name: str
     codec: str
@@ -38,6 +39,8 @@ class Rung:
     frame_rate: str = ""  # a fraction; "" is the clip's own
     language: str = "und"
     channels: int = 2
+    profile: str = ""
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,12 +49,12 @@ def encode(ffmpeg: str, portion: Portion, pictures: Sequence[Rung], sounds: Sequ
     for rung in pictures:
         encoder, preset, crf = _ENCODERS[rung.codec]
         cap = max(100_000, rung.bitrate)
-        profile = encoders.VIDEO[encoder].profile_for("yuv420p")
+        profile = rung.profile or encoders.VIDEO[encoder].profile_for("yuv420p")
         rate = encoders.Rate(crf, cap, cap)
         keys = f"expr:gte(t,n_forced*{number(SEGMENT_S)})"
         argv += ["-map", f"[{rung.name}]"]
         argv += encoders.arguments(encoder, preset, profile, rate, keys, attempt=encoders.Attempt())
-        argv += [*PLAIN, "-f", "mp4", f"{rung.name}.mp4"]
+        argv += [*(["-level", f"{rung.level / 10:.1f}"] if rung.level else []), *PLAIN, "-f", "mp4", f"{rung.name}.mp4"]
     for rung in sounds:
         argv += [
             "-map",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 
 
 class Kind(StrEnum):
@@ -39,6 +40,16 @@ class Rendition:
     forced: bool = False
     characteristics: str | None = None
     channels: str | None = None
+
+    @property
+    def exact_rate(self) -> Fraction | None:
+        """Frames per second as they are meant: 29.97 is 30000/1001."""
+        if not self.frame_rate:
+            return None
+        whole = round(self.frame_rate * 1.001)
+        if abs(self.frame_rate - round(self.frame_rate)) > 0.001 and abs(self.frame_rate * 1.001 - whole) < 0.005:
+            return Fraction(whole * 1000, 1001)
+        return Fraction(self.frame_rate).limit_denominator(1001)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,19 +139,12 @@ def _representation(rendition: Rendition, pieces: Pieces) -> etree._Element:
     if rendition.width:
         element.set("width", str(rendition.width))
         element.set("height", str(rendition.height))
-    if rendition.frame_rate:
-        element.set("frameRate", _rate(rendition.frame_rate))
+    if rendition.exact_rate:
+        element.set("frameRate", str(rendition.exact_rate))
     if pieces.base:
         etree.SubElement(element, f"{{{_NS}}}BaseURL").text = pieces.base
     element.append(_segments(pieces))
     return element
-
-
-def _rate(rate: float) -> str:
-    """As DASH writes it: whole, or over 1001."""
-    if abs(rate - round(rate)) < 0.001:
-        return str(round(rate))
-    return f"{round(rate * 1.001) * 1000}/1001"
 
 
 def _own_codecs(rendition: Rendition) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -15,6 +16,8 @@ from taskengine.media.virtual.model import Kind, Rendition
 
 _PICTURES = {"avc1": "h264", "avc3": "h264", "hvc1": "hevc", "hev1": "hevc", "av01": "av1"}
 _SOUNDS = {"mp4a": "aac", "ac-3": "ac3", "ec-3": "eac3"}
+_PROFILES = {"42": "baseline", "4d": "main", "64": "high"}
+_AVC = re.compile(r"\bavc[13]\.([0-9a-f]{2})[0-9a-f]{2}([0-9a-f]{2})\b")
 _SOUND_BITS, _BITS_PER_PIXEL = 128_000, 3.0
 
 
@@ -30,8 +33,19 @@ def _rung(each: Rendition) -> Rung:
         channels = int((each.channels or "2").partition("/")[0]) if (each.channels or "2")[:1].isdigit() else 2
         return Rung(each.name, _SOUNDS.get(word, word), bits, language=each.language or "und", channels=channels)
     word = (families(each.codecs.lower()) or ["avc1"])[0]
-    rate = "" if not each.frame_rate else str(Fraction(each.frame_rate).limit_denominator(1001))
-    return Rung(each.name, _PICTURES.get(word, word), each.bandwidth, each.width, each.height, rate)
+    rate = str(each.exact_rate or "")
+    profile, level = _profile(each.codecs)
+    return Rung(
+        each.name, _PICTURES.get(word, word), each.bandwidth, each.width, each.height, rate, profile=profile, level=level
+    )  # fmt: skip
+
+
+def _profile(codecs: str) -> tuple[str, int]:
+    """Profile and level of H.264 as RFC 6381 has them: `avc1.64001f`."""
+    match = _AVC.search(codecs.lower())
+    if match is None or match[1] not in _PROFILES:
+        return "", 0
+    return _PROFILES[match[1]], int(match[2], 16)
 
 
 def of_files(found: Sequence[Probe]) -> tuple[Sequence[Rendition], Sequence[Rung]]:

@@ -20,6 +20,7 @@ from taskengine.engine.submissions import Submission
 from taskengine.media.streams import manifests
 from taskengine.media.tracks import TrackKind
 from tests.support.engine import Bench, bench, settings_for
+from tests.support.media import ffmpeg
 from tests.support.receiver import CallbackReceiver
 from tests.support.vod import Origin, Stretch, Watcher, film_file, frames_of, numbers, origin_over, vod_stream
 
@@ -253,3 +254,31 @@ async def test_what_cannot_be_remixed_is_told_clearly(tmp_path: Path, films: Pat
             assert job.failed, told
             assert told in str(job.error)
             assert not [path for path in world.output.rglob("*.*") if path.is_file()]
+
+
+async def test_transport_streams_and_whole_encryption_are_for_hls_alone(tmp_path: Path, films: Path) -> None:
+    """Referenced with their keys and vectors, which no longer follow from the numbers; there is no DASH manifest, and the callback
+    says so; a segment that is not there fails the job before anything is put out."""
+    folder = films / "locked"
+    folder.mkdir()
+    (folder / "key").write_bytes(bytes(range(16)))
+    (folder / "info").write_text(f"key\n{folder}/key\n")
+    hls = ["-f", "hls", "-hls_time", "1", "-hls_playlist_type", "vod", "-hls_key_info_file", "info", HLS]
+    ffmpeg(folder, "-i", str(films / "b_160x90.mp4"), "-c", "copy", *hls)
+    plain = re.sub(r",IV=0x[0-9a-f]+", "", (folder / HLS).read_text())
+    (folder / HLS).write_text(plain)  # as most write it: the vector is the segment's number
+    async with world_of(tmp_path, films) as world:
+        source = f"{world.films.url}/locked/{HLS}"
+        result = await world.made({"source": source, "start": 1}, {"source": source})
+        assert result["manifests"]["dash"] is None
+        version = next((world.output / "mix" / "v").iterdir()) / "clear"
+        text = (version / "video_1.m3u8").read_text()
+        vectors = re.findall(rf'METHOD=AES-128,URI="{world.films.url}/locked/key",IV=0x0*([0-9a-f]+)', text)
+        assert len(set(vectors)) == 2
+        assert len(re.findall(rf"{world.films.url}/locked/\S+\.ts", text)) == 3
+        assert not (world.output / "mix" / "mix.mpd").exists()
+        (folder / "master1.ts").unlink()
+        broken = await world.run({"source": source}, content_id="broken", output_folder="broken")
+        assert broken.failed
+        assert "404" in str(broken.error)
+        assert not (world.output / "broken").exists()

@@ -17,7 +17,7 @@ from taskengine.media.mp4 import BoxFault
 from taskengine.media.scte35 import crc32
 from taskengine.media.streams.model import Presentation, Rendition, Resource, Segment, Stream, StreamFault
 from taskengine.media.tracks import TrackKind
-from taskengine.media.virtual import assembly, clips, make_argv, mpd
+from taskengine.media.virtual import assembly, clips, make_argv, mpd, profile
 from taskengine.media.virtual.assembly import Rung
 from taskengine.media.virtual.boxes import first_time
 from taskengine.media.virtual.make_argv import Portion, Sound
@@ -221,7 +221,10 @@ def test_a_playlist_of_packager_s_is_read_with_its_keys() -> None:
 
 def test_a_portion_is_encoded_in_one_run() -> None:
     """The whole command line: one decode, all sizes, sound from the second input, silence where there is none."""
-    sizes = [Rung("video_1", "h264", 900_000, 1280, 720), Rung("video_2", "hevc", 50_000, 640, 360)]
+    sizes = [
+        Rung("video_1", "h264", 900_000, 1280, 720, profile="main", level=31),
+        Rung("video_2", "hevc", 50_000, 640, 360),
+    ]
     sounds = [Rung("audio_1", "aac", 96_000), Rung("audio_2", "ac3", 384_000, channels=6)]
     portion = Portion(["piece_1", "piece_2"], video_track(), 1.5, 2.25, Fraction(25), [Sound(1, "0", 1.52), None])
     line = " ".join(make_argv.encode("ffmpeg", portion, sizes, sounds))
@@ -233,6 +236,19 @@ def test_a_portion_is_encoded_in_one_run() -> None:
         "[1:0]atrim=start=1.52:end=3.77,asetpts=PTS-STARTPTS,aresample=48000,aformat=sample_rates=48000:channel_layouts=stereo,"
         "apad=whole_dur=2.25,atrim=end=2.25[audio_1];anullsrc=r=48000:cl=5.1,atrim=end=2.25[audio_2]"
     )
-    assert f"-filter_complex {graph} -map [video_1] -c:v libx264 -preset medium -profile:v high -crf 21" in line
+    assert f"-filter_complex {graph} -map [video_1] -c:v libx264 -preset medium -profile:v main -crf 21" in line
+    assert "-level 3.1 -map_metadata -1 -map_chapters -1 -f mp4 video_1.mp4" in line
     assert "-map [video_2] -c:v libx265 -preset medium -profile:v main -crf 23 -maxrate 100000 -bufsize 200000" in line
     assert line.endswith("-map [audio_2] -c:a ac3 -b:a 384000 -map_metadata -1 -map_chapters -1 -f mp4 audio_2.mp4")
+
+
+def test_the_target_profile_is_that_of_its_master() -> None:
+    """Codec, profile and level of H.264, sound by its codec; what is not told is what is usual."""
+    told = [
+        Told("video_1", Kind.VIDEO, 900_000, "avc1.4d001f,ec-3", 1280, 720, 29.97),
+        Told("video_2", Kind.VIDEO, 500_000, "hvc1.1.6.L93.B0", 640, 360), Told("audio_1", Kind.AUDIO, codecs="ec-3", channels="6/JOC"),
+    ]  # fmt: skip
+    assert profile.of_stream(told) == [
+        Rung("video_1", "h264", 900_000, 1280, 720, "30000/1001", profile="main", level=31),
+        Rung("video_2", "hevc", 500_000, 640, 360), Rung("audio_1", "eac3", 128_000, channels=6),
+    ]  # fmt: skip
