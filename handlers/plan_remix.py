@@ -115,10 +115,18 @@ def _put_together(read: Sequence[Clip], target: Clip, given: Sequence[Mapping[st
         for clip, match in zip(read, matches, strict=True)
         if isinstance(match, str)
     ]
-    found = [match for match in matches if not isinstance(match, str)]
+    found = [
+        {
+            name
+            for name, each in match.items()
+            if each.told.kind is not Kind.TEXT or clips.readable(each, cut=_cut(parameters))
+        }
+        for match, parameters in zip(matches, given, strict=True)
+        if not isinstance(match, str)
+    ]
     wanted = [
         each for each in target.offered
-        if each.told.kind is not Kind.TEXT or (found and all(each.told.name in match for match in found))
+        if each.told.kind is not Kind.TEXT or (found and all(each.told.name in names for names in found))
     ]  # fmt: skip
     names = {each.told.name for each in wanted}
     runs: list[Run] = []
@@ -134,6 +142,12 @@ def _put_together(read: Sequence[Clip], target: Clip, given: Sequence[Mapping[st
     renditions = [each.told for each in wanted] or list(target.told)
     duration = sum(run.duration for run in runs)
     return Remix(renditions, target.rungs, runs, makes, round(duration, 6), copies=not target.offered, notes=notes)
+
+
+def _cut(parameters: Mapping[str, Any]) -> bool:
+    """Whether a clip may be less than its whole stream, or more than one run."""
+    markers = parameters.get("markers") or {}
+    return any(parameters.get(name) is not None for name in ("start", "end")) or bool(markers.get("frame_accurate"))
 
 
 def _match(clip: Clip, target: Clip) -> Mapping[str, Offered] | str:

@@ -25,6 +25,7 @@ ReadChannel = Callable[[str, str], Awaitable[bytes | None]]
 
 _FRESH_MS = 2_000
 _KNOWN = 256  # channels in memory
+_AT_ONCE = 16  # reads, whatever names strangers ask for
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class ChannelBook:
         self._read, self.clock = read, clock
         self._known: OrderedDict[tuple[str, str], KnownChannel] = OrderedDict()
         self._reading: dict[tuple[str, str], asyncio.Task[KnownChannel]] = {}
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def known(self, client: str, name: str) -> KnownChannel:
         """A channel as it was at most two seconds ago, or where its storage is away, as it was known last."""
@@ -78,7 +80,8 @@ class ChannelBook:
 
     async def _found(self, key: tuple[str, str], known: KnownChannel | None) -> KnownChannel:
         try:
-            data = await self._read(*key)
+            async with self._places:
+                data = await self._read(*key)
         except (StorageError, StoreUnavailable):
             if known is None:
                 raise

@@ -177,6 +177,13 @@ def counterparts(target: Sequence[Offered], clip: Sequence[Offered]) -> Mapping[
     return found
 
 
+def readable(text: Offered, *, cut: bool) -> bool:
+    """Whether a text can be shown with its clip: one that is a single file counts from the stream's beginning, and so not where
+    the clip is `cut` or has discontinuities."""
+    runs = {segment.run for segment in text.stream.segments}
+    return len(text.stream.segments) > 1 or (not cut and len(runs) == 1)
+
+
 def _alone(renditions: Sequence[Offered]) -> bool:
     """Whether there is but one sound, whatever its language."""
     return sum(each.told.kind is Kind.AUDIO for each in renditions) <= 1

@@ -100,7 +100,7 @@ def _taken(period: etree._Element, folder: str, text: str) -> None:
 def _listed(period: etree._Element, renditions: Sequence[Rendition], run: Run) -> None:
     number = 0
     for (kind, _), group in groupby(renditions, key=_adaptation):
-        there = [each for each in group if each.name in run.pieces]
+        there = [each for each in group if each.name in run.pieces and _told(kind, run.pieces[each.name])]
         if not there:
             continue
         adaptation = etree.SubElement(period, f"{{{_NS}}}AdaptationSet", id=str(number), contentType=kind.value)
@@ -112,6 +112,11 @@ def _listed(period: etree._Element, renditions: Sequence[Rendition], run: Run) -
         _describe(adaptation, there[0])
         for each in there:
             adaptation.append(_representation(each, run.pieces[each.name]))
+
+
+def _told(kind: Kind, pieces: Pieces) -> bool:
+    """Whether DASH has a way to tell it: WebVTT is one file in a period."""
+    return kind is not Kind.TEXT or len(pieces.uris) == 1
 
 
 def _adaptation(each: Rendition) -> tuple[Kind, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskengine.engine.jobs import Submission
+from taskengine.engine.submissions import Submission
 from tests.support.engine import bench, settings_for
 from tests.support.player import chromium, player_over, shaka_player
 from tests.support.receiver import CallbackReceiver

@@ -252,3 +252,23 @@ def test_the_target_profile_is_that_of_its_master() -> None:
         Rung("video_1", "h264", 900_000, 1280, 720, "30000/1001", profile="main", level=31),
         Rung("video_2", "hevc", 500_000, 640, 360), Rung("audio_1", "eac3", 128_000, channels=6),
     ]  # fmt: skip
+
+
+def test_texts_are_there_where_they_can_be_shown() -> None:
+    """One file counts from its stream's beginning; DASH has no segments of WebVTT."""
+    pieces = {
+        "video_1": Pieces("", ["v"], [4], inits=[(0, Part("i"))], media_time=0.0),
+        "text_1": Pieces("", ["1.vtt", "2.vtt"], [2, 2]), "text_2": Pieces("", ["all.vtt"], [4]),
+    }  # fmt: skip
+    told = [
+        Told("video_1", Kind.VIDEO, codecs="avc1.64001f"),
+        *(Told(f"text_{n}", Kind.TEXT, language="de") for n in (1, 2)),
+    ]
+    text = mpd.manifest(told, [Run(4, pieces)], {})
+    assert ("all.vtt" in text, "1.vtt" in text) == (True, False)
+    for lengths, cut, shown in (([4], False, True), ([4], True, False), ([2, 2], True, True)):
+        stream = stream_of("t", lengths, init=False)
+        rendition = Rendition("text_1", TrackKind.TEXT, language="de", location=f"{CDN}/t.m3u8", stream=stream)
+        presentation = presentation_of(stream_of("v", [4]))
+        with_text = Presentation("hls", [*presentation.renditions, rendition], presentation.location)
+        assert clips.readable(clips.offered(with_text)[-1], cut=cut) is shown
