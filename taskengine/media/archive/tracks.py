@@ -10,6 +10,7 @@ from taskengine.domain.errors import InputFault
 from taskengine.media.archive.boxes import Init
 from taskengine.media.languages import UNDETERMINED, tag_of
 from taskengine.media.streams.model import Presentation, Rendition
+from taskengine.media.timing import STANDARD_RATES
 from taskengine.media.tracks import Track, TrackKind
 
 Key = tuple[object, ...]  # what makes tracks of two archives the same
@@ -131,8 +132,5 @@ def usual_rate(rate: float | None) -> Fraction | None:
     """Frames per second as the rate that is in use, where it is one but for rounding."""
     if not rate:
         return None
-    usual = [Fraction(each) for each in (24, 25, 30, 48, 50, 60)] + [
-        Fraction(each * 1000, 1001) for each in (24, 30, 60)
-    ]
-    near = min(usual, key=lambda each: abs(float(each) - rate))
+    near = min(STANDARD_RATES, key=lambda each: abs(float(each) - rate))
     return near if abs(float(near) - rate) < 0.002 else Fraction(rate).limit_denominator(1001)
