@@ -42,17 +42,13 @@ What comes with the engine. `taskengine workflows list` shows them, and those of
 def pages(catalog: Catalog) -> Mapping[Path, str]:
     """Path → text of every page."""
     found = [loaded.workflow for name in catalog.names("") if (loaded := catalog.get(name, ""))]
-    rows = [f"| [`{workflow.name}`]({workflow.name}.md) | {_summary(workflow)} |\n" for workflow in found]
+    rows = [f"| [`{workflow.name}`]({workflow.name}.md) | {workflow.description} |\n" for workflow in found]
     texts = {FOLDER / f"{workflow.name}.md": "".join(_page(workflow)) for workflow in found}
     return {FOLDER / "README.md": _LIST_HEAD + "".join(rows), **texts}
 
 
-def _summary(workflow: Workflow) -> str:
-    return workflow.description + ("" if workflow.supported else " *Planned: a job of it is refused.*")
-
-
 def _page(workflow: Workflow) -> Iterator[str]:
-    yield f"# `{workflow.name}`\n\n{_MARK}\n{_summary(workflow)}\n\n## Parameters\n\n"
+    yield f"# `{workflow.name}`\n\n{_MARK}\n{workflow.description}\n\n## Parameters\n\n"
     yield "| parameter | type | default | meaning |\n| --- | --- | --- | --- |\n"
     yield from _parameters(workflow.schema, workflow.schema, "")
     yield from _examples(workflow)
@@ -101,7 +97,6 @@ def _default(parameter: Mapping[str, Any]) -> str:
 def _bounds(parameter: Mapping[str, Any]) -> str:
     said = [text.format(parameter[name]) for name, text in _BOUNDS if name in parameter]
     said += [f"not {json.dumps(parameter['not']['const'])}"] if "const" in parameter.get("not", {}) else []
-    said += ["not yet supported"] if parameter.get("x-not-supported") is True else []
     said += ["secret: masked wherever it is shown"] if parameter.get("writeOnly") else []
     return f"({', '.join(said)})" if said else ""
 

@@ -234,7 +234,6 @@ class WorkflowSummary(TypedDict):
     version: str
     description: str
     digest: str
-    supported: bool
     published: bool
 
 

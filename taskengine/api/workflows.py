@@ -48,7 +48,6 @@ def _summary(workflow: Workflow) -> dict[str, Any]:
         "version": workflow.version,
         "description": workflow.description,
         "digest": workflow.digest,
-        "supported": workflow.supported,
         "published": workflow.published,
     }
 

@@ -43,8 +43,8 @@ def list_workflows(*, client: str, config: Path | None, as_json: bool) -> None:
     if as_json:
         output.value([_summary(workflow) for workflow in found])
         return
-    rows = [[w.name, w.version, w.supported, w.description] for w in found]
-    output.table(["name", "version", "supported", "description"], rows, empty="no workflows")
+    rows = [[w.name, w.version, w.description] for w in found]
+    output.table(["name", "version", "description"], rows, empty="no workflows")
 
 
 def _summary(workflow: Workflow) -> dict[str, Any]:
@@ -52,7 +52,6 @@ def _summary(workflow: Workflow) -> dict[str, Any]:
         "name": workflow.name,
         "version": workflow.version,
         "description": workflow.description,
-        "supported": workflow.supported,
     }
 
 
@@ -158,8 +157,6 @@ def explain(
         raise InvalidRequest(f"{loaded.workflow.name} does not take these parameters", checked.faults)
     for warning in checked.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    if not loaded.workflow.supported:
-        click.echo(f"Warning: not yet supported: the workflow {loaded.workflow.name}", err=True)
     tasks = planned(loaded.workflow, checked.arguments, CelEvaluator())
     output = Output(json=as_json)
     if as_json:

@@ -45,7 +45,6 @@ class Workflow:
     description: str
     digest: str  # of `source`
     source: str  # canonical JSON of the whole definition, parameter groups merged in: enough to compile it again
-    supported: bool
     schema: Mapping[str, Any]  # of the parameters, common ones merged in
     steps: Mapping[str, Step]  # in topological order; on_failure steps are apart
     on_failure: Mapping[str, Step]

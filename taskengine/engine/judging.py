@@ -55,13 +55,13 @@ def judge_names(workflow: Workflow, arguments: Mapping[str, Any], offer: Offer) 
     return faults
 
 
-def _unknown(name: str, value: Any, known: Sequence[str] | Mapping[str, Any], later: frozenset[str]) -> list[Fault]:
+def _unknown(name: str, value: Any, known: Sequence[str] | Mapping[str, Any], published: frozenset[str]) -> list[Fault]:
     """[] where the value is known (or not given)."""
     if value is None or value in known:
         return []
     listed = ", ".join(sorted(known))
-    if value in later:
-        text = f"not yet supported: {name} {value!r}; here there are: {listed}"
+    if value in published:
+        text = f"{name}: {value!r} is not configured here; there are: {listed}"
     else:
         text = f"{name}: {str(value)[:100]!r} is not known; there are: {listed}{nearest(str(value)[:100], known)}"
     return [Fault(f"/parameters/{name}", text)]

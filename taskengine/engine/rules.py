@@ -253,7 +253,7 @@ def _remains(snapshot: Snapshot) -> Workflow:
     steps = {task.step: Step(task.step, task.handler, task.queue) for task in snapshot.tasks}
     job = snapshot.job
     return Workflow(
-        name=job.workflow, version="", description="", digest=job.workflow_digest, source="", supported=True,
+        name=job.workflow, version="", description="", digest=job.workflow_digest, source="",
         schema={}, steps=steps, on_failure={}, job_callback={},
     )  # fmt: skip
 

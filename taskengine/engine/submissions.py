@@ -115,9 +115,6 @@ class Submissions:
                 hint = nearest(submission.workflow, names)
                 faults.append(Fault("/job/workflow", f"unknown workflow {submission.workflow!r}{hint}"))
         else:
-            if not loaded.workflow.supported:
-                text = f"not yet supported: the workflow {loaded.workflow.name}"
-                faults.append(Fault("/job/workflow", text))
             rules = self._clients.rules_of(submission.client)
             strict = rules.strict_parameters or not loaded.workflow.published
             parameters = _with_defaults(submission.parameters, loaded, rules.config)

@@ -24,7 +24,7 @@ Found = Iterator[tuple[Path, str]]
 def check(definition: Mapping[str, Any], around: Surroundings) -> Found:
     """Every fault, as (path, message)."""
     yield from _groups(definition, around)
-    if definition.get("supported", True) and not as_mapping(definition.get("steps")):
+    if not as_mapping(definition.get("steps")):
         yield ("steps",), "a workflow has at least one step"
     schema = merged_schema(definition, around.shared)
     for path, message in schema_faults(schema, around.evaluator):

@@ -117,7 +117,6 @@ def workflow_file_schema() -> dict[str, Any]:
                 },
             },
             "job_callback": {"type": "object", "description": "Fields added to the common ones of the job callback."},
-            "supported": {"type": "boolean", "description": "false: listed, with its parameters, and refused."},
             "published": {"type": "boolean", "description": "true: unknown parameters are warnings, not faults."},
         },
     }

@@ -115,7 +115,6 @@ def _build(definition: Mapping[str, Any], source: str) -> Workflow:
         description=str(definition.get("description", "")),
         digest=digest,
         source=source,
-        supported=bool(definition.get("supported", True)),
         schema=definition["parameters"],
         steps=_steps(as_mapping(definition.get("steps")), defaults, callbacks, on_failure=False),
         on_failure=_steps(as_mapping(definition.get("on_failure")), defaults, callbacks, on_failure=True),

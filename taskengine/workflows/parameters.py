@@ -1,8 +1,7 @@
 """Parameter schemas: JSON Schema draft 2020-12, with coercion, defaults and faults that name the field, all at once.
 
-Beyond JSON Schema: `x-alias-of: name` (another name of a parameter), `x-not-supported: true` (any value but the default
-and those of `x-allowed` is refused) or a list of the values that are refused; a `default` may be a template over
-`parameters` (and, inside an array, `item`: the array's object that it belongs to).
+Beyond JSON Schema: `x-alias-of: name` (another name of a parameter); a `default` may be a template over `parameters` (and,
+inside an array, `item`: the array's object that it belongs to).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from taskengine.domain.errors import ExpressionError, Fault
 from taskengine.ports import Checked, Evaluator
 from taskengine.workflows import formats
 from taskengine.workflows.expressions import is_template
-from taskengine.workflows.messages import Path, described, field_name, pointer
+from taskengine.workflows.messages import Path, described, pointer
 from taskengine.workflows.normalise import Normaliser, Schema, resolve
 
 
@@ -54,7 +53,6 @@ class CompiledParameters:
         arguments: dict[str, Any] = deepcopy(given)
         _fill(self._schema, arguments, self._schema)
         derived = self._resolve_templates(arguments)
-        faults += self._unsupported(given, arguments)
         faults += self._validate_derived(arguments, derived - self._tainted(faults), given)
         named = [_renamed(fault, pass_.renamed) for fault in faults]
         return Checked(arguments, list(dict.fromkeys(named)), pass_.warnings)
@@ -127,21 +125,6 @@ class CompiledParameters:
         except ExpressionError:
             return None  # what it needs has a fault of its own, or lacks the member
 
-    def _unsupported(self, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[Fault]:
-        for path, schema, value in _given(self._schema, given, self._schema, ()):
-            rule = schema.get("x-not-supported")
-            if isinstance(rule, list):
-                if value in rule:
-                    yield Fault(pointer(("parameters", *path)), f"not yet supported: {field_name(path)} {value}")
-            elif rule and not self._is_allowed(schema, value, arguments):
-                yield Fault(pointer(("parameters", *path)), f"not yet supported: {field_name(path)}")
-
-    def _is_allowed(self, schema: Schema, value: Any, arguments: Mapping[str, Any]) -> bool:
-        default = schema.get("default")
-        if is_template(default):
-            default = self._evaluate(default, {"parameters": arguments})
-        return any(_same(value, one) for one in (default, *schema.get("x-allowed", ())))
-
 
 def _in_order(schema: Schema, evaluator: Evaluator) -> list[_Default]:
     """The top-level defaults that are templates, each after those that it needs."""
@@ -180,29 +163,10 @@ def _fill_inner(schema: Schema, value: Any, root: Schema) -> None:
             _fill_inner(resolve(schema["items"], root), item, root)
 
 
-def _given(schema: Schema, value: Any, root: Schema, path: Path) -> Iterator[tuple[Path, Schema, Any]]:
-    """Every field that was given and that the schema describes, with its path and schema."""
-    if isinstance(value, Mapping):
-        properties = schema.get("properties") or {}
-        for name, inner in value.items():
-            if name in properties:
-                described_by = resolve(properties[name], root)
-                yield (*path, name), described_by, inner
-                yield from _given(described_by, inner, root, (*path, name))
-    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        for number, item in enumerate(value):
-            yield from _given(resolve(schema["items"], root), item, root, (*path, number))
-
-
 def _at(path: tuple[str, ...], scope: Any) -> Any:
     for name in path:
         scope = scope.get(name) if isinstance(scope, Mapping) else None
     return scope
-
-
-def _same(value: Any, other: Any) -> bool:
-    """Equality as JSON has it: true is not 1."""
-    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
 
 
 def _renamed(fault: Fault, aliases: Mapping[Path, str]) -> Fault:

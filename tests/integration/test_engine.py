@@ -199,15 +199,13 @@ async def test_another_clients_job_does_not_exist(world: Bench) -> None:
             await call
 
 
-async def test_what_is_not_supported_is_refused_by_name(world: Bench) -> None:
-    """An unknown workflow names the nearest; a later one and a later parameter say so; all faults at once."""
+async def test_what_is_not_there_is_refused_by_name(world: Bench) -> None:
+    """An unknown workflow names the nearest; so does what a parameter names; all faults at once."""
     with pytest.raises(InvalidRequest, match="did you mean 'chain'"):
         await world.engine.jobs.submit(Submission("demo", "chian", {}))
-    with pytest.raises(InvalidRequest, match="not yet supported: the workflow later"):
-        await world.engine.jobs.submit(Submission("demo", "later", {}))
     vodstream = {"content_id": "x", "source_folder": "in"}
     for given, text in (
-        ({"source_storage": "S3"}, "not yet supported: source_storage 'S3'"),
+        ({"source_storage": "S3"}, "source_storage: 'S3' is not configured here"),
         ({"source_storage": "s3"}, "'s3' is not known"),
         ({"output_root": "elsewhere"}, "'elsewhere' is not known; there are: output_root"),
         ({"encoding_profile": "h264"}, "'h264' is not known; there are: AV1, H264, .*; did you mean 'H264'"),

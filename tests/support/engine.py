@@ -53,9 +53,6 @@ WORKFLOWS: Mapping[str, str] = {
         steps:
           run: {handler: debug.shell, with: {command: "${{ string(parameters.x) }}"}}
     """,
-    "later": """
-        supported: false
-    """,
     "sleeps": """
         steps:
           nap: {handler: debug.sleep, with: {seconds: "${{ double(parameters.x) }}"}}

@@ -31,7 +31,6 @@ def workflow(
         description="",
         digest="d",
         source="{}",
-        supported=True,
         schema={},
         steps={step.name: step for step in steps},
         on_failure={step.name: step for step in on_failure},

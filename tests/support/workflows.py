@@ -48,8 +48,6 @@ PROPERTIES: Mapping[str, Any] = {
     "storage": {"enum": ["local", "S3"], "default": None},
     "other_storage": {"enum": ["local", "S3"], "default": "${{ parameters.storage }}"},
     "clips": {"type": "array", "minItems": 1, "items": CLIP},
-    "drm": {"type": "array", "default": ["clear"], "x-not-supported": True, "x-allowed": [[]]},
-    "mode": {"type": "string", "default": "A", "x-not-supported": ["B"]},
     "files": {"type": "object", "additionalProperties": {"type": "object", "properties": {"n": {"type": "integer"}}}},
     "files_old": {"x-alias-of": "files"},
     "custom_data": {"default": None},

@@ -74,7 +74,7 @@ def step_fault(step: str) -> str:
 def test_a_good_file_becomes_a_workflow() -> None:
     """Defaults reach the steps, groups and common parameters the schema; steps are in order of their needs."""
     workflow = load_text(GOOD).workflow
-    assert (workflow.name, workflow.version, workflow.supported, workflow.published) == ("demo", "3", True, False)
+    assert (workflow.name, workflow.version, workflow.published) == ("demo", "3", False)
     assert list(workflow.steps) == ["probe", "encode", "poster", "publish"]
     assert set(workflow.schema["properties"]) >= {"list", "poster", "drm", "content_id", "custom_data"}
     assert workflow.schema["required"] == ["list"]
@@ -252,10 +252,3 @@ def test_yaml_is_that_of_1_2() -> None:
     """`12:30` and `on` are strings."""
     workflow = load_text("name: x\nsteps: {a: {handler: debug.noop, with: {at: 12:30, on: yes}}}").workflow
     assert workflow.steps["a"].inputs == {"at": "12:30", "on": "yes"}
-
-
-def test_a_workflow_that_is_not_supported_yet_needs_no_steps() -> None:
-    """It carries its parameters."""
-    workflow = load_text("name: x\nsupported: false\nparameters: {properties: {a: {type: string}}}").workflow
-    assert not workflow.supported
-    assert "a" in workflow.schema["properties"]

@@ -189,18 +189,6 @@ def test_an_alias_is_its_canonical_name() -> None:
     assert "files_old is ignored" in both.warnings[0]
 
 
-@pytest.mark.parametrize("given", [{"drm": ["clear"]}, {"drm": []}, {"drm": None}, {"mode": "C"}])
-def test_what_is_not_supported_may_have_its_default_and_what_is_allowed(given: dict[str, Any]) -> None:
-    """None of these asks for anything."""
-    assert not faults(given)
-
-
-@pytest.mark.parametrize(("given", "message"), [({"drm": ["cenc"]}, "drm"), ({"mode": "B"}, "mode B")])
-def test_what_is_not_yet_supported_is_said(given: dict[str, Any], message: str) -> None:
-    """Nothing is silently ignored."""
-    assert f"not yet supported: {message}" in faults(given).values()
-
-
 @pytest.mark.parametrize(
     "time", [0, 12.5, "12.5", "1:30", "01:02:03.1234567", "2030-01-01T10:00:00Z", "2030-01-01T10:00:00.5"]
 )
