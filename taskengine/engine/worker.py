@@ -69,7 +69,7 @@ class Worker:
             ]
             async with asyncio.TaskGroup() as attempts:
                 pools = [Pool(queue, slots) for queue, slots in self.info.queues.items()]
-                loops = [attempts.create_task(self._supervised(pool, attempts)) for pool in pools]
+                loops = [self._open(pool, attempts) for pool in pools]
                 await self._draining.wait()
                 for loop in loops:
                     loop.cancel()
@@ -119,11 +119,10 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------------------------ pool
 
-    async def _supervised(self, pool: Pool, attempts: asyncio.TaskGroup) -> None:
-        try:
-            await supervise(f"pool {pool.queue}", lambda: self._consume(pool, attempts), self._clock)
-        finally:
-            pool.closed.set()
+    def _open(self, pool: Pool, attempts: asyncio.TaskGroup) -> asyncio.Task[None]:
+        loop = attempts.create_task(supervise(f"pool {pool.queue}", lambda: self._consume(pool, attempts), self._clock))
+        loop.add_done_callback(lambda _: pool.closed.set())  # also where it was cancelled before its first step
+        return loop
 
     async def _consume(self, pool: Pool, attempts: asyncio.TaskGroup) -> None:
         """One delivery per free slot. AttemptRunner outlive the consumer: a broker that comes and goes stops none."""

@@ -44,3 +44,11 @@ async def test_a_draining_engine_is_not_ready_and_begins_nothing(tmp_path: Path)
             tasks = await world.engine.views.tasks(ADMIN, napping)
             assert [attempt["outcome"] for attempt in tasks[0].attempts] == ["completed"]
             assert tasks[1].attempts == []
+
+
+async def test_an_engine_that_is_ended_as_it_begins_ends_at_once(tmp_path: Path) -> None:
+    """Also where its workers were not yet waiting for anything."""
+    async with CallbackReceiver() as receiver:
+        async with asyncio.timeout(10):
+            async with bench(settings_for(tmp_path), receiver):
+                pass
