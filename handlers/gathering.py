@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -75,7 +76,7 @@ class Gathering:
         self._pieces = [Pieces(context, place.reader, wish.content_key, wish.where) for place in places]
         self._first: dict[int, Presentation] = {}
         self._latest: Mapping[int, Presentation] = {}
-        self._tried: dict[str, list[float]] = {}
+        self._tried: dict[str, list[float]] = {}  # when the segments of a rendition begin, in order
         self._files = 0
 
     @property
@@ -237,11 +238,13 @@ class Gathering:
 
     def _needed(self, gathered: Gathered, rendition: Rendition, slot: Slot) -> bool:
         tried = self._tried.get(rendition.id, [])
-        near = any(abs(start - slot.start) < 0.3 * max(slot.duration, 0.1) for start in tried)
+        place = bisect(tried, slot.start)
+        beside = tried[max(place - 1, 0) : place + 1]
+        near = any(abs(start - slot.start) < 0.3 * max(slot.duration, 0.1) for start in beside)
         return not near and slot.end > gathered.begin - SLACK and slot.start < gathered.end + SLACK
 
     async def _bring(self, gathered: Gathered, rendition: Rendition, slot: Slot) -> None:
-        self._tried.setdefault(rendition.id, []).append(slot.start)
+        insort(self._tried.setdefault(rendition.id, []), slot.start)
         for place, (origin, segment) in enumerate(slot.choices):
             self._files += 1
             name = f"segment_{self._files}"
