@@ -18,7 +18,7 @@ from tests.support.engine import write_workflows
 from tests.support.media import video_source
 from tests.support.receiver import CallbackReceiver
 
-KILLS = 8  # `scripts/soak kills` has more
+KILLS = 20
 KEY = "test-key"
 HEADERS = {"client": "demo", "api-key": KEY}
 
