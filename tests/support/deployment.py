@@ -65,7 +65,8 @@ def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedPr
 def understood(arguments: Sequence[str]) -> click.Context:
     """The context of a command line of `taskengine`; click's UsageError where it would be refused."""
     command = taskengine.commands[arguments[0]]
-    return command.make_context(arguments[0], list(arguments[1:]))
+    around = click.Context(taskengine, **taskengine.context_settings)  # a command keeps what it is called with at first
+    return command.make_context(arguments[0], list(arguments[1:]), parent=around)
 
 
 def settings_from(env: Mapping[str, str], config: Path | None = None) -> Settings:
