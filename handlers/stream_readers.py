@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Protocol
@@ -69,6 +70,7 @@ class StorageReader:
     def __init__(self, storage: Storage, scratch: Path, what: str) -> None:
         self._storage, self._scratch, self._what = storage, scratch, what
         self._fetched: dict[str, Path] = {}
+        self._fetching = asyncio.Lock()
 
     @staticmethod
     def location(path: str) -> str:
@@ -101,11 +103,12 @@ class StorageReader:
         return found is not None and found.size > 0
 
     async def _whole(self, location: str) -> Path:
-        if location not in self._fetched:
-            target = self._scratch / f"stored_{len(self._fetched) + 1}"
-            self._fetched[location] = target
-            with storage_faults(self._what):
-                await self._storage.fetch(self.path_of(location), target)
+        async with self._fetching:  # parts of one file are wanted at the same time
+            if location not in self._fetched:
+                target = self._scratch / f"stored_{len(self._fetched) + 1}"
+                with storage_faults(self._what):
+                    await self._storage.fetch(self.path_of(location), target)
+                self._fetched[location] = target
         return self._fetched[location]
 
     def path_of(self, location: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -214,3 +215,30 @@ async def test_a_stream_on_a_storage_is_read_as_one_on_a_server(tmp_path: Path) 
     ):  # fmt: skip
         with pytest.raises(InputFault, match=told):
             await reader.document(location)
+
+
+class FarStorage(LocalStorage):
+    """Its files take a moment to come."""
+
+    async def fetch(self, path: str, target: Path) -> None:
+        """See `Storage.fetch`."""
+        await asyncio.sleep(0.05)
+        await super().fetch(path, target)
+
+
+async def test_parts_of_one_stored_file_may_be_wanted_at_the_same_time(tmp_path: Path) -> None:
+    """The file is fetched once, and nobody reads it before it is whole."""
+    content = bytes(range(256)) * 4096
+    stored = tmp_path / "root/live/film.mp4"
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(content)
+    reader = StorageReader(FarStorage(tmp_path / "root"), tmp_path, "local_source")
+    at = StorageReader.location("live/film.mp4")
+    parts = [(place * 1000, 1000) for place in range(16)]
+    read = await asyncio.gather(*(reader.bytes_of(Resource(at, *part)) for part in parts))
+    assert read == [content[offset : offset + length] for offset, length in parts]
+    await asyncio.gather(
+        *(reader.bring(Resource(at, *part), tmp_path / f"part_{place}") for place, part in enumerate(parts))
+    )
+    assert [(tmp_path / f"part_{place}").read_bytes() for place in range(16)] == read
+    assert [file.name for file in tmp_path.glob("stored_*")] == ["stored_1"]
