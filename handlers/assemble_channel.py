@@ -77,7 +77,7 @@ class AssembleChannel:
 def _changed(former: Channel | None, channel: Channel, runs: Sequence[Run], *, restart: bool) -> Channel:
     now = round(time.time() * 1000)
     if former is None:
-        return channels.begun(channel, runs, now, loops=True)
+        return channels.on_air(channels.begun(channel, runs, now, loops=True), now)
     return channels.followed(former, channel, runs, now, restart=restart)
 
 

@@ -43,7 +43,8 @@ class ComposeLive:
             float(inputs.get("dvr_window") or 0), workflow=context.task.workflow,
         )  # fmt: skip
         if former is None:
-            await definitions.write(channels.begun(channel, remix.runs, at, loops=False))
+            first = channels.begun(channel, remix.runs, at, loops=False)
+            await definitions.write(first if inputs.get("starts_at") else channels.on_air(first, now))
         elif not former.version.startswith(f"{context.task.job_id}-"):  # else an earlier try has come so far
             await definitions.write(channels.followed(former, channel, remix.runs, now, at=at, loops=False))
         tell(context, f"{url}: from {format_utc(at)} to {format_utc(at + round(remix.duration * 1000))}")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.handlers.clips import KeptReader, read_stream
+from taskengine.handlers.clips import KeptReader, read_streams
 from taskengine.handlers.streams import Pieces
 from taskengine.handlers.support import (
     FILE,
@@ -89,7 +89,7 @@ async def _pieces(context: TaskContext, make: Make) -> Mapping[str, float]:
     """The best picture of a stream around the portion, and each sound that is apart from it: file → where it begins."""
     what = f"clips[{make.clip}].source"
     reader = KeptReader(context)
-    presentation, _ = await read_stream(reader, make.source, what)
+    presentation, _ = await read_streams(reader, make.sources, what)
     pieces = Pieces(context, reader)
     best = presentation.reference
     sounds = [each for each in presentation.of(TrackKind.AUDIO) if each.within is None]

@@ -184,7 +184,7 @@ def _of_clip(
     for portion in portions:
         if portion.made:
             whole = bool(clip.files) and portion.begin <= 0 and abs(portion.end - clip.duration) < clips.SLACK
-            make = Make(clip.number, clip.source, portion.begin, portion.end, clip.files, whole)
+            make = Make(clip.number, clip.sources, portion.begin, portion.end, clip.files, whole)
             found.append((Run(round(portion.end - portion.begin, 6), {}), make))
         else:
             referenced = own or {}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.handlers.clips import KeptReader, is_file, read_stream, told_of
+from taskengine.handlers.clips import KeptReader, is_file, read_streams, told_of
 from taskengine.handlers.support import run, tell
 from taskengine.media import probe
 from taskengine.media.names import extension
-from taskengine.media.streams.model import Presentation
 from taskengine.media.thumbnails import seconds_of
 from taskengine.media.tracks import Reference
 from taskengine.media.virtual import clips, model, profile
@@ -28,7 +27,7 @@ class Clip:
     """A clip: `offered` of a stream, or `files` in the workspace; as a target profile its `told` and `rungs`. Seconds."""
 
     number: int
-    source: str
+    sources: Sequence[str]
     duration: float
     offered: Sequence[Offered] = ()
     files: Sequence[Reference] = ()
@@ -81,26 +80,9 @@ async def read_clip(context: TaskContext, reader: KeptReader, number: int, given
         raise InputFault(f"{what}: streams and files are mixed in one clip")
     if files[0]:
         return await _files(context, number, urls, what)
-    if len(urls) == 1:
-        _, offered = await read_stream(reader, urls[0], what)
-        return _stream(number, urls[0], offered)
-    read = [await read_stream(reader, url, what) for url in urls]
-    with told_of(what):
-        return _stream(number, urls[0], clips.offered(_joined([presentation for presentation, _ in read])))
-
-
-def _stream(number: int, url: str, offered: Sequence[Offered]) -> Clip:
+    _, offered = await read_streams(reader, urls, what)
     told = [each.told for each in offered]
-    return Clip(number, url, offered[0].stream.duration, offered, told=told, rungs=profile.of_stream(told))
-
-
-def _joined(presentations: Sequence[Presentation]) -> Presentation:
-    """Several streams of the same clip: the renditions of all, sounds and texts that are alike once."""
-    renditions = [each for presentation in presentations for each in presentation.renditions if each.within is None]
-    documents = {at: text for presentation in presentations for at, text in presentation.documents.items()}
-    unique = {(each.kind, each.location or each.segments[0].media.url): each for each in reversed(renditions)}
-    found = [replace(each, id=f"{each.kind.value}_{n}") for n, each in enumerate(reversed(unique.values()), start=1)]
-    return replace(presentations[0], renditions=found, documents=documents)
+    return Clip(number, urls, offered[0].stream.duration, offered, told=told, rungs=profile.of_stream(told))
 
 
 async def _files(context: TaskContext, number: int, urls: Sequence[str], what: str) -> Clip:
@@ -121,4 +103,4 @@ async def _files(context: TaskContext, number: int, urls: Sequence[str], what: s
         raise InputFault(f"{what}: it does not tell how long it is")
     tell(context, f"clips[{number}]: {len(urls)} files of {duration:.3f} s")
     told, rungs = profile.of_files(found)
-    return Clip(number, urls[0], duration, files=references, told=told, rungs=rungs)
+    return Clip(number, urls, duration, files=references, told=told, rungs=rungs)

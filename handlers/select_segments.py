@@ -53,7 +53,7 @@ class SelectSegments:
         {"clips": {"type": "array"}, "storage": STRING, "output_folder": STRING, "missing_content_limit": NUMBER},
         {
             "apply_custom_drm": ANY, "profile_id": ANY, "custom_package_options": ANY,
-            "transcode_proxy": ANY, "time_limit": NUMBER,
+            "transcode_proxy": ANY, "time_limit": NUMBER, "destination_storage": STRING, "output_root": ANY,
         },
     )  # fmt: skip
     outputs: Mapping[str, Any] = schema({"selection": FILE, "duration": NUMBER, "missing": NUMBER})
@@ -118,7 +118,25 @@ def _note(context: TaskContext) -> None:
 async def _open(context: TaskContext, clip: _Clip) -> _Archive:
     what = f"{clip.field}.capture_id"
     reader, location = await stored_stream(context, str(context.inputs["storage"]), clip.capture_id, what)
-    return _Archive(reader, location, await _read(reader, location, what))
+    found = _Archive(reader, location, await _read(reader, location, what))
+    _keep_apart(context, found, what)
+    return found
+
+
+def _keep_apart(context: TaskContext, archive: _Archive, what: str) -> None:
+    """InputFault where a publication would replace the archive, or a part of it: its manifest, or folders of segments."""
+    inputs = context.inputs
+    target = context.storage(
+        str(inputs.get("destination_storage") or inputs["storage"]), str(inputs.get("output_root") or "output_root")
+    )
+    folder = f"{target.full_path(str(inputs['output_folder']))}/"
+    named = [archive.location]
+    named += [each.media.url for rendition in archive.presentation.renditions for each in rendition.segments]
+    for url in {each.rpartition("/")[0]: each for each in named}.values():
+        if archive.reader.full_path(url).startswith(folder):
+            raise InputFault(
+                f"output_folder: {inputs['output_folder']}: a part of the archive that {what} names lies in it"
+            )
 
 
 async def _read(reader: StorageReader, location: str, what: str) -> Presentation:

@@ -102,6 +102,10 @@ class StorageReader:
             found = await self._storage.stat(self.path_of(location))
         return found is not None and found.size > 0
 
+    def full_path(self, location: str) -> str:
+        """The storage's own name of what is there."""
+        return self._storage.full_path(self.path_of(location))
+
     async def _whole(self, location: str) -> Path:
         async with self._fetching:  # parts of one file are wanted at the same time
             if location not in self._fetched:

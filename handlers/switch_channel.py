@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +16,8 @@ from taskengine.ports import TaskContext
 
 
 class SwitchChannel:
-    """A channel that is started again begins with its first clip; one that is as it is to be stays as it is."""
+    """A channel that is started again begins with its first clip; one that is as it is to be stays as it is. It is done when
+    all engines show it."""
 
     name = "switch_channel"
     inputs: Mapping[str, Any] = schema(
@@ -41,4 +43,6 @@ class SwitchChannel:
             await definitions.write(channels.restarted(channel, round(time.time() * 1000)))
         elif not start and channel.running:
             await definitions.write(replace(channel, running=False))
+        if delete or start != channel.running:
+            await asyncio.sleep(channels.SEEN_AFTER_S)
         return {"message": ""}

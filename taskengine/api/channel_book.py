@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 ReadChannel = Callable[[str, str], Awaitable[bytes | None]]
 """Reads the definition of a client's channel by its name; None where there is none. StorageError, StoreUnavailable."""
 
-_FRESH_MS = 2_000
+_FRESH_MS = round(channels.SEEN_AFTER_S * 1000)
 _KNOWN = 256  # channels in memory
 _AT_ONCE = 16  # reads, whatever names strangers ask for
 

@@ -26,6 +26,8 @@ _TRICK_MODE = "http://dashif.org/guidelines/trickmode"
 _COLOURS = "urn:mpeg:mpegB:cicp:"
 _ROLES = "urn:mpeg:dash:role:2011"
 _LAST = {"Rating", "Viewpoint", "BaseURL", "SegmentTemplate", "SegmentList", "SegmentBase", "Representation"}
+_REFERENCES = {"media", "initialization", "sourceURL"}
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|/")
 _MAX_SEGMENTS = 1_000_000
 _NOTABLE_S = 0.1  # priming and rounding make up less
 
@@ -380,9 +382,29 @@ def _text(root: etree._Element) -> str:
 def with_prefix(text: str, prefix: str) -> str:
     """The manifest with its segments found below `prefix` (`v/1-1/clear/`)."""
     root = _root(text)
-    base = etree.Element(f"{_NS}BaseURL")
-    base.text = prefix
-    base.tail = "\n  "
-    before = [child for child in root if child.tag == f"{_NS}ProgramInformation"]
-    root.insert(len(before), base)
+    refer_below(root, prefix)
     return _text(root)
+
+
+def refer_below(root: etree._Element, prefix: str) -> None:
+    """Prefix each relative reference in an element. Not by one more BaseURL: ffmpeg resolves no BaseURL in another one."""
+    for element in root.iter():
+        if element.tag == f"{_NS}BaseURL":
+            if not _based(element.getparent(), root):
+                element.text = _below(prefix, element.text or "")
+        elif (names := _REFERENCES & set(element.keys())) and not _based(element, root):
+            for name in names:
+                element.set(name, _below(prefix, element.get(name) or ""))
+
+
+def _based(element: etree._Element | None, root: etree._Element) -> bool:
+    """Whether references of an element count from a BaseURL above it."""
+    while element is not None and element is not root:
+        element = element.getparent()
+        if element is not None and element.find(f"{_NS}BaseURL") is not None:
+            return True
+    return False
+
+
+def _below(prefix: str, reference: str) -> str:
+    return reference if _ABSOLUTE.match(reference) else prefix + reference

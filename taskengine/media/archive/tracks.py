@@ -104,12 +104,17 @@ def codecs_by(told: str, init: Init) -> str:
     """What players must be able to decode, by what a manifest tells and the init segment. InputFault where neither says it."""
     words = [word.strip() for word in told.split(",") if word.strip()]
     named = next((word for word in words if word.partition(".")[0].lower() == init.entry.lower()), "")
-    found = named or init.codecs or {"mp4a": "mp4a.40.2"}.get(init.entry, "")
+    found = named or codecs_of_init(init)
     if not found:
         raise InputFault(
             f"clips: the archive does not tell the codecs of {init.entry}: it needs a master playlist or a MPD that does"
         )
     return found
+
+
+def codecs_of_init(init: Init) -> str:
+    """What an init segment alone says of it; "" where it does not."""
+    return init.codecs or {"mp4a": "mp4a.40.2"}.get(init.entry, "")
 
 
 def name_of_codec(entry: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urljoin
 
@@ -57,7 +58,7 @@ def alone(stream: Stream, url: str, text: str) -> Presentation:
 def _master(playlist: Any, url: str, text: str) -> Presentation:
     pictures = [each for each in playlist.playlists if _has_picture(each.stream_info)]
     videos = _numbered(_variants(pictures, url), "video")
-    audio = list(_grouped(playlist.media, "AUDIO", url))
+    audio = list(_grouped(playlist.media, "AUDIO", url, _heard(playlist)))
     if not audio and videos:
         audio = list(_carried(playlist, pictures, videos))
     if not audio:
@@ -107,11 +108,25 @@ def _has_picture(info: Any) -> bool:
     return bool(info.resolution) or not codecs or bool(codecs - _SOUND - _TEXT)
 
 
-def _grouped(media: Sequence[Any], kind: str, url: str) -> Iterator[Rendition]:
-    """The renditions of EXT-X-MEDIA that have playlists of their own."""
+def _grouped(
+    media: Sequence[Any], kind: str, url: str, codecs: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Rendition]:
+    """The renditions of EXT-X-MEDIA that have playlists of their own. `codecs`: group → what its variants tell."""
     for each in media:
         if each.type == kind and each.uri:
-            yield replace(_described(each, kind), location=urljoin(url, each.uri))
+            told = codecs.get(str(each.group_id), "")
+            yield replace(_described(each, kind), location=urljoin(url, each.uri), codecs=told)
+
+
+def _heard(playlist: Any) -> Mapping[str, str]:
+    """Group of sounds → its codec, where the variants that play it tell one alone."""
+    told: dict[str, set[str]] = {}
+    for each in playlist.playlists:
+        words = {word.strip() for word in str(each.stream_info.codecs or "").split(",")}
+        told.setdefault(str(each.stream_info.audio or ""), set()).update(
+            word for word in words if word.partition(".")[0].lower() in _SOUND
+        )
+    return {group: next(iter(found)) for group, found in told.items() if len(found) == 1}
 
 
 def _described(each: Any, kind: str) -> Rendition:

@@ -19,7 +19,7 @@ class Make:
     stream; `whole`: all of it, which is copied where it can be."""
 
     clip: int
-    source: str
+    sources: Sequence[str]
     begin: float
     end: float
     files: Sequence[Reference] = ()

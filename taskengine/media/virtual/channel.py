@@ -16,6 +16,7 @@ FOLDER = "channels"  # of a client's default storage, below its output root
 MASTER = "master.m3u8"
 _DEFINITION = "channel.json"
 MAX_BYTES = 64 * 1024 * 1024
+SEEN_AFTER_S = 2.0  # all engines show a change by then
 
 
 def channel_name(content_id: str) -> str:
@@ -54,6 +55,14 @@ def begun(channel: Channel, runs: Sequence[Run], at: int, *, loops: bool) -> Cha
     return replace(channel, programmes=[Programme(at, runs, loops)])
 
 
+def on_air(channel: Channel, now: int) -> Channel:
+    """A channel whose only programme began so long before `now` that players find its first segments."""
+    [programme] = channel.programmes
+    opened = replace(channel, programmes=[replace(programme, starts_at=now)])
+    early = Schedule(opened).begins_at() - now
+    return replace(channel, programmes=[replace(programme, starts_at=now - early)])
+
+
 def followed(
     former: Channel, channel: Channel, runs: Sequence[Run], now: int, *, at: int | None = None, loops: bool = True,
     restart: bool = True,
@@ -76,8 +85,8 @@ def restarted(channel: Channel, now: int) -> Channel:
     """A channel that was stopped, from its first clip on."""
     sequence, discontinuity = Schedule(channel).numbers(now)
     last = channel.programmes[-1]
-    programme = replace(last, starts_at=now, sequence=sequence, discontinuity=discontinuity)
-    return replace(channel, running=True, programmes=[programme])
+    programme = replace(last, sequence=sequence, discontinuity=discontinuity)
+    return on_air(replace(channel, running=True, programmes=[programme]), now)
 
 
 def same_renditions(one: Sequence[Rendition], other: Sequence[Rendition]) -> bool:

@@ -15,9 +15,8 @@ from taskengine.media.streams.model import Presentation, Rendition, Segment, Str
 from taskengine.media.thumbnails import seconds_of
 from taskengine.media.tracks import TrackKind
 from taskengine.media.virtual import model
-from taskengine.media.virtual.model import Kind, Mark, Part, Pieces, Run
+from taskengine.media.virtual.model import SOUND, Kind, Mark, Part, Pieces, Run
 
-SOUND = {"mp4a", "ac-3", "ec-3", "opus", "flac", "alac"}
 _TEXT = {"wvtt", "stpp"}
 SLACK = 0.02  # seconds: what playlists round, less than a frame lasts
 _DEFAULT_SOUND = 128_000

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
+SOUND = frozenset({"mp4a", "ac-3", "ec-3", "opus", "flac", "alac"})
+"""Codecs of sound, without their profiles."""
+
 
 class Kind(StrEnum):
     """What a rendition carries; a video may have its sound in it."""

@@ -10,8 +10,9 @@ from itertools import groupby
 
 from lxml import etree
 
+from taskengine.media import dash
 from taskengine.media.scte35 import SCHEME, splice_insert
-from taskengine.media.virtual.model import Kind, Mark, Part, Pieces, Rendition, Run
+from taskengine.media.virtual.model import SOUND, Kind, Mark, Part, Pieces, Rendition, Run
 
 _NS = "urn:mpeg:dash:schema:mpd:2011"
 _EMPTY = f'<MPD xmlns="{_NS}" xmlns:cenc="urn:mpeg:cenc:2013" xmlns:mspr="urn:microsoft:playready"/>'
@@ -19,7 +20,6 @@ _SCTE = "http://www.scte.org/schemas/35/2016"
 _PROFILE = "urn:mpeg:dash:profile:isoff-main:2011"
 _TICKS = 90_000  # of a second, where segments are listed
 _MIME = {Kind.VIDEO: "video/mp4", Kind.AUDIO: "audio/mp4", Kind.TEXT: "text/vtt"}
-_SOUND = ("mp4a", "ac-3", "ec-3", "opus", "flac")
 
 
 def lack(renditions: Sequence[Rendition], runs: Sequence[Run]) -> str | None:
@@ -89,10 +89,8 @@ def _events(marks: Sequence[Mark], begin: float, before: int) -> etree._Element:
 def _taken(period: etree._Element, folder: str, text: str) -> None:
     """What packager made of a clip, found in its folder."""
     root = etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    dash.refer_below(root, f"{folder}/")
     found = root.find(f"{{{_NS}}}Period")
-    etree.SubElement(period, f"{{{_NS}}}BaseURL").text = f"{folder}/"
-    if len(period) > 1 and period[0].tag.endswith("EventStream"):
-        period.insert(0, period[-1])
     for child in found if found is not None else ():
         period.append(deepcopy(child))
 
@@ -157,7 +155,7 @@ def _own_codecs(rendition: Rendition) -> str:
     codecs = [codec for codec in rendition.codecs.split(",") if codec]
     if rendition.kind is Kind.AUDIO:
         return codecs[0]
-    return ",".join(codec for codec in codecs if not codec.lower().startswith(_SOUND))
+    return ",".join(codec for codec in codecs if not codec.lower().startswith(tuple(SOUND)))
 
 
 def _segments(pieces: Pieces) -> etree._Element:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from taskengine.domain.times import format_utc
 from taskengine.media.scte35 import splice_insert
 from taskengine.media.virtual.lines import MICRO, Cue, Line, Side, line_of
-from taskengine.media.virtual.model import Kind, Part, Pieces, Rendition, Run
+from taskengine.media.virtual.model import SOUND, Kind, Part, Pieces, Rendition, Run
 
 MEDIA_TYPE = "application/vnd.apple.mpegurl"
 _VERSION = 7
-_GROUPS = {Kind.AUDIO: "audio", Kind.TEXT: "subtitles"}
 _NO_KEY = "#EXT-X-KEY:METHOD=NONE"
 
 T = TypeVar("T")
@@ -152,23 +151,55 @@ def on_demand(runs: Sequence[Run], rendition: str) -> str:
 
 def master(renditions: Sequence[Rendition]) -> str:
     """The master, whose playlists are `<rendition>.m3u8` beside it."""
+    pictures, spoken, texts = ([each for each in renditions if each.kind is kind] for kind in Kind)
+    sounds = _groups(spoken) if pictures else {}
+    subtitles = ['SUBTITLES="subtitles"'] if texts else []
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    others = [each for each in renditions if each.kind is not Kind.VIDEO]
-    lines += [_media(each) for each in others]
-    kinds = {each.kind for each in others}
-    groups = [f'{kind.upper()}="{_GROUPS[kind]}"' if kind is Kind.AUDIO else f'SUBTITLES="{_GROUPS[kind]}"'
-              for kind in (Kind.AUDIO, Kind.TEXT) if kind in kinds]  # fmt: skip
-    for each in renditions:
-        if each.kind is Kind.VIDEO:
-            lines += [_variant(each, groups), f"{each.name}.m3u8"]
+    lines += [_media(each, group) for group, found in sounds.items() for each in found]
+    lines += [_media(each, "subtitles") for each in texts]
+    for group, heard in sounds.items():
+        for each in pictures:
+            lines += [_variant(_with_sound(each, heard[0]), [f'AUDIO="{group}"', *subtitles]), f"{each.name}.m3u8"]
+    if not sounds:
+        for each in pictures or spoken:
+            lines += [_variant(each, subtitles), f"{each.name}.m3u8"]
     return "\n".join(lines) + "\n"
 
 
-def _media(each: Rendition) -> str:
+def _groups(sounds: Sequence[Rendition]) -> Mapping[str, Sequence[Rendition]]:
+    """Those that may stand in one group: of one codec, and each with a name of its own (RFC 8216, 4.3.4.1.1)."""
+    found: list[list[Rendition]] = []
+    for each in sounds:
+        for group in found:
+            if _codec(group[0]) == _codec(each) and _called(each) not in {_called(other) for other in group}:
+                group.append(replace(each, default=False))
+                break
+        else:
+            found.append([replace(each, default=True)])
+    return {"audio" if number == 1 else f"audio_{number}": group for number, group in enumerate(found, start=1)}
+
+
+def _codec(sound: Rendition) -> str:
+    return sound.codecs.lower().partition(".")[0]
+
+
+def _with_sound(picture: Rendition, sound: Rendition) -> Rendition:
+    """A picture with the codec of the sound that it plays with."""
+    if not picture.codecs or not sound.codecs:
+        return picture
+    own = [each for each in picture.codecs.split(",") if each.lower().partition(".")[0] not in SOUND]
+    return replace(picture, codecs=",".join([*own, sound.codecs]))
+
+
+def _called(each: Rendition) -> str:
+    return each.label or each.language or each.name
+
+
+def _media(each: Rendition, group: str) -> str:
     fields = [
         f"TYPE={'AUDIO' if each.kind is Kind.AUDIO else 'SUBTITLES'}",
-        f'GROUP-ID="{_GROUPS[each.kind]}"',
-        f'NAME="{_quoted(each.label or each.language or each.name)}"',
+        f'GROUP-ID="{group}"',
+        f'NAME="{_quoted(_called(each))}"',
         *([f'LANGUAGE="{each.language}"'] if each.language else []),
         f"DEFAULT={'YES' if each.default else 'NO'}",
         "AUTOSELECT=YES",

@@ -52,9 +52,8 @@ async def versions_named(output: Storage) -> Sequence[str]:
         base = uri.rpartition("/")[0]
         named |= {f"{base}/{each}" for each in [playlist.init, *(segment for segment, _ in playlist.segments)] if each}
     manifest = (await output.read("film/film.mpd")).decode()
-    base = re.findall(r"<BaseURL>(v/[^<]+)</BaseURL>", manifest)[0]
     for representation in dash.read(manifest):
-        named |= {f"{base}{uri}" for uri, _ in representation.segments}
+        named |= {uri for uri, _ in representation.segments}
     assert {f"film/{uri}" for uri in named} <= there
     return [re.findall(r"v/(\d+-\d+)/", text)[0] for text in (master, manifest)]
 

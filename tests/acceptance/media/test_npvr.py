@@ -291,7 +291,7 @@ async def test_markers_of_dash_are_told_by_hls(studio: Studio) -> None:
 
 async def test_the_target_is_emptied_unless_it_is_to_be_kept(studio: Studio) -> None:
     """What lay in the folder goes once the manifests are in place; `empty_target: false` keeps it. Segments are written again
-    where that is asked for. No asset lies in the folder of the shared ones."""
+    where that is asked for. No asset lies in the folder of the shared ones, or where a part of its archive lies."""
     folder = studio.folder / "output/npvr/one"
     (folder / "old").mkdir(parents=True)
     (folder / "old" / "file.txt").write_text("old")
@@ -306,6 +306,13 @@ async def test_the_target_is_emptied_unless_it_is_to_be_kept(studio: Studio) -> 
     assert all(after[path] > before[path] for path in before)
     there = {str(path) for path in folder.rglob("*") if path.is_file()}
     assert there == set(answer["files"])
+    archive = {path: path.read_bytes() for path in (studio.folder / "output/channel1").rglob("*") if path.is_file()}
+    for place in ("channel1", "channel1/v2"):
+        with pytest.raises(
+            InputFault, match=rf"output_folder: {place}: a part of the archive that clips\[0\].capture_id"
+        ):
+            await record(studio, clip(0, 4), folder=place)
+    assert all(path.read_bytes() == data for path, data in archive.items())
     with pytest.raises(InputFault, match=r"output_folder: segments/x: below segments lie"):
         await record(studio, clip(0, 4), folder="segments/x")
     with pytest.raises(InputFault, match=r"clips\[0\].end: .* is not after"):

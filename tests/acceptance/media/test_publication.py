@@ -41,7 +41,7 @@ async def test_a_second_job_replaces_the_first(studio: Studio) -> None:
     await studio.stream()
     assert versions(studio) == ["2-1"]
     assert "v/2-1/clear/video_1.m3u8" in (studio.output / "film.m3u8").read_text()
-    assert "<BaseURL>v/2-1/clear/</BaseURL>" in (studio.output / "film.mpd").read_text()
+    assert 'media="v/2-1/clear/video_1/' in (studio.output / "film.mpd").read_text()
 
 
 def beside(studio: Studio) -> set[str]:
@@ -253,7 +253,7 @@ async def test_a_client_of_the_original_finds_its_manifests_in_an_ism_folder(stu
         uris = [line for line in master.splitlines() if line and not line.startswith("#")]
         assert uris
         assert all((message / uri).is_file() for uri in uris)
-        assert f"<BaseURL>../v/{job}-1/clear/</BaseURL>" in (message / ".mpd").read_text()
+        assert f'media="../v/{job}-1/clear/video_1/' in (message / ".mpd").read_text()
     assert sorted(studio.output.glob("*.ism")) == [folders[1]]
     assert "v/2-1/" in (studio.output / "film.m3u8").read_text()
 

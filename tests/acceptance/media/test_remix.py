@@ -18,6 +18,7 @@ import pytest
 from taskengine.domain.job import Job
 from taskengine.engine.submissions import Submission
 from taskengine.media.streams import manifests
+from taskengine.media.tools import find_tools
 from taskengine.media.tracks import TrackKind
 from tests.support.engine import Bench, bench, settings_for
 from tests.support.media import ffmpeg
@@ -227,6 +228,32 @@ async def test_a_live_stream_is_composed_of_clips_and_ends(tmp_path: Path, films
             await world.made(*clips, live_compose=True, stream_start_time=later.isoformat(), content_id="next")
             async with session.get(url.replace("mix", "next")) as response:
                 assert (response.status, 3500 < int(response.headers["Retry-After"]) <= 3601) == (404, True)
+
+
+def loudness(folder: Path, scratch: Path) -> float:
+    """dB of the loudest sample in the first segment of a track."""
+    whole = scratch / "sound.mp4"
+    whole.write_bytes((folder / "init.mp4").read_bytes() + (folder / "00001.m4s").read_bytes())
+    argv = [find_tools().ffmpeg, "-nostdin", "-hide_banner", "-i", str(whole), "-af", "volumedetect", "-f", "null", "-"]
+    told = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30).stderr
+    return float(re.findall(r"max_volume: (\S+) dB", told)[0])
+
+
+async def test_playlists_without_a_master_are_the_tracks_that_they_are(tmp_path: Path, films: Path) -> None:
+    """A clip of a picture's playlist and a sound's: what each is is read from its init segment, and what is made has both.
+    ffmpeg plays the published MPD over what is made and what is referenced."""
+    async with world_of(tmp_path, films) as world:
+        await world.made({"sources": ["a/v0.m3u8", "a/a0.m3u8"], "start": 0.5, "frame_accurate": True})
+        folder = world.output / "mix"
+        version = next((folder / "v").iterdir()) / "clear"
+        assert await world.shown(version / "video_1.m3u8") == [("a", numbers(5, 10)), ("a", numbers(10, 30))]
+        master = (folder / "mix.m3u8").read_text()
+        assert re.findall(r"RESOLUTION=([^,]+)", master) == ["160x90"]
+        assert master.count("TYPE=AUDIO") == 1
+        assert loudness(version / "clip_1" / "audio_1", tmp_path) > -40
+        await world.made({"source": "b_160x90.mp4", "end": 1})
+        shown = frames_of(folder / "mix.mpd")  # ffmpeg reads a lone segment of a period twice
+        assert shown[:10] == [("b", number) for number in numbers(0, 10)]
 
 
 FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [

@@ -241,12 +241,42 @@ def test_a_master_names_every_rendition() -> None:
     ]
 
 
+def test_sounds_that_cannot_stand_in_one_group_have_groups_of_their_own() -> None:
+    """Those of one name, and those of other codecs; pictures play with each. Sound alone is played as it is."""
+    sounds = [
+        Rendition("audio_1", Kind.AUDIO, codecs="mp4a.40.2", label="Audio", default=True),
+        Rendition("audio_2", Kind.AUDIO, codecs="mp4a.40.2", language="de"),
+        Rendition("audio_3", Kind.AUDIO, codecs="mp4a.40.2", label="Audio"),
+        Rendition("audio_4", Kind.AUDIO, codecs="ac-3", label="Audio"),
+    ]
+    text = master([RENDITIONS[0], *sounds])
+    groups = re.findall(r'GROUP-ID="(\w+)",NAME="(\w+)".*DEFAULT=(\w+)', text)
+    assert groups == [
+        ("audio", "Audio", "YES"), ("audio", "de", "NO"), ("audio_2", "Audio", "YES"), ("audio_3", "Audio", "YES"),
+    ]  # fmt: skip
+    variants = re.findall(r'CODECS="([^"]+)".*AUDIO="(\w+)"\n(\S+)', text)
+    assert variants == [
+        ("avc1.42c00d,mp4a.40.2", "audio", "video_1.m3u8"), ("avc1.42c00d,mp4a.40.2", "audio_2", "video_1.m3u8"),
+        ("avc1.42c00d,ac-3", "audio_3", "video_1.m3u8"),
+    ]  # fmt: skip
+    assert master(sounds[:1]).splitlines()[3:] == ['#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="mp4a.40.2"', "audio_1.m3u8"]
+
+
 def test_a_channel_that_is_started_again_begins_with_its_first_clip() -> None:
-    """Its numbers go on."""
+    """At once; its numbers go on."""
     stopped = channel_of(run_of("a", [2]), run_of("b", [2]))
     began = Schedule(channels.restarted(stopped, T0 + 7000))
-    assert shown(began.playlist(VIDEO, T0 + 9000)).uris == {3: "https://cdn/a/v0"}
-    assert shown(began.playlist(VIDEO, T0 + 9000)).discontinuities == {3: 3}
+    assert shown(began.playlist(VIDEO, T0 + 7000)).uris == {3: "https://cdn/a/v0"}
+    assert shown(began.playlist(VIDEO, T0 + 7000)).discontinuities == {3: 3}
+
+
+@settings(max_examples=30)
+@given(runs())
+def test_a_channel_that_begins_is_there_at_once(given_runs: list[Run]) -> None:
+    """Every rendition has its first segment."""
+    began = Schedule(channels.on_air(channel_of(*given_runs), T0))
+    assert began.begins_at() == T0
+    assert all(began.playlist(name, T0) for name in (VIDEO, AUDIO))
 
 
 def test_names_of_channels_are_paths_whatever_the_content_id_is() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from lxml import etree
 
 from taskengine.media import dash, hls
 
@@ -106,10 +107,19 @@ def test_a_manifest_is_as_long_as_its_longest_track() -> None:
 
 
 def test_a_manifest_moves() -> None:
-    """A base URL before its periods."""
-    text = dash.with_prefix(MPD, "v/1-1/clear/")
-    assert text.index("<BaseURL>v/1-1/clear/</BaseURL>") < text.index("<Period")
-    assert len(dash.read(text)) == 2
+    """Each reference by itself, as ffmpeg resolves no BaseURL in another one; what is absolute, or below such, stays."""
+    more = (
+        '<AdaptationSet contentType="text"><Representation id="t"><BaseURL>t/text.vtt</BaseURL></Representation>'
+        '<Representation id="u"><BaseURL>https://cdn.example/u/</BaseURL><SegmentList><Initialization sourceURL="i.mp4"/>'
+        '<SegmentURL media="1.m4s"/></SegmentList></Representation></AdaptationSet></Period>'
+    )
+    root = etree.fromstring(dash.with_prefix(MPD.replace("</Period>", more), "v/1-1/clear/").encode())
+    kinds = ("media", "initialization", "sourceURL")
+    named = [each.get(kind) for each in root.iter() for kind in kinds if each.get(kind)]
+    assert named == ["v/1-1/clear/v/$Number%05d$.m4s", "v/1-1/clear/v/init.mp4", "v/1-1/clear/a_$Time$$$.m4s",
+                     "v/1-1/clear/a_$RepresentationID$.mp4", "i.mp4", "1.m4s"]  # fmt: skip
+    bases = [each.text for each in root.iter("{urn:mpeg:dash:schema:mpd:2011}BaseURL")]
+    assert bases == ["v/1-1/clear/t/text.vtt", "https://cdn.example/u/"]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,17 @@ def test_a_master_names_its_pictures() -> None:
     assert choosing.nearest_bitrate(videos, 600_000) == low
 
 
+def test_sounds_have_the_codec_of_the_variants_that_play_them() -> None:
+    """Where those tell one alone."""
+    groups = ["a", "b", "c"]
+    media = [f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{each}",NAME="{each}",URI="{each}.m3u8"' for each in groups]
+    told = [("a", "avc1.42c00d,mp4a.40.2"), ("b", "avc1.42c00d,ac-3"), ("c", "avc1.42c00d,mp4a.40.2,ec-3")]
+    variants = [f'#EXT-X-STREAM-INF:BANDWIDTH=9,CODECS="{codecs}",AUDIO="{each}"\nv.m3u8' for each, codecs in told]
+    found = read("\n".join(["#EXTM3U", *media, *variants]), URL)
+    assert isinstance(found, Presentation)
+    assert [each.codecs for each in found.of(TrackKind.AUDIO)] == ["mp4a.40.2", "ac-3", ""]
+
+
 def test_segments_have_ranges_inits_keys_and_times() -> None:
     """A range without an offset follows the one before; an IV that is not given is the sequence number; a discontinuity
     begins a new run."""

@@ -165,14 +165,14 @@ def test_a_dash_manifest_has_a_period_for_each_run() -> None:
                           offset=-0.02, media_time=9.98),
     }  # fmt: skip
     runs = [Run(10, pieces, [Mark(4.2, 3, timescale=90000)]), Run(2, {"video_1": Pieces("clip_2/", ["x"], [2])})]
-    packaged = '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period id="0"><AdaptationSet id="7"/></Period></MPD>'
+    packaged = '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period id="0"><AdaptationSet id="7"><BaseURL>a.vtt</BaseURL></AdaptationSet></Period></MPD>'
     assert mpd.lack(told, runs[:1]) is None
     root = etree.fromstring(mpd.manifest(told, runs, {1: ("clip_2", packaged)}).encode())
     ns = {"d": "urn:mpeg:dash:schema:mpd:2011", "s": "http://www.scte.org/schemas/35/2016"}
     assert root.get("mediaPresentationDuration") == "PT12S"
     first, second = root.findall("d:Period", ns)
     assert (first.get("start"), second.get("start"), second.get("duration")) == ("PT0S", "PT10S", "PT2S")
-    assert [child.tag.rpartition("}")[2] for child in second] == ["BaseURL", "AdaptationSet"]
+    assert second.findtext("d:AdaptationSet/d:BaseURL", None, ns) == "clip_2/a.vtt"
     lists = first.findall(".//d:SegmentList", ns)
     assert [each.get("presentationTimeOffset") for each in lists] == ["900000", "900000"]
     assert [each.get("t") for each in first.findall(".//d:S", ns) if each.get("t")] == ["900000", "898200"]
