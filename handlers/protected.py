@@ -145,7 +145,7 @@ def _finish_transport(folder: Path, contents: Contents) -> None:
 
     master = folder / packager.MASTER
     verify.whole_file(master, packager.MASTER)
-    texts.describe(folder, contents.media, texts_of(folder.parent, contents), texts.TS_OFFSET_S)
+    texts.describe(folder, contents.media, texts_of(folder.parent, contents), packager.TRANSPORT_OFFSET_S)
     if contents.trick_play:
         frames = (folder / packager.TRICK_MASTER).read_text(encoding="utf-8")
         (folder / packager.TRICK_MASTER).unlink()

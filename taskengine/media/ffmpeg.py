@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from taskengine.media.copying import Output
 from taskengine.media.languages import three_letters
+from taskengine.media.packager import TRANSPORT_OFFSET_S
 from taskengine.media.probe import FORMATS, INPUT_LIMITS
 from taskengine.media.thumbnails import Grid
 from taskengine.media.tracks import TrackKind
@@ -18,7 +19,6 @@ TONE_MAP = (
     "zscale=t=bt709:m=bt709:r=tv",
 )  # fmt: skip
 PLAIN = ("-map_metadata", "-1", "-map_chapters", "-1")  # nothing of the source's but its media
-TRANSPORT_OFFSET_S = 0.1  # of all times in the TS segments that packager writes (transport_stream_timestamp_offset_ms)
 
 
 def base_argv(ffmpeg: str) -> list[str]:

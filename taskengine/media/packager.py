@@ -18,6 +18,7 @@ TILES = "thumbnails"
 TILES_PLAYLIST = "thumbnails.m3u8"
 TRICK_MASTER = "key_frames.m3u8"  # is read and removed
 KEY_FRAMES = "_iframe"
+TRANSPORT_OFFSET_S = 2.0  # of all times in TS segments: by as much may decoding be ahead of showing
 _SEGMENTS = "$Number%05d$.m4s"
 _TRANSPORT = "$Number%05d$.ts"
 _EACH_KEY_FRAME_S = 0.01  # shorter than a frame
@@ -109,6 +110,7 @@ def package_transport(
         ),
         "--segment_duration", f"{duration:g}", "--hls_playlist_type", "VOD",
         "--hls_master_playlist_output", f"{folder}/{master}",
+        "--transport_stream_timestamp_offset_ms", f"{1000 * TRANSPORT_OFFSET_S:.0f}",
         *(["--default_language", default] if default else []),
         *encryption_argv(encryption),
     ]  # fmt: skip

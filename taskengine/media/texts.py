@@ -14,8 +14,6 @@ from taskengine.media.captions import vtt
 from taskengine.media.packager import MASTER, MPD
 from taskengine.media.tracks import Media, TrackKind, text_file
 
-TS_OFFSET_S = 0.1  # what packager adds to the times of TS segments
-
 
 def describe(folder: Path, media: Media, texts: Mapping[str, str], begin: float | None = None) -> None:
     """Put the text tracks (`texts`: track name → WebVTT) into a set, and name and mark all tracks in its manifests.

@@ -122,7 +122,7 @@ async def test_what_lies_between_the_edges_is_copied_bit_by_bit(tmp_path: Path, 
             {"local_source": "archive/one", "start": 4, "end": 8, "filter": 'type!="video"||systemBitrate<100000&&width<=160'},
             {"source": f"{server.url}/ts/media.m3u8", "start": "00:00:05.1", "end": "00:00:08.000"},
             {"source": f"{server.url}/clear/broken.m3u8", "start": 1, "end": 3},  # over a discontinuity
-            drm=["clear", "cenc"], enable_drm=False,
+            drm=["clear", "cenc", "aes"], enable_drm=False,
         )  # fmt: skip
         assert not job.failed, job.error
         folder = output / "film"
@@ -134,7 +134,8 @@ async def test_what_lies_between_the_edges_is_copied_bit_by_bit(tmp_path: Path, 
             assert f": {told} are copied" in log
         assert origin.KEY.upper() not in log
         [version] = (folder / "v").iterdir()
-        assert {each.name for each in version.iterdir()} >= {"clear", "cenc"}
+        assert {each.name for each in version.iterdir()} >= {"clear", "cenc", "aes"}
+        assert list((version / "aes" / "video_1").glob("*.ts"))  # its pictures are decoded 0.2 s ahead of showing
         made = b"".join(path.read_bytes() for path in sorted((version / "clear" / "video_1").glob("*.m4s")))
         for number, times in ((3, 2), (4, 2)):  # 4 s to 6 s, 6 s to 8 s; TS has delimiters between the frames
             assert made.count(samples(media / "clear" / "small" / f"{number}.m4s")) == times

@@ -7,6 +7,7 @@ from pathlib import Path
 from lxml import etree
 
 from taskengine.media import dash, hls, hls_media, texts
+from taskengine.media.packager import TRANSPORT_OFFSET_S
 from taskengine.media.tracks import Media, Track, TrackKind
 
 MASTER = """#EXTM3U
@@ -115,8 +116,8 @@ def test_texts_lie_in_the_set_on_the_clock_of_its_media(tmp_path: Path) -> None:
     """A playlist each, as long as the asset, that ends; without an MPD the caller knows the clock."""
     (tmp_path / "master.m3u8").write_text(MASTER)
     written = {f"text_{number}": VTT for number in range(1, 5)}
-    texts.describe(tmp_path, MEDIA, written, texts.TS_OFFSET_S)
-    assert "MPEGTS:9000," in (tmp_path / "text_2/text.vtt").read_text()
+    texts.describe(tmp_path, MEDIA, written, TRANSPORT_OFFSET_S)
+    assert "MPEGTS:180000," in (tmp_path / "text_2/text.vtt").read_text()
     (tmp_path / "manifest.mpd").write_text(MPD)
     (tmp_path / "master.m3u8").write_text(MASTER)
     texts.describe(tmp_path, MEDIA, written)
