@@ -31,7 +31,7 @@ class VideoEncoding:
     exact: bool  # whether `frames` must be met to the frame
     size: tuple[int, int]
     renditions: Sequence[Rendition]
-    assumed_color: Mapping[str, str] = field(default_factory=dict)  # what an HDR track leaves unsaid
+    assumed_color: Mapping[str, str] = field(default_factory=dict)  # what the track leaves unsaid
     ten_bits: bool = False  # whether the source has more than eight
     begin: float = 0.0  # seconds of its input before its first frame
     light: Light | None = None  # of HDR that is kept

@@ -20,6 +20,7 @@ MAX_PIXELS = 8192 * 4320  # of one picture
 INPUT_LIMITS = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
 _INTERLACED = {"tt", "bb", "tb", "bt"}
 _HDR_COLOR = {"colorspace": "bt2020nc", "color_primaries": "bt2020"}
+_NARROW = {"range": "tv"}
 _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 _STREAMS = {"mpegts", "mpeg"}
 _WITH_LENGTHS = ("mp4", "matroska")
@@ -62,10 +63,12 @@ class VideoTrack:
 
     @property
     def assumed_color(self) -> Mapping[str, str]:
-        """HDR is BT.2020 wherever it does not say; without both, no brightness can be mapped."""
-        said = {"colorspace": self.matrix, "color_primaries": self.primaries}
-        unsaid = [name for name in _HDR_COLOR if said[name] in {None, "unknown", "reserved"}]
-        return {name: _HDR_COLOR[name] for name in unsaid} if self.hdr else {}
+        """HDR is BT.2020 wherever it does not say; without both, no brightness can be mapped. YUV is in the narrow range; where
+        nobody says so, a picture of the right size is scaled into itself."""
+        said = {"colorspace": self.matrix, "color_primaries": self.primaries, "range": self.color_range}
+        narrow = _NARROW if self.pixel_format.startswith("yuv4") else {}  # yuvj420p and RGB are not
+        assumed = {**(_HDR_COLOR if self.hdr else {}), **narrow}
+        return {name: value for name, value in assumed.items() if said[name] in {None, "unknown", "reserved"}}
 
     @property
     def display_size(self) -> tuple[int, int]:

@@ -489,7 +489,7 @@ def video_track(**changes: Any) -> VideoTrack:
         "index": 0, "codec": "h264", "width": 1920, "height": 1080, "sample_aspect": Fraction(1), "rotation": 0,
         "pixel_format": "yuv420p", "bit_depth": 8, "interlaced": False, "transfer": None, "nominal_rate": Fraction(25),
         "average_rate": Fraction(25), "declared_frames": 250, "declared_duration": 10.0, "bitrate": 5_000_000,
-        "language": None, "timing": timing,
+        "language": None, "timing": timing, "color_range": "tv",
     }  # fmt: skip
     return VideoTrack(**(values | changes))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
+
 from taskengine.media import copying, encode_argv, ffmpeg, packager
 from taskengine.media.deciding import Wishes, decide
 from taskengine.media.profiles import AudioProfile, Profile, Rung, VideoProfile
@@ -201,3 +203,13 @@ def test_an_hdr_track_that_says_its_colours_is_believed() -> None:
     track = video_track(transfer="arib-std-b67", matrix="bt2020nc", primaries="unknown")
     encoding = decide([source_of(track)], PROFILE, Wishes())
     assert "setparams=color_primaries=bt2020,zscale" in " ".join(encode_argv.transcode("ffmpeg", encoding)[0])
+
+
+@pytest.mark.parametrize(
+    ("said", "pixel_format", "count"),
+    [(None, "yuv420p", 1), ("tv", "yuv420p", 0), ("pc", "yuv420p", 0), (None, "yuvj420p", 0), (None, "gbrp", 0)],
+)
+def test_yuv_that_does_not_say_its_range_is_in_the_narrow_one(said: str | None, pixel_format: str, count: int) -> None:
+    """Said to the filters, a picture of the right size passes as it is; what is in the full range must not be called narrow."""
+    encoding = decide([source_of(video_track(color_range=said, pixel_format=pixel_format))], PROFILE, Wishes())
+    assert " ".join(encode_argv.transcode("ffmpeg", encoding)[0]).count("setparams=range=tv") == count
