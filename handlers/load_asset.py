@@ -154,8 +154,8 @@ async def _open_transport(
 
     opened = [f"{part}.ts" for part in parts]
     try:
-        for part, name in zip(parts, opened, strict=True):
-            await in_thread(whole_segments.decrypt, context.scratch / part, context.scratch / name, key.key, playlist)
+        for part, name, vector in zip(parts, opened, whole_segments.vectors(playlist), strict=True):
+            await in_thread(whole_segments.decrypt, context.scratch / part, context.scratch / name, key.key, vector)
             await in_thread((context.scratch / part).unlink)
     except VerificationFault as error:
         raise InputFault(f"source_folder: {track.name}: {error}") from error

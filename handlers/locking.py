@@ -13,14 +13,15 @@ from taskengine.domain.errors import InputFault
 from taskengine.domain.keys import ContentKey, KeyFault
 from taskengine.handlers.protected import tell_where_keys_are
 from taskengine.handlers.protecting import run_with_keys
-from taskengine.handlers.support import in_thread, plain_command, process_fault
+from taskengine.handlers.support import in_thread, plain_command, process_fault, run
 from taskengine.media import packager
-from taskengine.media.archive import boxes, rewriting
+from taskengine.media.archive import boxes, rewriting, transport
 from taskengine.media.archive.naming import short_digest
 from taskengine.media.drm import Encryption, checksum, encryption_argv
 from taskengine.media.mp4 import BoxFault
 from taskengine.media.protection import AES, CBCS
 from taskengine.media.tracks import Media, Track
+from taskengine.media.verify import VerificationFault, expect
 from taskengine.ports import TaskContext
 
 _WHOLE_S = 100_000.0  # longer than any segment: packager must not cut one
@@ -47,7 +48,7 @@ class Lock:
 
     @property
     def whole(self) -> bool:
-        """Whether segments are encrypted whole, as files."""
+        """Whether segments are MPEG-TS, encrypted whole, as files."""
         return self.encryption.wanted.name == AES
 
     def keyed(self, track: Track) -> str:
@@ -86,15 +87,12 @@ class Lock:
         self, track: Track, init: bytes, segments: Sequence[bytes], names: Sequence[str], paths: Sequence[str]
     ) -> None:
         """Write encrypted copies of segments of a track to scratch under these names; `paths`: where they will be stored."""
-        if self.whole:
-            key = self.encryption.key_of(track)
-            for data, name, path in zip(segments, names, paths, strict=True):
-                vector = bytes.fromhex(initialization_vector(path))
-                await in_thread(_close_whole, self.context.scratch / name, data, key, vector)
-            return
         inputs = [f"{name}.in.mp4" for name in names]
         for data, source in zip(segments, inputs, strict=True):
             await in_thread((self.context.scratch / source).write_bytes, init + data)
+        if self.whole:
+            await self._close_whole(track, boxes.read_init(init), segments, names, paths)
+            return
         label = self.encryption.key_of(track).label
         descriptors = [
             f"in={source},stream={track.kind.value},init_segment={name}.out/init.mp4,"
@@ -108,6 +106,25 @@ class Lock:
         await self._run(argv, f"{names[0]}.out", f"encrypting segments of {track.name}")
         opened = await self._opened(track, names)
         await in_thread(_finish, self.context.scratch, names, segments, opened, boxes.read_init(init))
+
+    async def _close_whole(
+        self, track: Track, init: boxes.Init, segments: Sequence[bytes], names: Sequence[str], paths: Sequence[str]
+    ) -> None:
+        """As MPEG-TS, each encrypted as a file."""
+        descriptors = [
+            f"in={name}.in.mp4,stream={track.kind.value},segment_template={name}.out/$Number$.ts" for name in names
+        ]
+        argv = [
+            self.context.tools.packager, "--quiet", *descriptors, "--segment_duration", f"{_WHOLE_S:g}",
+            "--transport_stream_timestamp_offset_ms", f"{1000 * packager.TRANSPORT_OFFSET_S:.0f}",
+        ]  # fmt: skip
+        await run(self.context, argv, f"making TS segments of {track.name}", of_input=True)
+        key = self.encryption.key_of(track)
+        for name, data, path in zip(names, segments, paths, strict=True):
+            samples = boxes.read_times(data, init).samples
+            made = await in_thread(_transport, self.context.scratch, name, samples)
+            vector = bytes.fromhex(initialization_vector(path))
+            await in_thread(_close_whole, self.context.scratch / name, made, key, vector)
 
     async def _opened(self, track: Track, names: Sequence[str]) -> str:
         """The first of them decrypted again; the name of the file."""
@@ -142,6 +159,21 @@ def _close_whole(path: Path, data: bytes, key: ContentKey, vector: bytes) -> Non
     path.write_bytes(encryptor.update(padder.update(data) + padder.finalize()) + encryptor.finalize())
 
 
+def _transport(scratch: Path, name: str, samples: int) -> bytes:
+    """What packager has made of a segment, checked to be one segment of as many samples."""
+    made = sorted((scratch / f"{name}.out").glob("*.ts"))
+    expect(name, "one TS segment", len(made), holds=len(made) == 1)
+    try:
+        data = transport.standing_alone(made[0].read_bytes())
+        found = transport.samples(data)
+    except BoxFault as error:
+        raise VerificationFault(f"{name}: expected MPEG-TS, found that {error}") from error
+    expect(name, f"{samples} samples", found, holds=found == samples)
+    shutil.rmtree(scratch / f"{name}.out")
+    (scratch / f"{name}.in.mp4").unlink()
+    return data
+
+
 def _signals(folder: Path, encryption: Encryption, first: Mapping[str, tuple[bytes, bytes]]) -> Mapping[str, Signal]:
     from taskengine.media import dash, verify_protection  # their parsers are not needed before
 
@@ -163,8 +195,6 @@ def _join(parts: Sequence[Path], target: Path) -> None:
 
 def _finish(scratch: Path, names: Sequence[str], segments: Sequence[bytes], opened: str, init: boxes.Init) -> None:
     """Each made like its clear one, and checked to be one segment of the same media, encrypted."""
-    from taskengine.media.verify import VerificationFault, expect
-
     for name, clear in zip(names, segments, strict=True):
         made = sorted((scratch / f"{name}.out").glob("*.m4s"))
         expect(name, "one encrypted segment", len(made), holds=len(made) == 1)

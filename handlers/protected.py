@@ -203,5 +203,6 @@ async def _unlock_transport(
         for uri in uris:
             names.append(f"{AES}_open_{len(names)}.ts")
             source, target = context.scratch / AES / uri, context.scratch / names[-1]
-            await in_thread(whole_segments.decrypt, source, target, keys[track].key, playlist)
+            vector = whole_segments.vectors(playlist)[0]  # packager has one for all
+            await in_thread(whole_segments.decrypt, source, target, keys[track].key, vector)
     await check_decoding(context, contents, ffmpeg.decode_check(context.tools.ffmpeg, names, "mpegts"))

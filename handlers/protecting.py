@@ -70,7 +70,7 @@ async def encryptions(context: TaskContext, media: Media, wanted: Sequence[Wante
 async def _encryption(context: TaskContext, media: Media, wanted: WantedSet) -> Encryption | None:
     if wanted.name == CLEAR:
         return None
-    media = _carried(context, media) if wanted.name == AES else media
+    media = carried(context, media) if wanted.name == AES else media
     return await encryption_of(context, media, wanted, str(context.inputs["content_id"]))
 
 
@@ -111,7 +111,7 @@ def _untold(context: TaskContext) -> InputFault:
     )
 
 
-def _carried(context: TaskContext, media: Media) -> Media:
+def carried(context: TaskContext, media: Media) -> Media:
     """What TS segments can carry of it."""
     fits, others = transport_tracks(media)
     for track in others:

@@ -11,7 +11,7 @@ from typing import Any
 from taskengine.domain.errors import InputFault
 from taskengine.handlers.locking import Lock
 from taskengine.handlers.packaging import store_set
-from taskengine.handlers.protecting import INPUTS, cpix_document, encryption_of, sets_of, warn_of_keys_nowhere
+from taskengine.handlers.protecting import INPUTS, carried, cpix_document, encryption_of, sets_of, warn_of_keys_nowhere
 from taskengine.handlers.sharing import SetPlan, Sharing
 from taskengine.handlers.shelf import Shelf
 from taskengine.handlers.stream_readers import StorageReader, stored_stream
@@ -36,7 +36,7 @@ from taskengine.media.archive.model import PlacedTrack, Selection, Stretch, Time
 from taskengine.media.archive.naming import folders_named, upwards
 from taskengine.media.archive.tracks import name_of_codec
 from taskengine.media.drm import Encryption
-from taskengine.media.protection import CBCS, CENC, CLEAR, COMMON, FAIRPLAY, WantedSet
+from taskengine.media.protection import AES, CBCS, CENC, CLEAR, COMMON, FAIRPLAY, WantedSet
 from taskengine.media.tracks import Media, Package, PackagedSet, SharedFile, Track, TrackKey, TrackKind, text_file
 from taskengine.ports import TaskContext
 
@@ -150,7 +150,8 @@ async def _lock(context: TaskContext, work: _Work, tracks: Sequence[Track]) -> N
                 plans.append(SetPlan(CLEAR, CLEAR))
                 continue
             content_id = str(context.inputs["profile_id"]) if name == CUSTOM else capture_id
-            encryption = await encryption_of(context, media, each, content_id, given=name != CUSTOM)
+            able = carried(context, media) if name == AES else media
+            encryption = await encryption_of(context, able, each, content_id, given=name != CUSTOM)
             work.encryptions.setdefault(name, []).append(encryption)
             lock = Lock(context, encryption, number, turn)
             lock.check()
@@ -187,10 +188,11 @@ async def _place(context: TaskContext, work: _Work, stretch: Stretch, tracks: Se
         ],
         _AT_ONCE,
     )
-    leading = selecting.reference(there)
     for plan in archive.plans:
-        own = [each[plan.name] for each in placed]
-        timeline = _timeline(own, leading)
+        own = [each[plan.name] for each in placed if plan.name in each]
+        if not own:
+            continue
+        timeline = _timeline(own, selecting.reference([each.track for each in own]))
         texts = [await _with_text(context, work, archive, stretch, timeline, each) for each in own]
         work.timelines.setdefault(plan.name, []).append(replace(timeline, tracks=texts))
 
@@ -234,9 +236,10 @@ async def _package(context: TaskContext, work: _Work, tracks: Sequence[Track]) -
     sets: dict[str, PackagedSet] = {}
     for name, timelines in work.timelines.items():
         folder = context.scratch / name
-        told = shared_sets.referring(timelines, media, up)
-        await in_thread(shared_sets.write, folder, name, media, told, work.selection.markers, texts)
-        await in_thread(shared_sets.check, folder, name, base, work.shelf.used, media)
+        own = shared_sets.tracks_in(media, timelines)
+        told = shared_sets.referring(timelines, own, up)
+        await in_thread(shared_sets.write, folder, name, own, told, work.selection.markers, texts)
+        await in_thread(shared_sets.check, folder, name, base, work.shelf.used, own)
         sets[name] = await _packaged(context, work, name)
     custom = sets.pop(CUSTOM, None)
     versions: dict[str, str] = {}

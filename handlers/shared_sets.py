@@ -44,6 +44,11 @@ def _reference(path: str, up: str) -> str:
     return f"{up}{quote(path)}" if path else ""
 
 
+def tracks_in(media: Media, timelines: Sequence[Timeline]) -> Media:
+    """The tracks that a set has: one of MPEG-TS lacks what that cannot carry."""
+    return replace(media, tracks=[each for each in media.tracks if any(one.of(each.name) for one in timelines)])
+
+
 async def read_cues(context: TaskContext, reader: StorageReader, timeline: Timeline, pieces: Sequence[Piece]) -> str:
     """What WebVTT segments say during a stretch, as one file whose times count from its beginning; "" where one cannot be
     read, which the log tells: HLS has it as it is."""

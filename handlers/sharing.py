@@ -14,14 +14,15 @@ from taskengine.handlers.shelf import Shelf
 from taskengine.handlers.splitting import Source, aligned, split
 from taskengine.handlers.stream_readers import StorageReader
 from taskengine.handlers.support import in_thread, together
-from taskengine.media.archive import boxes
+from taskengine.media.archive import boxes, cues
 from taskengine.media.archive.boxes import Init, Times
 from taskengine.media.archive.model import Inband, Piece, Placed, PlacedTrack, Stretch
 from taskengine.media.archive.naming import base_of, clock_folder, short_digest, track_folder
 from taskengine.media.archive.rewriting import without_edits
 from taskengine.media.archive.tracks import codecs_by
 from taskengine.media.mp4 import BoxFault
-from taskengine.media.protection import CLEAR
+from taskengine.media.packager import TRANSPORT_OFFSET_S
+from taskengine.media.protection import AES, CLEAR
 from taskengine.media.streams.model import Resource
 from taskengine.media.tracks import Track, TrackKind
 from taskengine.ports import TaskContext
@@ -39,6 +40,15 @@ class SetPlan:
     name: str
     folder: str
     lock: Lock | None = None
+
+    def has(self, track: Track) -> bool:
+        """Whether the set has a track: MPEG-TS does not carry all."""
+        return self.lock is None or any(each.name == track.name for each in self.lock.encryption.media.tracks)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its segments are MPEG-TS, encrypted whole."""
+        return self.lock is not None and self.lock.whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class Sharing:
         self, stretch: Stretch, track: Track, plans: Sequence[SetPlan], codecs: str, inband: Sequence[Inband]
     ) -> Mapping[str, PlacedTrack]:
         """A track of a stretch in each set (by the set's name)."""
+        plans = [plan for plan in plans if plan.has(track)]
         pieces = stretch.pieces[track.name]
         source = await self.source(stretch, track)
         if source is None:
@@ -108,9 +119,10 @@ class Sharing:
             base += f"-{keyed}" if keyed else ""
             clock = clock_folder(first.piece.at, first.times.begin / init.timescale, await self._shelf.folders(base))
             places[plan.name] = f"{base}/{clock}"
-            own = signal.init if signal else source.init
+            whole = plan.whole and track.kind is not TrackKind.TEXT
+            own = "" if whole else await self._put_init(base, signal.init if signal else source.init)
             found[plan.name] = PlacedTrack(
-                track, await self._put_init(base, own), init.timescale, [], codecs_by(codecs, init), signal.keys if signal else (),
+                track, own, init.timescale, [], codecs_by(codecs, init), signal.keys if signal else (),
                 signal.protection if signal else (), keyed, inband,
             )  # fmt: skip
         segments: dict[str, list[Placed]] = {plan.name: [] for plan in plans}
@@ -130,14 +142,14 @@ class Sharing:
         done: set[str] = set()
         for plan in plans:
             place = places[plan.name]
-            paths = [f"{place}/{each.times.begin}.m4s" for each in brought]
+            whole = plan.whole and track.kind is not TrackKind.TEXT
+            paths = [f"{place}/{each.times.begin}.{'ts' if whole else 'm4s'}" for each in brought]
             if place not in done:  # texts are clear in every set
                 await self._write(
                     track, source.init, brought, paths, plan if plan.lock and track.kind is not TrackKind.TEXT else None
                 )
             done.add(place)
             by_piece = {each.piece: (each, path) for each, path in zip(brought, paths, strict=True)}
-            whole = plan.lock is not None and plan.lock.whole and track.kind is not TrackKind.TEXT
             segments[plan.name].extend(
                 self._placed(piece, by_piece.get(piece), source.facts, whole=whole) for piece in pieces
             )
@@ -212,22 +224,28 @@ class Sharing:
         self, track: Track, pieces: Sequence[Piece], plans: Sequence[SetPlan]
     ) -> Mapping[str, PlacedTrack]:
         """WebVTT has no clock: its segments go by their names in the archive."""
-        segments = []
-        for piece in pieces:
-            if piece.media is None:
-                segments.append(Placed("", piece.at, 0, round(piece.seconds * _TEXT_TIMESCALE)))
-                continue
-            data = await self._bytes(piece.media)
-            origin = self._name(piece.media)
-            folder = f"{base_of(self._capture_id)}/{CLEAR}/{track_folder(track, origin.rpartition('/')[0], b'')}"
-            path = f"{folder}/{short_digest(origin.encode(), data)}.vtt"
-            if not await self._shelf.has(path, len(data)):
-                name = f"text_{next(self._numbers)}.vtt"
-                await in_thread((self._context.scratch / name).write_bytes, data)
-                await self._put(name, path)
-            segments.append(Placed(path, piece.at, 0, round(piece.seconds * _TEXT_TIMESCALE), len(data)))
-        placed = PlacedTrack(track, "", _TEXT_TIMESCALE, segments)
-        return {plan.name: placed for plan in plans}
+        found = {}
+        for whole in {plan.whole for plan in plans}:
+            segments = [await self._put_text(track, piece, whole=whole) for piece in pieces]
+            found[whole] = PlacedTrack(track, "", _TEXT_TIMESCALE, segments)
+        return {plan.name: found[plan.whole] for plan in plans}
+
+    async def _put_text(self, track: Track, piece: Piece, *, whole: bool) -> Placed:
+        """`whole`: it is for a set of MPEG-TS."""
+        lasting = round(piece.seconds * _TEXT_TIMESCALE)
+        if piece.media is None:
+            return Placed("", piece.at, 0, lasting)
+        data = await self._bytes(piece.media)
+        origin = self._name(piece.media)
+        name = f"{track_folder(track, origin.rpartition('/')[0], b'')}/{short_digest(origin.encode(), data)}.vtt"
+        if whole:
+            data = cues.later(data.decode("utf-8", errors="replace"), TRANSPORT_OFFSET_S).encode()
+        path = f"{base_of(self._capture_id)}/{AES if whole else CLEAR}/{name}"
+        if not await self._shelf.has(path, len(data)):
+            plain = f"text_{next(self._numbers)}.vtt"
+            await in_thread((self._context.scratch / plain).write_bytes, data)
+            await self._put(plain, path)
+        return Placed(path, piece.at, 0, lasting, len(data))
 
     async def _bring(self, pieces: Sequence[Piece], source: Source, kind: TrackKind) -> list[_Brought]:
         """Segments of a track, as CMAF."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives import padding
@@ -13,13 +14,24 @@ from taskengine.media.verify import VerificationFault
 _BLOCK_BITS = 128
 
 
-def decrypt(source: Path, target: Path, key: bytes, playlist: str) -> None:
-    """Decrypt one segment by the initialization vector that its playlist says. VerificationFault where it is not encrypted
-    by this key."""
-    vector = next((each["IV"] for each in read_keys(playlist) if each.get("METHOD") == "AES-128"), None)
-    if vector is None:
-        raise VerificationFault(f"{source.name}: expected a key by AES-128 in its playlist, found none")
-    decryptor = Cipher(algorithms.AES(key), modes.CBC(bytes.fromhex(vector.removeprefix("0x")))).decryptor()
+def vectors(playlist: str) -> Sequence[bytes]:
+    """The initialization vector of each segment in a playlist. VerificationFault where one is not encrypted whole."""
+    found: list[bytes] = []
+    holds: bytes | None = None
+    for line in playlist.splitlines():
+        if line.startswith("#EXT-X-KEY:"):
+            [key] = read_keys(line)
+            holds = bytes.fromhex(key["IV"].removeprefix("0x")) if key.get("METHOD") == "AES-128" else None
+        elif line and not line.startswith("#"):
+            if holds is None:
+                raise VerificationFault(f"{line}: expected a key by AES-128 in its playlist, found none")
+            found.append(holds)
+    return found
+
+
+def decrypt(source: Path, target: Path, key: bytes, vector: bytes) -> None:
+    """Decrypt one segment. VerificationFault where it is not encrypted by this key."""
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
     unpadder = padding.PKCS7(_BLOCK_BITS).unpadder()
     try:
         padded = decryptor.update(source.read_bytes()) + decryptor.finalize()

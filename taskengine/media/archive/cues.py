@@ -33,6 +33,18 @@ def joined(texts: Sequence[str], begin: float, seconds: float) -> str:
     return vtt.write(Captions(_whole(ordered), None, list(blocks)))
 
 
+def later(text: str, seconds: float) -> str:
+    """A WebVTT segment beside media whose clock is so much ahead."""
+    told = _MAP.search(text)
+    mpeg = _MPEG.search(told[1]) if told else None
+    at = (int(mpeg[1]) if mpeg else 0) + round(seconds * vtt.MPEG_CLOCK)
+    if told and mpeg:
+        begin = told.start(1) + mpeg.start(1)
+        return f"{text[:begin]}{at % (1 << 33)}{text[told.start(1) + mpeg.end(1) :]}"
+    head, line, rest = text.partition("\n")
+    return f"{head}\nX-TIMESTAMP-MAP=MPEGTS:{at},LOCAL:00:00:00.000{line}{rest}"
+
+
 def _shift(text: str) -> int:
     """Milliseconds from the times of a segment to those of the media."""
     told = _MAP.search(text)

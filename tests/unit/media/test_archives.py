@@ -15,7 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskengine.domain.errors import InputFault
-from taskengine.media.archive import boxes, cues, dash_writing, hls_writing, markers, naming, rewriting, selecting
+from taskengine.media.archive import (
+    boxes,
+    cues,
+    dash_writing,
+    hls_writing,
+    markers,
+    naming,
+    rewriting,
+    selecting,
+    transport,
+)
 from taskengine.media.archive.model import Inband, Marker, Missing, Piece, Placed, PlacedTrack, Timeline
 from taskengine.media.archive.tracks import common_tracks, usual_rate
 from taskengine.media.mp4 import BoxFault
@@ -305,3 +315,41 @@ def test_an_encrypted_segment_keeps_clock_and_messages() -> None:
     assert rewriting.init_like(init_of(edit=5), init_of()) == init_of()
     assert rewriting.without_edits(init_of(edit=5)) == init_of()
     assert rewriting.normalised(init_of(made=99, rate=128_000)) == init_of()
+
+
+def packet(pid: int, *, starts: bool, clock: bool = True) -> bytes:
+    """Of MPEG-TS."""
+    head = bytes([0x47, (0x40 if starts else 0) | pid >> 8, pid & 0xFF, 0x30 if clock else 0x10])
+    return (head + (b"\x07\x10" if clock else b"")).ljust(188, b"\0")
+
+
+def test_transport_segments_stand_alone() -> None:
+    """The first packet with media, and it alone, says that it follows none; samples are what begins in one."""
+    parts = [
+        packet(0, starts=True, clock=False), packet(80, starts=True), packet(80, starts=False), packet(80, starts=True),
+    ]  # fmt: skip
+    data = b"".join(parts)
+    assert transport.samples(data) == 2
+    marked = transport.standing_alone(data)
+    assert [at for at in range(len(data)) if marked[at] != data[at]] == [188 + 5]
+    assert marked[188 + 5] == 0x90
+    for wrong in (b"", data[:-1], b"x" * 188, parts[0], packet(80, starts=True, clock=False)):
+        with pytest.raises(BoxFault):
+            transport.standing_alone(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n\n", "MPEGTS:909000"),
+        ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:8589930000,LOCAL:00:00:01.000\n\n", "MPEGTS:4408,LOCAL:00:00:01.000"),
+        ("WEBVTT - title\n\n", "MPEGTS:9000,LOCAL:00:00:00.000"),
+    ],
+)
+def test_captions_go_along_with_the_clock_of_transport_segments(text: str, told: str) -> None:
+    """Which begins so much later than the archive's."""
+    later = cues.later(text, 0.1)
+    assert later.startswith(text.splitlines()[0] + "\nX-TIMESTAMP-MAP=")
+    assert told in later
+    assert later.endswith("\n\n")
+    assert later.count("X-TIMESTAMP-MAP") == 1

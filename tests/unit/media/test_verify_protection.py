@@ -42,10 +42,18 @@ def test_a_segment_that_is_encrypted_whole_opens_by_its_key_alone(tmp_path: Path
     encryptor = Cipher(algorithms.AES(key), modes.CBC(b"\x0a" * 16)).encryptor()
     source, target = tmp_path / "1.ts", tmp_path / "open.ts"
     source.write_bytes(encryptor.update(text + b"\x04" * 4) + encryptor.finalize())
-    whole_segments.decrypt(source, target, key, PLAYLIST)
+    [vector] = whole_segments.vectors(f"{PLAYLIST}1.ts\n")
+    whole_segments.decrypt(source, target, key, vector)
     assert target.read_bytes() == text
-    with pytest.raises(VerificationFault, match="expected a key by AES-128 in its playlist"):
-        whole_segments.decrypt(source, target, key, "#EXTM3U\n")
     source.write_bytes(text)
     with pytest.raises(VerificationFault, match=r"1\.ts: expected a segment encrypted by its key"):
-        whole_segments.decrypt(source, target, key, PLAYLIST)
+        whole_segments.decrypt(source, target, key, vector)
+
+
+def test_each_segment_has_the_vector_that_was_told_last() -> None:
+    """One that is clear has none, and is no segment that is encrypted whole."""
+    keys = [f'#EXT-X-KEY:METHOD=AES-128,URI="k",IV=0x{digit * 32}' for digit in "12"]
+    text = "\n".join([keys[0], "a.ts", "b.ts", keys[1], "c.ts"])
+    assert whole_segments.vectors(text) == [b"\x11" * 16, b"\x11" * 16, b"\x22" * 16]
+    with pytest.raises(VerificationFault, match=r"d\.ts: expected a key by AES-128 in its playlist"):
+        whole_segments.vectors(f"{text}\n#EXT-X-KEY:METHOD=NONE\nd.ts")
