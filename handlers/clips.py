@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from taskengine.domain.errors import InputFault
 from taskengine.handlers.stream_readers import UrlReader
-from taskengine.handlers.streams import open_presentation, with_segments
+from taskengine.handlers.streams import open_referable, with_segments
 from taskengine.handlers.support import in_thread
 from taskengine.media.archive import boxes
 from taskengine.media.archive.tracks import codecs_of_init
@@ -60,7 +60,7 @@ def told_of(what: str) -> Iterator[None]:
 async def read_stream(reader: KeptReader, url: str, what: str) -> tuple[Presentation, Sequence[Offered]]:
     """A VOD stream with all its renditions, and what it offers. InputFault where it cannot be played from where it lies."""
     with told_of(what):
-        found = await open_presentation(reader, url, what)
+        found = await open_referable(reader, url, what)
         read = await with_segments(reader, found, found.renditions, what)
         if any(each.within for each in read.renditions):
             read = await _described(reader, read)

@@ -59,7 +59,7 @@ class Pictures:
         """A file's frames; its picture alone in a file beside it."""
         tools, picture = self._context.tools, f"{file}.mp4"
         frames = await self.frames(file)
-        argv = cut_argv.isolated(tools.ffmpeg, file, picture, round(1 / frames.tick))
+        argv = cut_argv.isolated(tools.ffmpeg, file, picture, round(1 / frames.tick), frames.early)
         await run_ffmpeg(self._context, argv, "taking the picture", of_input=True)
         answer = await run(
             self._context, probe.probe_argv(tools.ffprobe, picture), "looking at the picture", of_input=True

@@ -74,7 +74,7 @@ class Gathering:
     def __init__(self, context: TaskContext, wish: Wish, places: Sequence[Origin]) -> None:
         self._context, self._wish, self._places = context, wish, places
         self._pieces = [Pieces(context, place.reader, wish.content_key, wish.where) for place in places]
-        self._first: dict[int, Presentation] = {}
+        self._before: dict[int, Presentation] = {}  # as they were read last
         self._latest: Mapping[int, Presentation] = {}
         self._tried: dict[str, list[float]] = {}  # when the segments of a rendition begin, in order
         self._files = 0
@@ -185,10 +185,10 @@ class Gathering:
         if len(self._places) > 1:
             dated = origins.by_time_of_day(list(found.values()))
             found = dict(zip(found, dated, strict=True))
-        if before is None:
-            self._first = dict(found)
-            return found
-        return {number: continued(each, self._first[number]) for number, each in found.items()}
+        if before is not None:
+            found = {number: continued(each, self._before[number]) for number, each in found.items()}
+        self._before |= found
+        return found
 
     async def _one(self, number: int) -> Presentation | TaskFailed:
         place = self._places[number]

@@ -12,7 +12,7 @@ from taskengine.domain.errors import InputFault
 from taskengine.domain.times import format_utc, parse_utc
 from taskengine.handlers.splitting import kinds_in
 from taskengine.handlers.stream_readers import StorageReader, stored_stream
-from taskengine.handlers.streams import open_presentation, with_segments
+from taskengine.handlers.streams import open_referable, with_segments
 from taskengine.handlers.support import ANY, FILE, NUMBER, STRING, save, schema, tell, together, warn, within_time
 from taskengine.media.archive import selecting
 from taskengine.media.archive.model import SHARED, Inband, Marker, Missing, Piece, Selection, Stretch
@@ -141,7 +141,7 @@ def _keep_apart(context: TaskContext, archive: _Archive, what: str) -> None:
 
 async def _read(reader: StorageReader, location: str, what: str) -> Presentation:
     """All renditions with their segments; their times must be known."""
-    found = await open_presentation(reader, location, what)
+    found = await open_referable(reader, location, what)
     read = await with_segments(reader, found, found.renditions, what)
     for rendition in read.renditions:
         segments = rendition.segments

@@ -171,7 +171,7 @@ async def _manifest(storage: Storage, path: str) -> str | None:
         return path
     files = {file.path.rpartition("/")[2]: file.path for file in await storage.list(path, recursive=False)}
     playlists = {name: each for name, each in files.items() if name.endswith(".m3u8")}
-    manifests = {name: each for name, each in files.items() if name.endswith(".mpd")}
+    manifests = {name: each for name, each in files.items() if name.endswith((".mpd", ".ismc")) or name == "Manifest"}
     stem = path.rpartition("/")[2].removesuffix(".ism")
     for name in (f"{stem}.m3u8", ".m3u8", "master.m3u8"):
         if name in playlists:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -12,6 +13,7 @@ from taskengine.domain.errors import InputFault
 from taskengine.domain.urls import redacted_url
 from taskengine.handlers.stream_readers import Reader, UrlReader
 from taskengine.handlers.support import in_thread, together
+from taskengine.media import mp4
 from taskengine.media.streams import choosing
 from taskengine.media.streams.model import (
     Key,
@@ -43,7 +45,7 @@ class Opened:
 
 
 async def open_presentation(reader: Reader, location: str, what: str = "source") -> Presentation:
-    """What a stream offers, by its manifest alone: HLS or DASH, as its content says. `with_segments` reads what lists the
+    """What a stream offers, by its manifest alone: HLS, DASH or Smooth, as its content says. `with_segments` reads what lists the
     segments of the renditions that are wanted. InputFault where it is none, told of `what`."""
     at, body = await reader.document(location)
     found = await in_thread(_parsed, body, at, what)
@@ -51,6 +53,14 @@ async def open_presentation(reader: Reader, location: str, what: str = "source")
         from taskengine.media.streams import playlists  # its library is not needed for others
 
         return playlists.alone(found, at, body.decode("utf-8", errors="replace"))
+    return found
+
+
+async def open_referable(reader: Reader, location: str, what: str) -> Presentation:
+    """What a stream offers whose segments other manifests can name. InputFault where it is none, told of `what`."""
+    found = await open_presentation(reader, location, what)
+    if found.form == "smooth":
+        raise InputFault(f"{what}: no other manifest can name fragments of Smooth Streaming: give HLS or DASH")
     return found
 
 
@@ -146,6 +156,7 @@ class Pieces:
         self._context, self._reader = context, reader or UrlReader(context)
         self._content_key, self._what = content_key, what
         self._keys: dict[str, bytes] = {}
+        self._keys_read = asyncio.Lock()
         self._count = 0
 
     async def bring(self, segments: Sequence[Segment]) -> str:
@@ -170,19 +181,25 @@ class Pieces:
         if of and of.protection and self._content_key is None:
             raise InputFault(f"{self._what}: its segments are encrypted by {of.protection}, which needs a licence")
         target = self._context.scratch / name
+        if resource.content is not None:
+            await in_thread(target.write_bytes, resource.content)
+            return
         await self._reader.bring(resource, target)
         if of and of.key:
             key = await self._key(of.key)
             await in_thread(_decrypt, target, key, of.key.iv, resource.url)
+        if of and of.time is not None:
+            await in_thread(_time, target, of.time, f"{self._what}: {redacted_url(resource.url)}")
 
     async def _key(self, key: Key) -> bytes:
         if self._content_key:
             return self._content_key
-        if key.url not in self._keys:
-            _, body = await self._reader.document(key.url, most=_KEY_BYTES)
-            if len(body) != 16:
-                raise InputFault(f"{self._what}: a key has {len(body)} bytes, and AES-128 has 16")
-            self._keys[key.url] = body
+        async with self._keys_read:  # segments that are fetched at the same time have one key
+            if key.url not in self._keys:
+                _, body = await self._reader.document(key.url, most=_KEY_BYTES)
+                if len(body) != 16:
+                    raise InputFault(f"{self._what}: a key has {len(body)} bytes, and AES-128 has 16")
+                self._keys[key.url] = body
         return self._keys[key.url]
 
 
@@ -209,6 +226,18 @@ def _decrypt(path: Path, key: bytes, iv: bytes, url: str) -> None:
         raise InputFault(f"source: a segment cannot be decrypted by its key: {redacted_url(url)}") from error
     path.unlink()  # it may be linked to what is stored
     path.write_bytes(opened)
+
+
+def _time(path: Path, time: tuple[int, int], what: str) -> None:
+    """Have a fragment of Smooth Streaming tell when it is shown."""
+    from taskengine.media.streams import smooth_fragments  # most streams have none
+
+    try:
+        timed = smooth_fragments.timed(path.read_bytes(), *time)
+    except mp4.BoxFault as fault:
+        raise InputFault(f"{what}: {fault}") from fault
+    path.unlink()  # it may be linked to what is stored
+    path.write_bytes(timed)
 
 
 def lowest(width: int = 0, height: int = 0) -> Choose:

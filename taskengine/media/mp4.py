@@ -94,6 +94,12 @@ def box_header(data: bytes, rest: int) -> tuple[bytes, int, int]:
     return kind, head, length
 
 
+def written(kind: bytes, *contents: bytes) -> bytes:
+    """A box."""
+    content = b"".join(contents)
+    return struct.pack(">I4s", len(content) + 8, kind) + content
+
+
 def children(data: bytes, start: int, end: int) -> Iterator[Box]:
     """The boxes in a part of a buffer."""
     offset = start

@@ -89,6 +89,23 @@ def transport(folder: Path, made: Path) -> None:
            "-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod", "-hls_key_info_file", "info", "media.m3u8")  # fmt: skip
 
 
+def smooth(folder: Path, made: Path) -> None:
+    """Smooth Streaming of the sources in `made`: `x.ism/Manifest`, which tells when its fragments begin."""
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = [word for name in (*SIZES, "sound") for word in ("-i", f"{made}/{name}.mp4")]
+    ffmpeg(folder, *inputs, "-map", "0", "-map", "1", "-map", "2", "-c", "copy", "-f", "smoothstreaming", "-min_frag_duration",
+           "1500000", "x.ism")  # fmt: skip
+    manifest = folder / "x.ism" / "Manifest"
+    text = manifest.read_text()
+    for kind in ("video", "audio"):
+        [level] = {path.parent for path in folder.glob(f"x.ism/*/Fragments({kind}=*)")} if kind == "audio" else [
+            next(folder.glob("x.ism/*/Fragments(video=*)")).parent
+        ]  # fmt: skip
+        begin = min(int(path.name.rpartition("=")[2][:-1]) for path in level.glob(f"Fragments({kind}=*)"))
+        text = re.sub(rf'(?s)(Type="{kind}".*?<c n="0") ', rf'\1 t="{begin}" ', text, count=1)
+    manifest.write_text(text)
+
+
 def with_texts(folder: Path) -> None:
     """Add a text rendition of WebVTT segments of two seconds, each with a cue that tells its number."""
     (folder / "text").mkdir()

@@ -143,7 +143,7 @@ def _shift(data: bytes, track: Box) -> int:
 def read_times(data: bytes, init: Init) -> Times:
     """When a segment of this track is shown. BoxFault where it is none."""
     decoded: int | None = None
-    begin, elapsed, samples = None, 0, 0
+    begin, elapsed, count = None, 0, 0
     try:
         for track in fragments(data):
             (at,) = struct.unpack_from(*decode_time(data, track))
@@ -151,18 +151,18 @@ def read_times(data: bytes, init: Init) -> Times:
             default = _default_duration(data, track, init.default_duration)
             elapsed = at - decoded
             for run in (box for box in children(data, track.start, track.end) if box.kind == b"trun"):
-                for duration, offset in _samples(data, run.start, default):
+                for duration, offset in samples(data, run.start, default):
                     shown = decoded + elapsed + offset
                     begin = shown if begin is None else min(begin, shown)
                     elapsed += duration
-                    samples += 1
+                    count += 1
     except (struct.error, IndexError) as error:
         raise BoxFault(f"it cannot be read: {error!r}") from error
     if decoded is None or begin is None:
         raise BoxFault("it has no samples")
     begin -= init.shift
     early = min(begin, 0)  # priming that is not heard: manifests know no time before the first
-    return Times(begin - early, elapsed + early, samples, decoded)
+    return Times(begin - early, elapsed + early, count, decoded)
 
 
 def fragments(data: bytes) -> Iterator[Box]:
@@ -189,8 +189,8 @@ def _default_duration(data: bytes, track: Box, default: int) -> int:
     return int(struct.unpack_from(">I", data, place)[0])
 
 
-def _samples(data: bytes, start: int, default: int) -> Iterator[tuple[int, int]]:
-    """(duration, composition offset) of each sample of a run."""
+def samples(data: bytes, start: int, default: int) -> Iterator[tuple[int, int]]:
+    """(duration, composition offset) of each sample of a run, whose content begins at `start`."""
     flags = int.from_bytes(data[start + 1 : start + 4], "big")
     (count,) = struct.unpack_from(">I", data, start + 4)
     place = start + 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)

@@ -55,10 +55,11 @@ def sound_start(ffprobe: str, piece: str, stream: str = "a:0") -> list[str]:
     return [ffprobe, "-v", "error", *INPUT_LIMITS, *entries, piece]
 
 
-def isolated(ffmpeg: str, piece: str, output: str, timescale: int) -> list[str]:
-    """The picture of a piece alone, its first packet at zero."""
+def isolated(ffmpeg: str, piece: str, output: str, timescale: int, early: int = 0) -> list[str]:
+    """The picture of a piece alone, its first packet at zero, decoded so many ticks later."""
+    zeroed = _zeroed() + (f"+{early}" if early else "")
     return [
-        *base_argv(ffmpeg), *input_of(piece), "-map", _VIDEO, "-c", "copy", "-bsf:v", _zeroed(), *_movie(output, timescale),
+        *base_argv(ffmpeg), *input_of(piece), "-map", _VIDEO, "-c", "copy", "-bsf:v", zeroed, *_movie(output, timescale),
     ]  # fmt: skip
 
 

@@ -20,13 +20,15 @@ _GAP = Fraction(3, 2)  # of a frame's length
 class Frames:
     """The pictures of a piece. `ticks`: when they are shown, in ticks of `tick` seconds, in that order; `first`: the time
     stamp of the first packet; `clean`: the numbers of the key frames before which nothing comes that is shown after them,
-    and behind which nothing that is shown before; `delay`: ticks that decoding is ahead of showing."""
+    and behind which nothing that is shown before; `delay`: ticks that decoding must be ahead of showing; `early`: by which it
+    is so without need."""
 
     ticks: Sequence[int]
     tick: Fraction
     first: int
     clean: Sequence[int]
     delay: int
+    early: int = 0
 
     @property
     def step(self) -> int:
@@ -101,7 +103,8 @@ class FrameScan:
         clean = [bisect_left(ticks, self._shown[place]) for place in _clean(self._shown, self._keys)]
         first_key = self._keys.find(1)
         delay = self._shown[first_key] - self._decoded[first_key] if first_key >= 0 else 0
-        return Frames(ticks, self._tick, self._shown[0], clean, max(0, delay))
+        early = max(0, min(shown - decoded for shown, decoded in zip(self._shown, self._decoded, strict=True)))
+        return Frames(ticks, self._tick, self._shown[0], clean, max(0, delay - early), early)
 
 
 def read(answer: str) -> Frames:

@@ -1,4 +1,4 @@
-"""DASH manifests of others as values: every way in which segments are listed, several periods, live windows."""
+"""Manifests in XML of others as values. DASH: every way in which segments are listed, several periods, live windows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lxml import etree
 from taskengine.domain.times import parse_utc
 from taskengine.media.languages import UNDETERMINED
 from taskengine.media.roles import role_of
+from taskengine.media.streams import smooth
 from taskengine.media.streams.addressing import Addressing, seconds_of_duration
 from taskengine.media.streams.model import Presentation, Rendition, Resource, Segment, Stream, StreamFault
 from taskengine.media.streams.xml import attributes, child, children, name_of, root_of
@@ -43,15 +44,13 @@ class _Clock:
 
 
 def read(text: str, url: str, now: int) -> Presentation:
-    """An MPD that came from `url` at `now` (UTC ms). Raises StreamFault."""
+    """An MPD, or a manifest of Smooth Streaming, that came from `url` at `now` (UTC ms). Raises StreamFault."""
     root = root_of(text)
-    if name_of(root) == "SmoothStreamingMedia":
-        raise StreamFault(
-            "it is a Smooth Streaming manifest, which is not read: give the HLS or DASH one of the same stream"
-        )
-    if name_of(root) != "MPD":
+    if name_of(root) not in {"MPD", "SmoothStreamingMedia"}:
         raise StreamFault(f"its root is {name_of(root)}, not an MPD")
     try:
+        if name_of(root) == "SmoothStreamingMedia":
+            return smooth.read(root, text, url)
         renditions = _renditions(root, url, now)
     except StreamFault:
         raise

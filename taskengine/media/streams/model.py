@@ -16,11 +16,12 @@ class StreamFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Bytes of a URL: `length` from `offset` on; None is to the end."""
+    """Bytes of a URL: `length` from `offset` on; None is to the end. `content`: the bytes themselves, which no URL has."""
 
     url: str
     offset: int = 0
     length: int | None = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Segment:
 
     `shift`: seconds that are to be added to the times in the media to have those of the stream, where the manifest says so
     (DASH does); else a segment's first picture is taken to be at its `start`. `protection`: by what samples, or segments
-    whose key is no plain file, are encrypted ("" where they are not).
+    whose key is no plain file, are encrypted ("" where they are not). `time`: (ticks, ticks in a second) of the media's clock
+    at which it is shown, where the media do not tell it (Smooth Streaming).
     """
 
     media: Resource
@@ -51,6 +53,7 @@ class Segment:
     gap: bool = False  # the manifest says that it is missing
     shift: float | None = None
     protection: str = ""
+    time: tuple[int, int] | None = None
 
     @property
     def end(self) -> float:
@@ -107,7 +110,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """All that a stream offers. `form`: hls or dash. `documents`: the text of each manifest and playlist that was read, by
+    """All that a stream offers. `form`: hls, dash or smooth. `documents`: the text of each manifest and playlist that was read, by
     its location, for what is not kept here (ad markers). `key_frames`: HLS playlists of key frames alone."""
 
     form: str
@@ -153,11 +156,16 @@ def continued(presentation: Presentation, before: Presentation) -> Presentation:
     new, old = presentation.reference.stream, before.reference.stream
     if new is None or old is None or not new.segments or not old.segments:
         return presentation
-    by = _offset(new.segments, old.segments) + old.segments[0].start - new.segments[0].start
-    return replace(presentation, renditions=[_later(each, by) for each in presentation.renditions])
+    first, known = new.segments[0], old.segments[0]
+    if presentation.form == "smooth" and first.shift is not None and known.shift is not None:
+        by = known.shift - first.shift  # its clock goes on
+    else:
+        by = _offset(new.segments, old.segments) + known.start - first.start
+    return replace(presentation, renditions=[later(each, by) for each in presentation.renditions])
 
 
-def _later(rendition: Rendition, by: float) -> Rendition:
+def later(rendition: Rendition, by: float) -> Rendition:
+    """A rendition so many seconds later on the time line."""
     if rendition.stream is None:
         return rendition
     segments = [
@@ -170,7 +178,7 @@ def _later(rendition: Rendition, by: float) -> Rendition:
 def _moved(rendition: Rendition, reference: Stream) -> Rendition:
     if rendition.stream is None or not rendition.stream.segments or rendition.stream is reference:
         return rendition
-    return _later(rendition, _offset(rendition.stream.segments, reference.segments))
+    return later(rendition, _offset(rendition.stream.segments, reference.segments))
 
 
 def _offset(own: Sequence[Segment], reference: Sequence[Segment]) -> float:

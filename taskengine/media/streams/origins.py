@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from taskengine.media.streams.model import Presentation, Rendition, Segment, Stream
+from taskengine.media.streams.model import Presentation, Rendition, Segment, Stream, later
 
 _HOLE_S = 0.25  # less is rounding
 _HOLE_SHARE = 0.5  # of a segment
@@ -44,7 +44,15 @@ def missing_s(stream: Stream) -> float:
 
 def by_time_of_day(presentations: Sequence[Presentation]) -> Sequence[Presentation]:
     """Several presentations of one stream on one time line, where all tell the time of day: it begins with the earliest
-    segment of all. Else they are as they were: their beginnings are taken to be the same."""
+    segment of all. Else they are as they were: their beginnings are taken to be the same. Origins of Smooth Streaming have one
+    clock."""
+    shifts = [each.shift for one in presentations if one.form == "smooth" for each in one.reference.segments[:1]]
+    if len(shifts) == len(presentations):
+        first = max(shift for shift in shifts if shift is not None)
+        moved = zip(presentations, shifts, strict=True)
+        return [
+            replace(one, renditions=[later(each, first - (by or 0.0)) for each in one.renditions]) for one, by in moved
+        ]
     segments = [each for one in presentations for rendition in one.renditions for each in rendition.segments]
     if not segments or any(each.at is None for each in segments):
         return presentations

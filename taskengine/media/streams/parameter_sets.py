@@ -78,11 +78,12 @@ def joined(parts: Sequence[ParameterSets]) -> ParameterSets | None:
         ids = [_exp_golomb(each[begin:]) for each in sets]
         if len(set(ids)) < len(ids):
             return None
-    if len(sequences) > _MAX_ID or any(part.tail != first.tail for part in parts if part.head[1] == first.head[1]):
+    tails = {part.tail for part in parts if part.head[1] == first.head[1] and part.tail}  # older files leave it out
+    if len(sequences) > _MAX_ID or len(tails) > 1:
         return None
     highest = max(parts, key=lambda part: part.head[3])
     head = first.head[:3] + highest.head[3:4] + first.head[4:]
-    return ParameterSets(head, sequences, pictures, first.tail)
+    return ParameterSets(head, sequences, pictures, next(iter(tails), b""))
 
 
 def read(path: Path) -> ParameterSets:

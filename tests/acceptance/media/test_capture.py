@@ -33,6 +33,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin.broken(folder / "clear")
     origin.packaged(folder / "closed", folder / "made", encrypted=True)
     origin.transport(folder / "ts", folder / "made")
+    origin.smooth(folder / "smooth", folder / "made")
     return folder
 
 
@@ -133,6 +134,7 @@ async def test_what_lies_between_the_edges_is_copied_bit_by_bit(tmp_path: Path, 
         for told in ("6.000 s; 40 of 60 frames", "4.000 s; 40 of 40 frames", "2.900 s; 20 of 29 frames"):
             assert f": {told} are copied" in log
         assert origin.KEY.upper() not in log
+        assert len(server.names("^/ts/key$")) == 1  # for all segments that are fetched at the same time
         [version] = (folder / "v").iterdir()
         assert {each.name for each in version.iterdir()} >= {"clear", "cenc", "aes"}
         assert list((version / "aes" / "video_1").glob("*.ts"))  # its pictures are decoded 0.2 s ahead of showing
@@ -149,6 +151,29 @@ def samples(segment: Path) -> bytes:
     data = segment.read_bytes()
     [box] = [each for each in mp4.children(data, 0, len(data)) if each.kind == b"mdat"]
     return data[box.start : box.end]
+
+
+async def test_smooth_streaming_is_cut_as_others_are(tmp_path: Path, media: Path) -> None:
+    """Fragments without init segments and times, from two origins that fill each other's gaps: every frame and every second of
+    sound is where it was, what lies between the edges is copied, in all renditions."""
+    for name in ("one", "two"):
+        shutil.copytree(media / "smooth", tmp_path / "origins" / name)
+    for fragment in (tmp_path / "origins" / "one").rglob("Fragments(*=[46]???????)"):
+        fragment.unlink()
+    async with world_of(tmp_path, tmp_path / "origins") as (world, server, output):
+        sources = [f"{server.url}/{name}/x.ism/Manifest" for name in ("one", "two")]
+        job = await capture(world, {"sources": sources, "start": "00:00:01.300", "end": 7.2})
+        assert not job.failed, job.error
+        folder = output / "film"
+        [version] = (folder / "v").iterdir()
+        for name in ("video_1", "video_2"):
+            assert origin.numbers(version / "clear" / f"{name}.m3u8", tmp_path) == counted((13, 72))
+        assert origin.beeps(folder / "film.m3u8", tmp_path) == pytest.approx([0.7 + n for n in range(6)], abs=0.035)
+        made = b"".join(path.read_bytes() for path in sorted((version / "clear").glob("video_*/*.m4s")))
+        assert all(samples(fragment) in made for fragment in (media / "smooth").rglob("Fragments(video=22000000)"))
+        log = await logged(world, job)
+        assert "80 of 118 frames are copied" in log
+        assert "video_1: 4.000 s comes from" in log
 
 
 async def test_clips_that_differ_become_like_the_first(tmp_path: Path, media: Path) -> None:
