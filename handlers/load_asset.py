@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskengine.domain.errors import InputFault, NotFound
 from taskengine.domain.keys import ContentKey
@@ -32,11 +32,15 @@ from taskengine.handlers.support import (
 )
 from taskengine.media import ffmpeg, packager
 from taskengine.media.asset import METADATA
+from taskengine.media.mp4 import BoxFault
 from taskengine.media.protection import AES, CBCS, CENC, CLEAR, protections
 from taskengine.media.published import Published, read_published, segment_paths
 from taskengine.media.tracks import Media, Track, TrackKind, plain_name, text_file
 from taskengine.media.verify import VerificationFault
 from taskengine.ports import Storage, TaskContext
+
+if TYPE_CHECKING:
+    from taskengine.media.hls import MediaPlaylist
 
 _AT_ONCE = 16
 _COPIES = 2.2  # segments, the files made of them, and a little
@@ -78,8 +82,12 @@ class LoadAsset:
             keys = await keys_of_set(context, published.content_id, name, published.sets[name], published.media)
         if name == AES:
             tracks = [track for track in tracks if track.kind is TrackKind.TEXT or track.name in keys]
-        for track in tracks:
-            await _bring(context, storage, base, track, keys.get(track.name) if name == AES else None)
+        lengths: Sequence[float] = ()
+        for track in tracks:  # pictures are first
+            brought = await _bring(
+                context, storage, base, track, lengths, keys.get(track.name) if name == AES else None
+            )
+            lengths = lengths or brought
         if name in {CENC, CBCS}:
             await _decrypt(context, name, tracks, keys)
         tracks = [await _stored(context, track) for track in tracks]
@@ -112,38 +120,71 @@ def _source(published: Published, folder: str) -> str:
     raise InputFault(f"source_folder: the asset in {folder} has no set of segments that is known here")
 
 
-async def _bring(context: TaskContext, storage: Storage, base: str, track: Track, key: ContentKey | None) -> None:
-    """The track in a file of its own in scratch; `key`: of TS segments."""
+async def _bring(
+    context: TaskContext, storage: Storage, base: str, track: Track, lengths: Sequence[float], key: ContentKey | None
+) -> Sequence[float]:
+    """The track in a file of its own in scratch; `key`: of TS segments. Returns how long each of its stretches is; `lengths`:
+    those that it has to have, where they are known."""
     if track.kind is TrackKind.TEXT:
+        if len(lengths) > 1:
+            raise InputFault(f"source_folder: the asset is cut, and so are its texts ({track.name})")
         await _load_text(context, storage, base, track)
-        return
-    playlist, parts = await _fetched(context, storage, base, track)
+        return ()
+    playlist, stretches, parts = await _fetched(context, storage, base, track, cuts=key is None)
+    if len(stretches) > 1:
+        lengths = lengths or [each.duration for each in stretches]
+        await in_thread(_go_on, context.scratch, parts, [len(each.segments) for each in stretches], lengths)
     if key is None:
         await in_thread(join, context.scratch, parts, f"{track.name}.mp4")
     else:
         await _open_transport(context, track, key, playlist, parts)
+    return [each.duration for each in stretches]
 
 
-async def _fetched(context: TaskContext, storage: Storage, base: str, track: Track) -> tuple[str, Sequence[str]]:
-    """A track's playlist, and its init segment and segments in scratch in their order."""
+def _go_on(scratch: Path, parts: Sequence[str], counts: Sequence[int], lengths: Sequence[float]) -> None:
+    """Let each stretch begin on the clock when the one before it ends: the track's init segment, and so many segments each."""
+    from taskengine.media.archive import boxes, rewriting  # for assets of archives alone
+
+    try:
+        timescale = boxes.read_init((scratch / parts[0]).read_bytes()).timescale
+        left, origin, at = list(parts[1:]), 0, 0.0
+        for count, seconds in zip(counts, lengths, strict=True):
+            own, left = left[:count], left[count:]
+            first = boxes.first_decode_time((scratch / own[0]).read_bytes())
+            origin = origin or first
+            for name in own:
+                data = rewriting.moved((scratch / name).read_bytes(), origin + round(at * timescale) - first)
+                (scratch / name).unlink()  # it may be linked to what is stored
+                (scratch / name).write_bytes(data)
+            at += seconds
+    except (BoxFault, ValueError) as error:
+        raise InputFault(f"source_folder: its stretches cannot be joined: {error}") from error
+
+
+async def _fetched(
+    context: TaskContext, storage: Storage, base: str, track: Track, *, cuts: bool
+) -> tuple[str, Sequence[MediaPlaylist], Sequence[str]]:
+    """A track's playlist, its stretches, and its init segment and segments in scratch in their order. `cuts`: there may be
+    several stretches."""
     from taskengine.media import hls  # its parser is not needed before
 
     text = await load_text(storage, f"{base}/{track.name}.m3u8", "source_folder")
     try:
         playlist = hls.read_media(text)
+        stretches = hls.read_stretches(text)
     except hls.PlaylistFault as error:
         raise InputFault(f"source_folder: {track.name}.m3u8: {error}") from error
-    cut = "\n#EXT-X-DISCONTINUITY" in text or "\n#EXT-X-GAP" in text
-    if cut or any("://" in uri for uri, _ in playlist.segments):
+    alike = len({each.init for each in stretches}) == 1
+    if (len(stretches) > 1 and not (cuts and alike)) or any("://" in uri for uri, _ in playlist.segments):
         raise InputFault(
-            "source_folder: it is a virtual asset: what it is put together of lies elsewhere, or has several beginnings"
+            "source_folder: it is a virtual asset: what it is put together of lies elsewhere, or is not alike"
         )
     paths = segment_paths(base, playlist.init, playlist.segments)
     plain = [f"{track.name}-{number}.part" for number in range(len(paths))]
     await together(
         [fetch_source(context, storage, path, name) for path, name in zip(paths, plain, strict=True)], _AT_ONCE
     )
-    return text, plain
+    return text, stretches, plain
 
 
 async def _open_transport(

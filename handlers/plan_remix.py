@@ -218,7 +218,8 @@ async def _check_there(reader: KeptReader, remix: Remix) -> None:
     """InputFault where the last segment of a run is not where its playlist says."""
     last = [(pieces, len(pieces.uris) - 1) for run in remix.runs for pieces in run.pieces.values()]
     wanted = [Resource(pieces.uri(place), pieces.ranges[place][0] if pieces.ranges else 0, 1) for pieces, place in last]
-    await together([reader.bytes_of(each) for each in wanted], _AT_ONCE)
+    with told_of("clips"):
+        await together([reader.bytes_of(each) for each in wanted], _AT_ONCE)
 
 
 async def _timed(context: TaskContext, reader: KeptReader, remix: Remix) -> Sequence[Run]:

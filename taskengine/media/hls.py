@@ -67,6 +67,26 @@ def read_media(text: str) -> MediaPlaylist:
     return MediaPlaylist(str(init) if init else None, segments, bool(playlist.is_endlist))
 
 
+def read_stretches(text: str) -> Sequence[MediaPlaylist]:
+    """A media playlist as its stretches, each up to a discontinuity. PlaylistFault where a segment is missing."""
+    playlist = _load(text)
+    found: list[list[openm3u8.Segment]] = []
+    for segment in playlist.segments:
+        if segment.gap_tag:
+            raise PlaylistFault("a part of it is missing")
+        if segment.discontinuity or not found:
+            found.append([])
+        found[-1].append(segment)
+    return [
+        MediaPlaylist(
+            str(each[0].init_section.uri) if each[0].init_section else None,
+            [(str(segment.uri), float(segment.duration or 0.0)) for segment in each],
+            bool(playlist.is_endlist),
+        )
+        for each in found
+    ]
+
+
 def read_looks(text: str) -> Sequence[tuple[str, Sequence[str], str | None]]:
     """(URI, codecs, video range) of each variant of a master playlist."""
     return [

@@ -180,6 +180,14 @@ def decode_time(data: bytes, track: Box) -> tuple[str, bytes, int]:
     return (">Q" if data[box.start] else ">I"), data, box.start + 4
 
 
+def first_decode_time(data: bytes) -> int:
+    """When decoding of a segment begins, in ticks. BoxFault where it has no fragment."""
+    track = next(fragments(data), None)
+    if track is None:
+        raise BoxFault("it has no fragment")
+    return int(struct.unpack_from(*decode_time(data, track))[0])
+
+
 def _default_duration(data: bytes, track: Box, default: int) -> int:
     header = needed(data, b"tfhd", within=track).start
     flags = int.from_bytes(data[header + 1 : header + 4], "big")

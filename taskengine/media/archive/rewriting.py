@@ -42,18 +42,16 @@ def without_edits(init: bytes) -> bytes:
 
 
 def _with_edits(init: bytes, edits: bytes) -> bytes:
-    made = bytearray(init)
+    """After the header of the track, wherever packager had its own."""
     movie = needed(init, b"moov")
     track = needed(init, b"trak", within=movie)
-    own = find(init, b"edts", within=track)
     place = needed(init, b"tkhd", within=track).end
-    until = place
-    if own is not None:
-        place, until = header_at(init, own), own.end
-    made[place:until] = edits
+    own = find(init, b"edts", within=track)
+    begin, end = (header_at(init, own), own.end) if own else (place, place)
+    made = bytearray(init[:place] + edits + init[place:begin] + init[end:])
     for box in (movie, track):
         at = header_at(init, box)
-        struct.pack_into(">I", made, at, box.end - at + len(edits) - (until - place))
+        struct.pack_into(">I", made, at, box.end - at + len(edits) - (end - begin))
     return bytes(made)
 
 
@@ -64,6 +62,18 @@ def with_decode_time(segment: bytes, time: int) -> bytes:
     if not 0 <= time < (1 << (64 if form == ">Q" else 32)):
         raise BoxFault(f"its clock has no room for {time}")
     struct.pack_into(form, made, place, time)
+    return bytes(made)
+
+
+def moved(segment: bytes, ticks: int) -> bytes:
+    """A segment that is so much later; all of its fragments."""
+    made = bytearray(segment)
+    for track in fragments(segment):
+        form, _, place = decode_time(segment, track)
+        (time,) = struct.unpack_from(form, made, place)
+        if not 0 <= time + ticks < (1 << (64 if form == ">Q" else 32)):
+            raise BoxFault(f"its clock has no room for {time + ticks}")
+        struct.pack_into(form, made, place, time + ticks)
     return bytes(made)
 
 

@@ -439,17 +439,49 @@ def decoded_hash(playlist: Path, seconds: int) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
-async def test_an_asset_of_one_piece_is_taken_apart_as_others_are(studio: Studio) -> None:
-    """From shared segments, also from encrypted ones alone, whose keys are the archive's: an MP4, another protection. One that
-    has several pieces says why it cannot."""
+async def test_an_asset_is_taken_apart_as_others_are(studio: Studio) -> None:
+    """From shared segments, also from encrypted ones alone, whose keys are the archive's: an MP4, another protection. Pieces of
+    one that has several go on from one another then, sound with picture; one of which a part is missing says why it cannot."""
     await record(studio, clip(2, 6), drm=["cenc"])
     await studio.run("createmp4", source_folder="npvr/one")
     assert decoded(str(studio.folder / "output/npvr/one/film.mp4"))[0] == 100
     switched = await studio.run("drmswitch", folder="npvr/one", drm=["fairplay"])
     assert "cbcs/video_1.m3u8" in Path(switched["message"]).read_text()
-    await record(studio, clip(2, 4), clip(8, 10))
-    with pytest.raises(InputFault, match="source_folder: it is a virtual asset"):
-        await studio.run("createmp4", source_folder="npvr/one")
+    await record(studio, clip(8, 12), clip(2, 4), drm=["cenc"])
+    archive = joined(studio.folder / "output/channel1/v1.m3u8")
+    await studio.run("createmp4", source_folder="npvr/one")
+    made = studio.folder / "output/npvr/one/film.mp4"
+    shown, seconds, complaints = decoded(str(made))
+    assert (shown, complaints) == (150, "")
+    assert seconds == pytest.approx(6, abs=0.05)
+    assert pictures_of(made) == pictures_of(archive)[200:300] + pictures_of(archive)[50:100]
+    await studio.run("drmswitch", folder="npvr/one", drm=["fairplay"])
+    playlist = next((studio.folder / "output/npvr/one/v").glob("*/cbcs/video_1.m3u8")).read_text()
+    assert sum(float(each) for each in re.findall(r"#EXTINF:([\d.]+)", playlist)) == pytest.approx(6, abs=0.05)
+    (studio.folder / "output/channel1/v2/3.m4s").unlink()
+    await record(studio, clip(2, 8))
+    with pytest.raises(InputFault, match=r"source_folder: video_2.m3u8: a part of it is missing"):
+        await studio.run("createmp4", source_folder="npvr/one", mezzanine=True)
+
+
+def pictures_of(path: Path) -> list[str]:
+    """The hash of each picture."""
+    argv = [
+        find_tools().ffmpeg,
+        "-v",
+        "error",
+        "-i",
+        str(path),
+        "-map",
+        "0:v:0",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "framemd5",
+        "-",
+    ]
+    lines = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    return [line.rpartition(",")[2].strip() for line in lines if line and not line.startswith("#")]
 
 
 async def test_the_end_of_a_broadcast_is_waited_for(tmp_path: Path) -> None:

@@ -307,5 +307,5 @@ async def test_transport_streams_and_whole_encryption_are_for_hls_alone(tmp_path
         (folder / "master1.ts").unlink()
         broken = await world.run({"source": source}, content_id="broken", output_folder="broken")
         assert broken.failed
-        assert "404" in str(broken.error)
+        assert re.search(r"clips: http://\S+: answered 404", str(broken.error))
         assert not (world.output / "broken").exists()

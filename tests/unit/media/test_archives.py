@@ -238,8 +238,8 @@ def box(kind: bytes, *content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(data), kind) + data
 
 
-def init_of(*, made: int = 0, edit: int | None = None, rate: int = 0, tracks: int = 1) -> bytes:
-    """An init segment of sound, as small as it may be."""
+def init_of(*, made: int = 0, edit: int | None = None, rate: int = 0, tracks: int = 1, late: bool = False) -> bytes:
+    """An init segment of sound, as small as it may be. `late`: its edit list is after the media."""
     decoder = bytes([0x40, 0x15]) + rate.to_bytes(3, "big") + struct.pack(">II", rate, rate)
     descriptors = b"\3\x12\0\1\0" + bytes([4, len(decoder)]) + decoder
     entry = box(b"mp4a", bytes(16), struct.pack(">HHII", 2, 16, 0, 48_000 << 16), box(b"esds", bytes(4), descriptors))
@@ -247,7 +247,11 @@ def init_of(*, made: int = 0, edit: int | None = None, rate: int = 0, tracks: in
     header = box(b"mdhd", bytes(4), struct.pack(">IIIII", made, made, 48_000, 0, 0))
     media = box(b"mdia", header, box(b"hdlr", bytes(8), b"soun", bytes(12)), box(b"minf", table))
     edits = box(b"edts", box(b"elst", bytes(4), struct.pack(">IIiI", 1, 0, edit, 1 << 16))) if edit is not None else b""
-    track = box(b"trak", box(b"tkhd", bytes(4), struct.pack(">II", made, made), bytes(72)), edits, media)
+    track = box(
+        b"trak",
+        box(b"tkhd", bytes(4), struct.pack(">II", made, made), bytes(72)),
+        *([media, edits] if late else [edits, media]),
+    )
     extends = box(
         b"mvex",
         box(b"mehd", struct.pack(">II", 0, made)),
@@ -313,6 +317,7 @@ def test_an_encrypted_segment_keeps_clock_and_messages() -> None:
     assert boxes.media_data(made) == b"other"
     assert rewriting.init_like(init_of(), init_of(edit=1024)) == init_of(edit=1024)
     assert rewriting.init_like(init_of(edit=5), init_of()) == init_of()
+    assert rewriting.init_like(init_of(edit=5, late=True), init_of(edit=1024)) == init_of(edit=1024)
     assert rewriting.without_edits(init_of(edit=5)) == init_of()
     assert rewriting.normalised(init_of(made=99, rate=128_000)) == init_of()
 
