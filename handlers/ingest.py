@@ -114,10 +114,8 @@ def _judge_request(inputs: Mapping[str, Any]) -> None:
     """Faults that later steps would find when much work is done."""
     seconds_of(inputs.get("thumbnail_time") or 0, "thumbnail_time")
     if inputs.get("mp4_filename"):
-        stem = file_stem(str(inputs["content_id"]))
         name = file_name(str(inputs["mp4_filename"]), "mp4_filename")
-        taken = {f"{stem}.m3u8", f"{stem}.mpd", f"{stem}.vtt", "metadata.json", "thumbnail.jpg", "v"}
-        if name in taken or name.startswith(f"{stem}_sprite"):
+        if asset.taken(file_stem(str(inputs["content_id"])), name):
             raise InputFault(f"mp4_filename: {name!r} is the name of another file of the asset")
 
 

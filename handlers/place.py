@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from taskengine.domain.errors import NotFound
+from taskengine.domain.errors import InputFault, NotFound
 from taskengine.handlers.packaging import digest
 from taskengine.handlers.publication import UploadProgress
 from taskengine.handlers.support import ANY, BOOLEAN, FILE, STRING, in_thread, schema, storage_faults
-from taskengine.media.asset import METADATA, with_file
+from taskengine.media import asset
 from taskengine.media.names import file_name
 from taskengine.ports import Storage, TaskContext
 
@@ -37,11 +37,16 @@ class Place:
             "path": name, "size": await in_thread(lambda: local.stat().st_size), "sha256": await in_thread(digest, local),
         }  # fmt: skip
         with storage_faults("output_folder"):
+            known = None if inputs.get("empty_target") else await _description(storage, folder)
+            if known is not None and (stem := asset.stem_of(known)) and asset.taken(stem, name):
+                raise InputFault(
+                    f"name: {name!r} is the name of another file of the asset in {storage.full_path(folder)}"
+                )
             await storage.store(local, path, UploadProgress(context, entry["size"]))
             if inputs.get("empty_target"):
                 await _empty(storage, folder, path)
-            else:
-                await _list(storage, folder, entry, inputs.get("command"))
+            elif known is not None and (changed := asset.with_file(known, entry, inputs.get("command"))) is not None:
+                await storage.write(f"{folder}/{asset.METADATA}".lstrip("/"), changed)
         return {"name": name, "files": [storage.full_path(path)]}
 
 
@@ -52,12 +57,8 @@ async def _empty(storage: Storage, folder: str, kept: str) -> None:
         await storage.delete_folder(f"{folder}/{name}".lstrip("/"))
 
 
-async def _list(storage: Storage, folder: str, entry: Mapping[str, Any], command: Sequence[str] | None) -> None:
-    path = f"{folder}/{METADATA}".lstrip("/")
+async def _description(storage: Storage, folder: str) -> bytes | None:
     try:
-        known = await storage.read(path)
+        return await storage.read(f"{folder}/{asset.METADATA}".lstrip("/"))
     except NotFound:
-        return
-    changed = with_file(known, entry, command)
-    if changed is not None:
-        await storage.write(path, changed)
+        return None

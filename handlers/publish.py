@@ -139,7 +139,7 @@ async def _former(
 def custom_name(context: TaskContext, stem: str) -> str:
     """The name of a further manifest. InputFault where it is none, or another file's."""
     name = file_name(str(context.inputs.get("custom_manifest_name") or ""), "custom_manifest_name")
-    if name in {f"{stem}.m3u8", f"{stem}.mpd", asset.METADATA, asset.VERSIONS, asset.CPIX_NAME}:
+    if asset.taken(stem, name):
         raise InputFault(f"custom_manifest_name: {name} is the name of another file of the asset")
     return name
 
@@ -163,7 +163,10 @@ def _files(
     """What lies beside the versions: files of the workspace, or what is in them."""
     found: dict[str, Mapping[str, Any] | bytes] = {}
     if context.inputs.get("mp4"):
-        found[file_name(str(context.inputs["mp4_filename"]), "mp4_filename")] = context.inputs["mp4"]
+        name = file_name(str(context.inputs["mp4_filename"]), "mp4_filename")
+        if asset.taken(stem, name):
+            raise InputFault(f"mp4_filename: {name!r} is the name of another file of the asset")
+        found[name] = context.inputs["mp4"]
     if package.cpix:
         found[asset.CPIX_NAME] = package.cpix
     if images and images.poster:

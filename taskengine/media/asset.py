@@ -35,6 +35,19 @@ def manifest_stem(content_id: str, manifest_name: object = None) -> str:
     return file_stem(name or content_id)
 
 
+def taken(stem: str, name: str) -> bool:
+    """Whether a name beside the manifests of this stem is that of another file than an MP4."""
+    fixed = {METADATA, POSTER, CPIX_NAME, VERSIONS, *(f"{stem}{ending}" for ending in (".m3u8", ".mpd", ".vtt"))}
+    return name in fixed or name.startswith(f"{stem}_sprite")
+
+
+def stem_of(metadata: bytes) -> str | None:
+    """The stem of the manifests of the asset that this describes; None where it is somebody else's."""
+    if not published_names(metadata):
+        return None
+    return str(json.loads(metadata)["active"]["hls"]).removesuffix(".m3u8")
+
+
 def versions_in(manifest: str) -> frozenset[str]:
     """The versions that an active manifest points into."""
     return frozenset(_VERSION.findall(manifest))

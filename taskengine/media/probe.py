@@ -193,7 +193,9 @@ def parse(name: str, answer: bytes, exit_code: int, stderr: str) -> Probe:
         body = json.loads(answer)
         probe = _probe(body)
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-        raise InputFault(f"{name}: its description cannot be read: {error!r}", stderr_tail=stderr) from error
+        raise InputFault(
+            f"{name}: its description cannot be read: {type(error).__name__}: {error}", stderr_tail=stderr
+        ) from error
     if not probe.readable:
         raise InputFault(f"{name}: it has no readable video or audio track")
     _check_size(name, probe)

@@ -54,7 +54,9 @@ def read_published(folder: str, metadata: bytes) -> Published:
             raise KeyError("sets")
         return Published(str(body["content_id"]), Active(hls, dash), sets, media)
     except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError, AttributeError) as error:
-        raise InputFault(f"{folder}: its metadata.json is not one of an asset: {error!r}") from error
+        raise InputFault(
+            f"{folder}: its metadata.json is not one of an asset: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _set(facts: Mapping[str, Any]) -> StoredSet:

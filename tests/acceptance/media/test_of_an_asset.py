@@ -49,14 +49,28 @@ async def test_createmp4_takes_the_best_or_all_of_an_asset(studio: Studio) -> No
     assert (kinds.count("vide"), kinds.count("soun")) == (2, 2)
 
 
+async def test_an_mp4_takes_no_other_files_place(studio: Studio) -> None:
+    """What the asset is made of stays; its own former MP4 may be replaced."""
+    await studio.stream(generate_mp4=True)
+    before = {path.name: path.read_bytes() for path in studio.output.iterdir() if path.is_file()}
+    for name in ("metadata.json", "film.m3u8", "thumbnail.jpg"):
+        with pytest.raises(InputFault, match=f"name: '{name}' is the name of another file of the asset in .*film"):
+            await studio.run("createmp4", source_folder="film", mp4_filename=name)
+    await studio.run("createmp4", source_folder="film")
+    after = {path.name: path.read_bytes() for path in studio.output.iterdir() if path.is_file()}
+    assert after.keys() == before.keys()
+    assert {name for name in before if after[name] != before[name]} == {"film.mp4", "metadata.json"}
+
+
 async def test_createmp4_of_no_asset_says_so(studio: Studio) -> None:
     """Neither a missing folder nor one with something else in it."""
     with pytest.raises(InputFault, match=r"source_folder: there is no asset in .*/nowhere"):
         await studio.run("createmp4", source_folder="nowhere")
     studio.output.mkdir(parents=True)
-    (studio.output / "metadata.json").write_text('{"title": "mine"}')
-    with pytest.raises(InputFault, match="not one of an asset"):
-        await studio.run("createmp4", source_folder="film")
+    for other in (b'{"title": "mine"}', b"\0\0\0 ftypisom" * 1000):
+        (studio.output / "metadata.json").write_bytes(other)
+        with pytest.raises(InputFault, match=r"not one of an asset: [^\0]{1,120}$"):
+            await studio.run("createmp4", source_folder="film")
 
 
 async def test_voddelete_removes_the_folder_and_no_other(studio: Studio) -> None:
