@@ -61,7 +61,7 @@ class Capture:
             exact = bool(context.inputs.get("frame_accurate", True))
             cutter = Cutter(context, wish, gathering, gathered, key, seed, exact=exact)
             await cutter.all()
-            texts = await captured_texts(context, wish, gathered, cutter.spans)
+            texts = await captured_texts(context, wish, gathering, gathered, cutter.spans)
         captured = Captured(
             cutter.stretches,
             [replace(look, parts=cutter.videos[name]) for name, look in cutter.looks.items()],

@@ -6,15 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taskengine.handlers.gathering import Gathered, Taken, Wish
+from taskengine.handlers.gathering import Gathered, Gathering, Taken, Wish
 from taskengine.handlers.support import in_thread, warn
 from taskengine.media import mp4
-from taskengine.media.captions.cues import CaptionFault, Captions, Cue, in_order
+from taskengine.media.archive import boxes
+from taskengine.media.captions.cues import CaptionFault, Captions, Cue, merged
 from taskengine.media.languages import UNDETERMINED, tag_of
 from taskengine.media.streams.captured import CapturedText
-from taskengine.media.streams.model import Rendition
+from taskengine.media.streams.model import Rendition, Resource
 from taskengine.media.tracks import TrackKind
 from taskengine.ports import TaskContext
 
@@ -27,30 +29,38 @@ _WRAP = 1 << 33
 
 
 async def captured_texts(
-    context: TaskContext, wish: Wish, gathered: Gathered, spans: Sequence[Span]
+    context: TaskContext, wish: Wish, gathering: Gathering, gathered: Gathered, spans: Sequence[Span]
 ) -> Sequence[CapturedText]:
     """Every text that can be read; one that cannot is left out and told."""
     found = []
     for number, rendition in enumerate(gathered.presentation.of(TrackKind.TEXT), start=1):
-        cues = await _cues(context, wish, rendition, gathered.taken.get(rendition.id, []), spans)
+        cues = await _cues(context, wish, gathering, rendition, gathered.taken.get(rendition.id, []), spans)
         if not cues:
             continue
         from taskengine.media.captions import vtt  # it is not needed before
 
         path = context.scratch / f"text_{number}.vtt"
-        await in_thread(path.write_text, vtt.write(Captions(in_order(cues))))
+        await in_thread(path.write_text, vtt.write(Captions(merged(cues))))
         language = tag_of(rendition.language) or UNDETERMINED
         found.append(CapturedText(await context.workspace.store(path, path.name), language, rendition.role))
     return found
 
 
 async def _cues(
-    context: TaskContext, wish: Wish, rendition: Rendition, taken: Sequence[Taken], spans: Sequence[Span]
-) -> Sequence[Cue]:
+    context: TaskContext, wish: Wish, gathering: Gathering, rendition: Rendition, taken: Sequence[Taken],
+    spans: Sequence[Span],
+) -> Sequence[Cue]:  # fmt: skip
     found: dict[tuple[int, int, str], Cue] = {}
+    inits: dict[Resource, bytes] = {}
     for each in taken:
+        needed = each.segment.init
+        if needed is not None and needed not in inits:
+            name = f"{each.file}.init"
+            await gathering.pieces(each.origin).fetch(name, needed, None)
+            inits[needed] = await in_thread((context.scratch / name).read_bytes)
+        init = inits[needed] if needed is not None else None
         try:
-            captions, base = await in_thread(_read, (context.scratch / each.file).read_bytes(), rendition)
+            captions, base = await in_thread(_read, context.scratch / each.file, init, rendition)
         except (CaptionFault, mp4.BoxFault) as fault:
             warn(context, f"{wish.where}: {rendition.id}: captions at {each.slot.start:.3f} s are left out: {fault}")
             continue
@@ -60,13 +70,17 @@ async def _cues(
     return list(found.values())
 
 
-def _read(data: bytes, rendition: Rendition) -> tuple[Captions, Fraction | None]:
+def _read(path: Path, init: bytes | None, rendition: Rendition) -> tuple[Captions, Fraction | None]:
     """What a segment says, and what its zero is on the clock of the media, where it tells (seconds)."""
-    from taskengine.media.captions import reading
+    from taskengine.media.captions import reading, wvtt
 
+    data = path.read_bytes()
     if b"mdat" in data[:4096]:
-        if not rendition.codecs.startswith("stpp"):
-            raise CaptionFault(f"{rendition.codecs or 'its format'} in MP4 segments is not read")
+        entry = rendition.codecs.partition(".")[0] if init is None else boxes.read_init(init).entry
+        if entry == "wvtt" and init is not None:
+            return wvtt.read(init, data), Fraction(0)
+        if entry != "stpp":
+            raise CaptionFault(f"{entry or 'its format'} in MP4 segments is not read")
         return reading.read(_documents(data), "ttml", rendition.language or None), Fraction(0)
     text = data.decode("utf-8", errors="replace")
     if not text.lstrip("\ufeff").startswith("WEBVTT"):

@@ -24,6 +24,7 @@ from taskengine.ports import TaskContext
 
 _AT_ONCE = 8
 _STALL_S = 20.0  # in which a live stream must go on, or five of its segments
+_NEAR_S = 0.001  # is meant to be the same time
 _MOST_SEGMENTS = 50_000
 _COPIES = 4  # segments, what is joined of them, its picture alone, its parts
 
@@ -135,9 +136,14 @@ class Gathering:
             before = self._reach(found)
             self._latest = found
             await self._take(gathered, found, order)
-            if self._reach(found) >= end - SLACK or self._ended(found):
+            if self._complete(found, end) or self._ended(found):
                 break
-            await self._wait(main, moved)
+            if not await self._goes_on(main, moved):
+                if self._reach(found) >= end - SLACK:
+                    break  # playlists round
+                raise InputFault(
+                    f"{self._wish.where}.end: the live stream does not go on: nothing came for {_STALL_S:.0f} s"
+                )
             found = await self._read(found)
             if self._reach(found) > before + 0.001:
                 moved = time.monotonic()
@@ -154,6 +160,13 @@ class Gathering:
     def _ended(self, found: Mapping[int, Presentation]) -> bool:
         return all(each.ended for each in found.values())
 
+    def _complete(self, found: Mapping[int, Presentation], end: float) -> bool:
+        """Whether picture and sound are there until the end; sound that lags behind is waited for, for two segments."""
+        one = max(found.values(), key=lambda each: each.reference.segments[-1].end)
+        reaches = [each.segments[-1].end for each in one.renditions if each.kind is not TrackKind.TEXT]
+        target = one.reference.stream.target if one.reference.stream else 0.0
+        return min(reaches) >= end - _NEAR_S or self._reach(found) >= end + 2 * target
+
     def _reach(self, found: Mapping[int, Presentation]) -> float:
         """Until when every rendition of the one that is furthest ahead is there."""
         return max(
@@ -161,13 +174,13 @@ class Gathering:
             for one in found.values()
         )
 
-    async def _wait(self, main: Presentation, moved: float) -> None:
+    async def _goes_on(self, main: Presentation, moved: float) -> bool:
+        """Wait for what comes next; False where nothing came for too long."""
         target = main.reference.stream.target if main.reference.stream else 0.0
         if time.monotonic() - moved > max(_STALL_S, 5 * target):
-            raise InputFault(
-                f"{self._wish.where}.end: the live stream does not go on: nothing came for {_STALL_S:.0f} s"
-            )
+            return False
         await asyncio.sleep(min(max(target / 2, 0.5), 5.0))
+        return True
 
     async def _read(self, before: Mapping[int, Presentation] | None = None) -> Mapping[int, Presentation]:
         """The presentation of every origin that answers, with the renditions that are wanted."""

@@ -127,6 +127,20 @@ def with_texts(folder: Path) -> None:
     (folder / "master.m3u8").write_text(master)
 
 
+def with_texts_in_mp4(folder: Path) -> None:
+    """Add a text of MP4 fragments (`wvtt`) to the DASH manifest, with a cue over two of them."""
+    (folder / "cues.vtt").write_text("WEBVTT\n\n00:00:09.500 --> 00:00:11.500\ncue 9\n")
+    track = (
+        "in=cues.vtt,stream=text,language=en,format=mp4,init_segment=wvtt/init.mp4,segment_template=wvtt/$Number$.m4s"
+    )
+    argv = [find_tools().packager, "--quiet", track, "--segment_duration", "2", "--generate_static_live_mpd", "--mpd_output",
+            "cues.mpd"]  # fmt: skip
+    subprocess.run(argv, cwd=folder, check=True, capture_output=True, timeout=60)
+    [texts] = re.findall(r"<AdaptationSet.*?</AdaptationSet>", (folder / "cues.mpd").read_text(), re.DOTALL)
+    manifest = folder / "manifest.mpd"
+    manifest.write_text(manifest.read_text().replace("</Period>", f"{texts}</Period>"))
+
+
 def copy_of(folder: Path, target: Path) -> Path:
     """Another origin of the same stream."""
     shutil.copytree(folder, target)

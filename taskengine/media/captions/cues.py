@@ -53,6 +53,20 @@ def in_order(cues: Sequence[Cue]) -> Sequence[Cue]:
     return sorted((cue for cue in cues if cue.text and cue.end > cue.start), key=lambda cue: (cue.start, cue.end))
 
 
+def merged(cues: Sequence[Cue]) -> Sequence[Cue]:
+    """The cues in order; those that go on where the same one ended, as segments divide them, are one."""
+    found: list[Cue] = []
+    open_ones: dict[tuple[str, str], int] = {}
+    for cue in in_order(cues):
+        place = open_ones.get((cue.text, cue.settings))
+        if place is not None and found[place].end == cue.start:
+            found[place] = replace(found[place], end=cue.end)
+            continue
+        open_ones[cue.text, cue.settings] = len(found)
+        found.append(cue)
+    return found
+
+
 def payload(text: str) -> str:
     """Text with styling tags as a WebVTT payload: tags that WebVTT knows are kept, those of HTML that it does not know
     are dropped, all other `<`, `>` and `&` are escaped. Blank lines, which would end the cue, go."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -144,6 +146,28 @@ def test_a_fragment_is_told_when_it_is_shown() -> None:
     assert struct.unpack_from(">I", data, boxes.needed(data, b"tfhd", within=track).start + 4) == (1,)
     with pytest.raises(mp4.BoxFault):
         smooth_fragments.timed(mp4.written(b"moof", b"\0\0\0"), 0, 1)
+
+
+def test_what_playready_protects_is_described_for_its_key(tmp_path: Path) -> None:
+    """By the key id of the header; the vectors of samples get the name that MP4 has for them."""
+    key_id = UUID("00112233-4455-6677-8899-aabbccddeeff")
+    kid = base64.b64encode(key_id.bytes_le).decode()
+    header = f"<WRMHEADER><DATA><KID>{kid}</KID></DATA></WRMHEADER>".encode("utf-16-le")
+    record = base64.b64encode(struct.pack("<IHHH", len(header) + 10, 1, 1, len(header)) + header).decode()
+    system = "{9A04F079-9840-4286-AB92-E65BE0885F95}"
+    told = f'<Protection><ProtectionHeader SystemID="{system}">{record}</ProtectionHeader></Protection>'
+    [video] = read(told + VIDEO.replace("{}", '<c d="20000000"/>')).renditions
+    init = video.segments[0].init
+    assert init is not None
+    assert init.content is not None
+    (tmp_path / "init.mp4").write_bytes(init.content)
+    protection = mp4.read_protection(tmp_path / "init.mp4")
+    assert (protection.scheme, protection.key_id, video.segments[0].protection) == ("cenc", key_id.bytes, "cenc")
+    vectors = struct.pack(">I", 2) + b"12345678abcdefgh"
+    piff = mp4.written(b"uuid", bytes.fromhex("a2394f525a9b4f14a2446c427c648df4"), bytes(4), vectors)
+    data = smooth_fragments.timed(fragment([0, 0], more=piff), 1000, 1000)
+    box = boxes.needed(data, b"senc", within=next(boxes.fragments(data)))
+    assert data[box.start : box.end] == bytes(4) + vectors
 
 
 @pytest.mark.parametrize(
