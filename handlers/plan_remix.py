@@ -22,6 +22,7 @@ from taskengine.handlers.support import (
     tell_all,
     together,
     warn,
+    within_time,
 )
 from taskengine.media.mp4 import BoxFault
 from taskengine.media.streams.model import Resource, StreamFault
@@ -43,7 +44,7 @@ class PlanRemix:
     name = "plan_remix"
     inputs: Mapping[str, Any] = schema(
         {"clips": {"type": "array"}},
-        {"drm": {"type": "array"}, "encrypt_ismv": BOOLEAN, "live": BOOLEAN, "noted": ANY},
+        {"drm": {"type": "array"}, "encrypt_ismv": BOOLEAN, "live": BOOLEAN, "noted": ANY, "time_limit": NUMBER},
     )
     outputs: Mapping[str, Any] = schema({"remix": FILE, "makes": {"type": "array"}, "duration": NUMBER})
 
@@ -60,9 +61,22 @@ class PlanRemix:
             raise InputFault(f"clips[{described[1]}].output_description: at most one clip sets the target profile")
         live = bool(inputs.get("live"))
         _check_marks(given, live=live)
+        async with within_time(context):
+            remix = await self._planned(context, given, described[0] if described else 0, live=live)
+        makes = [place for place, make in enumerate(remix.makes) if make is not None]
+        tell(
+            context,
+            f"{len(remix.runs) - len(makes)} runs are referenced, {len(makes)} are made; {remix.duration:.3f} s",
+        )
+        return {"remix": await save(context, "remix.json", remix, Remix), "makes": makes, "duration": remix.duration}
+
+    async def _planned(
+        self, context: TaskContext, given: Sequence[Mapping[str, Any]], described: int, *, live: bool
+    ) -> Remix:
+        inputs = context.inputs
         reader = KeptReader(context)
         read = await together([read_clip(context, reader, number, clip) for number, clip in enumerate(given)], _AT_ONCE)
-        target = read[described[0] if described else 0]
+        target = read[described]
         protected = bool(inputs.get("encrypt_ismv")) or bool(set(inputs.get("drm") or ()) - {"clear"})
         remix = await in_thread(_put_together, read, target, given)
         _judge(remix, live=live, protected=protected)
@@ -70,12 +84,7 @@ class PlanRemix:
         await _check_there(reader, remix)
         if not live:
             remix = replace(remix, runs=await _timed(context, reader, remix))
-        makes = [place for place, make in enumerate(remix.makes) if make is not None]
-        tell(
-            context,
-            f"{len(remix.runs) - len(makes)} runs are referenced, {len(makes)} are made; {remix.duration:.3f} s",
-        )
-        return {"remix": await save(context, "remix.json", remix, Remix), "makes": makes, "duration": remix.duration}
+        return remix
 
 
 def _check_marks(given: Sequence[Mapping[str, Any]], *, live: bool) -> None:

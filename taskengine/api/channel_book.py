@@ -24,6 +24,7 @@ ReadChannel = Callable[[str, str], Awaitable[bytes | None]]
 """Reads the definition of a client's channel by its name; None where there is none. StorageError, StoreUnavailable."""
 
 _FRESH_MS = round(channels.SEEN_AFTER_S * 1000)
+_MISSED_MS = 250  # of what is not there, or stopped: a job that makes or starts it tells players at once
 _KNOWN = 256  # channels in memory
 _AT_ONCE = 16  # reads, whatever names strangers ask for
 
@@ -36,6 +37,11 @@ class KnownChannel:
     read_at: int
     version: bytes = b""
     playlists: dict[str, tuple[tuple[int, bool], str]] = field(default_factory=dict)
+
+    @property
+    def fresh_ms(self) -> int:
+        """How long it need not be read again."""
+        return _FRESH_MS if self.schedule is not None and self.schedule.channel.running else _MISSED_MS
 
     def playlist(self, schedule: Schedule, rendition: str, now: int) -> str | None:
         """Made again when a segment has come."""
@@ -61,7 +67,7 @@ class ChannelBook:
         """A channel as it was at most two seconds ago, or where its storage is away, as it was known last."""
         key = client, name
         known = self._known.get(key)
-        if known is not None and 0 <= self.clock.now() - known.read_at < _FRESH_MS:
+        if known is not None and 0 <= self.clock.now() - known.read_at < known.fresh_ms:
             return known
         if key not in self._reading:  # whoever else asks meanwhile waits for the same answer
             self._reading[key] = asyncio.ensure_future(self._fresh(key, known))

@@ -95,7 +95,7 @@ async def test_engines_show_the_same(tmp_path: Path) -> None:
 
 
 async def test_a_definition_is_read_every_two_seconds_and_missed_no_sooner(tmp_path: Path) -> None:
-    """A change is seen then; while the storage is away the channel goes on, and one that is not known yet is not shown."""
+    """A change is seen then, what is not there or stopped sooner; while the storage is away the channel goes on, and one that is not known yet is not shown."""
     async with showing(tmp_path) as (world, shelf):
         await shelf.clock.advance(10)
         for _ in range(5):
@@ -112,12 +112,15 @@ async def test_a_definition_is_read_every_two_seconds_and_missed_no_sooner(tmp_p
         status, text, _ = await got(world, f"{CHANNEL}/master.m3u8")
         assert (status, text) == (404, '{"error":"The channel is stopped"}')
         shelf.put(channel_at(shelf.clock.now() - 60_000, loops=False))
-        await shelf.clock.advance(2)
+        await shelf.clock.advance(0.25)
         status, text, headers = await got(world, f"{CHANNEL}/video_1.m3u8")
         assert (status, text.splitlines()[-1], headers["Cache-Control"]) == (200, "#EXT-X-ENDLIST", "public, max-age=2")
         shelf.stored.clear()
         await shelf.clock.advance(2)
         assert (await got(world, f"{CHANNEL}/video_1.m3u8"))[0] == 404
+        shelf.put(channel_at(shelf.clock.now() - 60_000))
+        await shelf.clock.advance(0.25)
+        assert (await got(world, f"{CHANNEL}/video_1.m3u8"))[0] == 200
 
 
 @pytest.mark.parametrize(

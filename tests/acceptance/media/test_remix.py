@@ -54,7 +54,7 @@ class World:
             "content_id": "mix", "output_folder": "mix", "clips": json.loads(text),
             "rest_endpoints": [f"{self.bench.receiver.url}/cb"], **parameters,
         }  # fmt: skip
-        answer = await self.bench.engine.jobs.submit(Submission("demo", "vodremix", given))
+        answer = await self.bench.engine.jobs.submit(Submission("demo", "vodremix", given, max_retries=0))
         return await self.bench.ended(int(answer["id"]), 60)
 
     async def made(self, *clips: Mapping[str, Any], **parameters: Any) -> dict[str, Any]:
@@ -281,6 +281,13 @@ async def test_what_cannot_be_remixed_is_told_clearly(tmp_path: Path, films: Pat
             assert job.failed, told
             assert told in str(job.error)
             assert not [path for path in world.output.rglob("*.*") if path.is_file()]
+
+
+async def test_a_remix_has_a_time_limit_of_its_own(tmp_path: Path, films: Path) -> None:
+    """A source that does not answer ends with it."""
+    async with CallbackReceiver() as server, world_of(tmp_path, films) as world:
+        job = await world.run({"source": server.script("/slow.m3u8", server.hang)}, remote_execute_timeout_seconds="1")
+        assert "remote_execute_timeout_seconds: 1 s are over" in str(job.error)
 
 
 async def test_transport_streams_and_whole_encryption_are_for_hls_alone(tmp_path: Path, films: Path) -> None:
