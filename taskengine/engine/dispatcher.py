@@ -110,14 +110,14 @@ class Dispatcher:
         tokens: the old ones are refused, should they be out after all. Raises BrokerUnavailable then."""
         if not dispatched:
             return
+        if len(self._job_of) > _KNOWN_TASKS:
+            self._job_of.clear()
+        self._job_of.update((one.task.id or 0, one.task.job_id) for one in dispatched)  # reports may outrun confirmations
         try:
             await self._broker.publish([made for one in dispatched if (made := await self._outgoing(one))])
         except BrokerUnavailable:
             await self._give_back([(t.job_id, t.id or 0, t.token or "") for t in (d.task for d in dispatched)])
             raise
-        if len(self._job_of) > _KNOWN_TASKS:
-            self._job_of.clear()
-        self._job_of.update((one.task.id or 0, one.task.job_id) for one in dispatched)
         self._confirmed.update(one.task.token for one in dispatched if one.task.token)
         self._some_confirmed.set()
 
