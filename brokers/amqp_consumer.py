@@ -7,6 +7,7 @@ from bisect import bisect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -32,11 +33,17 @@ class AmqpDelivery:
     """One message in a consumer's hands."""
 
     def __init__(self, consumer: AmqpConsumer, delivered: Delivered, epoch: int) -> None:
-        self.message = _message(delivered)
+        self.body = delivered.body
+        self._delivered = delivered
         self.redelivered = bool(delivered.deliver.redelivered)
         self.epoch = epoch
         self.tag = delivered.deliver.delivery_tag or 0
         self._consumer = consumer
+
+    @cached_property
+    def message(self) -> Message:
+        """All of it, with its properties."""
+        return _message(self._delivered)
 
     async def ack(self) -> None:
         """Done with it."""

@@ -283,6 +283,7 @@ class _Delivery:
 
     def __init__(self, consumer: _Consumer, item: _Item) -> None:
         self.message = item.message
+        self.body = item.message.body
         self.redelivered = item.redelivered
         self._consumer = consumer
 

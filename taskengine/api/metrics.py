@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -31,10 +32,11 @@ class Metrics:
             f"{_PREFIX}_http_request_duration_seconds", "Calls of this engine's API.", ("method", "route", "status"),
             buckets=_REQUEST_S, registry=self._registry,
         )  # fmt: skip
-        self._attempts = Histogram(
+        attempts = Histogram(
             f"{_PREFIX}_attempt_duration_seconds", "Attempts whose end this engine took, by handler and outcome.",
             ("handler", "outcome"), buckets=_ATTEMPT_S, registry=self._registry,
         )  # fmt: skip
+        self._attempts = cache(attempts.labels)  # the library looks for a child longer than it takes to count
         self._deliveries = Counter(
             f"{_PREFIX}_callback_tries", "Tries at callbacks by this engine, by what came of them.", ("state",),
             registry=self._registry,
@@ -51,7 +53,7 @@ class Metrics:
 
     def attempt(self, handler: str, outcome: str, seconds: float) -> None:
         """An attempt that ended."""
-        self._attempts.labels(handler, outcome).observe(seconds)
+        self._attempts(handler, outcome).observe(seconds)
 
     def delivery(self, state: str, seconds: float) -> None:
         """A try at a callback; `seconds` since its event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(
@@ -14,6 +15,7 @@ _TIME = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)  # each decision about a job tells the same time of its creation
 def format_utc(at: int) -> str:
     """UTC milliseconds as `yyyy-MM-ddTHH:mm:ss.fffZ`."""
     return f"{(_EPOCH + timedelta(milliseconds=at)).isoformat(timespec='milliseconds')[:-6]}Z"  # without +00:00

@@ -135,7 +135,7 @@ class Coordinator:
         told: list[tuple[Delivery, list[Told]]] = []
         for delivery in deliveries:
             try:
-                message = WorkerMessage.from_json(delivery.message.body)
+                message = WorkerMessage.from_json(delivery.body)
             except MessageError as error:
                 log.warning("report_rejected", error=str(error))
                 await delivery.reject(str(error))

@@ -112,7 +112,7 @@ class Dispatcher:
             return
         if len(self._job_of) > _KNOWN_TASKS:
             self._job_of.clear()
-        self._job_of.update((one.task.id or 0, one.task.job_id) for one in dispatched)  # reports may outrun confirmations
+        self._job_of.update((one.task.id or 0, one.task.job_id) for one in dispatched)  # a report may be here first
         try:
             await self._broker.publish([made for one in dispatched if (made := await self._outgoing(one))])
         except BrokerUnavailable:

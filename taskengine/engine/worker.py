@@ -97,7 +97,7 @@ class Worker:
             while deliveries := await consumer.batch(100):
                 for delivery in deliveries:
                     try:
-                        self._obey(ControlMessage.from_json(delivery.message.body))
+                        self._obey(ControlMessage.from_json(delivery.body))
                     except MessageError as error:  # every worker has its own copy: no dead letter is made of each
                         log.warning("control_message_rejected", error=str(error))
                     await delivery.ack()
@@ -151,7 +151,7 @@ class Worker:
 
     async def _deliver(self, delivery: Delivery, pool: Pool, slot: Slot) -> None:
         try:
-            task = TaskMessage.from_json(delivery.message.body)
+            task = TaskMessage.from_json(delivery.body)
             if task.token in self._withdrawn:
                 await delivery.ack()
             elif delivery.redelivered or task.token in self._attempts:

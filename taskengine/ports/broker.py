@@ -47,8 +47,13 @@ class Outgoing:
 class Delivery(Protocol):
     """One message in a consumer's hands; settled exactly once (a second settling is ignored)."""
 
-    message: Message
+    body: bytes  # of the message: who looks at nothing else of it saves the reading of its properties
     redelivered: bool
+
+    @property
+    def message(self) -> Message:
+        """All of it."""
+        ...
 
     async def ack(self) -> None:
         """Done with it."""

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import chain, groupby
-from operator import itemgetter
+from itertools import chain, compress, groupby
+from operator import itemgetter, not_
 
 from taskengine.domain.errors import UnknownState, WholeNeeded
 from taskengine.domain.job import Changes, Job, Snapshot
@@ -144,11 +144,12 @@ async def write(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A statement with its rows; `names`: of the rows that it must find, each in the state that its change names."""
+    """A statement with its rows. `must_find`: what they are, where each ends with the id and the state of one that must be
+    there."""
 
     statement: str
     rows: Sequence[rows.Row]
-    names: Sequence[str] | None = None
+    must_find: str | None = None
 
 
 async def _write(
@@ -161,10 +162,10 @@ async def _write(
     written = [part for part in (*written, *counted, *last) if part.rows]
     changed = await session.many_apart([(part.statement, part.rows) for part in written], turn)
     for part, count in zip(written, changed, strict=True):
-        if part.names is not None and count != len(part.names):
+        if part.must_find and count != len(part.rows):
+            names = [f"{part.must_find} {id_} in state {state}" for *_, id_, state in part.rows]
             raise UnknownState(
-                f"{len(part.names) - count} of {len(part.names)} rows were not as the decision had them: "
-                f"{'; '.join(part.names[:10])}"
+                f"{len(names) - count} of {len(names)} rows were not as the decision had them: {'; '.join(names[:10])}"
             )
 
 
@@ -173,11 +174,7 @@ def _jobs(decided: Sequence[Changes], before: Mapping[int, Standing], tally: Tal
     yield _Part("insert_job", [rows.job_values(job) for job in new])
     yield _Part("insert_job_body", [rows.job_body(job) for job in new])
     moved = _moved(decided)
-    yield _Part(
-        "update_job",
-        [rows.job_update(job, state) for job, state in moved],
-        [f"job {job.id} in state {state}" for job, state in moved],
-    )
+    yield _Part("update_job", [rows.job_update(job, state) for job, state in moved], "job")
     for job in [*new, *(job for job, _ in moved)]:
         tally.job(before.get(job.id), Standing.of(job))
 
@@ -211,11 +208,9 @@ def _tasks(decided: Sequence[Changes], others: Sequence[Moved], tally: Tally) ->
     for task in new:
         tally.task(task.queue, None, task.state)
     moved = [*(pair for changes in decided for pair in changes.tasks.values()), *others]
-    yield _Part(
-        "update_task",
-        [rows.task_update(task, state) for task, state in moved],
-        [f"task {task.id} in state {state}" for task, state in moved],
-    )
+    on_course = [rows.takes_its_course(task, state) for task, state in moved]
+    yield _Part("move_task", [rows.task_move(*one) for one in compress(moved, on_course)], "task")
+    yield _Part("update_task", [rows.task_update(*one) for one in compress(moved, map(not_, on_course))], "task")
     for task, state in moved:
         tally.task(task.queue, state, task.state)
 

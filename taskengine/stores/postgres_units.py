@@ -85,7 +85,8 @@ def read_in_one(parts: tuple[tuple[str, int], ...]) -> str:
     both sides three times as much: a row in an array names the type of each of its values."""
     written = ", ".join(f"part{place} AS ({statement})" for place, statement in enumerate(_shifted(parts)))
     marked = [f"(SELECT true AS at{place}, * FROM part{place}) AS rows{place}" for place in range(len(parts))]  # noqa: S608 - our own names
-    return f"WITH {written} SELECT * FROM {marked[0]}" + "".join(f" FULL JOIN {one} ON false" for one in marked[1:])
+    joined = "".join(f" FULL JOIN {one} ON false" for one in marked[1:])
+    return f"WITH {written} SELECT * FROM {marked[0]}{joined}"  # noqa: S608 - our own names
 
 
 def _shifted(parts: Iterable[tuple[str, int]]) -> Iterator[str]:

@@ -16,6 +16,8 @@ Row = tuple[Any, ...]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _JOB_STATES = {state.value: state for state in JobState}
 _TASK_STATES = {state.value: state for state in TaskState}
+_ON_COURSE = frozenset({TaskState.DISPATCHED, TaskState.COMPLETED})
+_NOTHING = (None,) * 7
 
 LANE_TASKS, LANE_JOB = 0, 1  # the two lines of a job's callbacks to one endpoint
 ATTEMPT_FIELDS = (
@@ -168,6 +170,31 @@ def task_update(task: Task, before: TaskState) -> Row:
         task.token, task.tries, task.timeouts, task.losses, task.ready_at, task.dispatched_at, task.published,
         task.worker_id, plain(task.worker), task.seen_at, task.started_at, task.attempt_started_at, task.ended_at,
         task.progress, dump(task.outputs), plain(task.error), task.error_kind, task.exit_code, task.id, before.value,
+    )  # fmt: skip
+
+
+def takes_its_course(task: Task, before: TaskState) -> bool:
+    """Whether it was handed out or has completed, without a fault so far: `move_task` writes all that this changes."""
+    if task.state not in _ON_COURSE or before is TaskState.RETRY_WAIT:
+        return False
+    leaves = (
+        task.ready_at,
+        task.worker_id,
+        task.seen_at,
+        task.attempt_started_at,
+        task.error,
+        task.error_kind,
+        task.exit_code,
+    )
+    return not (task.tries or task.timeouts or task.losses or task.published) and leaves == _NOTHING
+
+
+def task_move(task: Task, before: TaskState) -> Row:
+    """The values of `move_task`."""
+    return (
+        task.state.value, task.index, None if task.item is None else dump(task.item), dump(task.inputs), task.attempt,
+        task.token, task.dispatched_at, plain(task.worker), task.started_at, task.ended_at, task.progress,
+        dump(task.outputs), task.id, before.value,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 from taskengine.domain.errors import StoreUnavailable, UnknownState
 from taskengine.domain.job import Attempt, Changes, Snapshot
 from taskengine.domain.status import JobState, TaskState
-from taskengine.ports import Known, NewJob, Store
+from taskengine.ports import Decide, Known, NewJob, Store
 from tests.support.clock import START
 from tests.support.stores import (
     Database,
@@ -84,6 +84,28 @@ async def test_every_change_of_a_task_is_written(store: Store) -> None:
     [changes] = await store.decide([job_id], lambda s: move_task(s, 0, TaskState.READY, **fields))
     [stored] = await store.tasks(job_id)
     assert [stored.task] == [task for task, _ in changes.tasks.values()]
+
+
+@pytest.mark.parametrize("faults", [{}, {"tries": 1, "error": "e", "error_kind": "internal", "exit_code": 1}])
+async def test_the_course_of_a_task_is_written(store: Store, faults: dict[str, Any]) -> None:
+    """As it is handed out, begins and completes, a task is found each time as the decision left it; so is one that had a
+    fault before."""
+    [job_id] = await add_jobs(store, tasks=[a_task])
+    over = ("token", "dispatched_at", "worker_id", "seen_at", "attempt_started_at", "error", "error_kind", "exit_code")
+    course: list[tuple[TaskState, dict[str, Any]]] = [
+        (TaskState.READY, {"index": 0, "item": ODD, "inputs": ODD, **faults}),
+        (TaskState.DISPATCHED, {"attempt": 1, "token": "t", "dispatched_at": 6}),
+        (TaskState.RUNNING, {"worker_id": "w", "worker": "box", "seen_at": 7, "started_at": 8, "attempt_started_at": 9}),
+        (TaskState.COMPLETED, {"ended_at": 10, "progress": 1.0, "outputs": ODD, **dict.fromkeys(over)}),
+    ]  # fmt: skip
+
+    def step(state: TaskState, fields: dict[str, Any]) -> Decide:
+        return lambda snapshot: move_task(snapshot, 0, state, **fields)
+
+    for state, fields in course:
+        [changes] = await store.decide([job_id], step(state, fields))
+        [stored] = await store.tasks(job_id)
+        assert [stored.task] == [task for task, _ in changes.tasks.values()]
 
 
 async def test_every_change_of_a_job_is_written(store: Store) -> None:

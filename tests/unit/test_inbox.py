@@ -14,9 +14,10 @@ class Delivered:
     """A message whose settling is seen."""
 
     redelivered: bool = False
+    body: bytes = b""
 
     def __init__(self) -> None:
-        self.message = Message(b"")
+        self.message = Message(self.body)
         self.acked = 0
 
     async def ack(self) -> None:

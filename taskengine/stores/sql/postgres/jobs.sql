@@ -114,6 +114,22 @@ FROM unnest(
 )
 WHERE tasks.id = new.id AND tasks.state = new.before
 
+-- name: move_task --
+-- What changes of a task that takes its course: it is handed out, it completes. Nearly all do, and each value costs.
+UPDATE tasks SET
+    state = new.state, item_index = new.item_index, item = new.item, inputs = new.inputs, attempt = new.attempt,
+    token = new.token, dispatched_at = new.dispatched_at, worker = new.worker, started_at = new.started_at,
+    ended_at = new.ended_at, progress = new.progress, outputs = new.outputs, ready_at = NULL, published = false,
+    worker_id = NULL, seen_at = NULL, attempt_started_at = NULL, error = NULL, error_kind = NULL, exit_code = NULL
+FROM unnest(
+    $1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::bigint[],
+    $10::bigint[], $11::float8[], $12::text[], $13::bigint[], $14::text[]
+) AS new (
+    state, item_index, item, inputs, attempt, token, dispatched_at, worker, started_at, ended_at, progress, outputs, id,
+    before
+)
+WHERE tasks.id = new.id AND tasks.state = new.before
+
 -- name: insert_attempt --
 INSERT INTO attempts (
     task_id, attempt, token, worker, started_at, ended_at, outcome, error, error_kind, exit_code, process_s

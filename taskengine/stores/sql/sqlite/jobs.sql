@@ -61,6 +61,13 @@ UPDATE tasks SET
     exit_code = ?
 WHERE id = ? AND state = ?
 
+-- name: move_task --
+UPDATE tasks SET
+    state = ?, item_index = ?, item = ?, inputs = ?, attempt = ?, token = ?, dispatched_at = ?, worker = ?, started_at = ?,
+    ended_at = ?, progress = ?, outputs = ?, ready_at = NULL, published = false, worker_id = NULL, seen_at = NULL,
+    attempt_started_at = NULL, error = NULL, error_kind = NULL, exit_code = NULL
+WHERE id = ? AND state = ?
+
 -- name: insert_attempt --
 INSERT INTO attempts (
     task_id, attempt, token, worker, started_at, ended_at, outcome, error, error_kind, exit_code, process_s
