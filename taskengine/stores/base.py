@@ -24,6 +24,11 @@ class Units(ABC):
     async def _write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
         """Do it whole or not at all, holding these jobs from its beginning (`Session.hold`); return when it is durable."""
 
+    async def _write_at_once(self, work: Work[T], jobs: Sequence[int]) -> T:
+        """Do what reads these jobs and then writes by one statement, which may judge what was seen in place of holding it.
+        Raises Overtaken where that cannot be."""
+        return await self._write(work, jobs)
+
     @abstractmethod
     async def _write_apart(self, work: Work[T]) -> T:
         """Do what does no harm when it is done twice, each of its statements in a transaction of its own: it takes no more

@@ -15,7 +15,7 @@ from taskengine.domain.status import JobState
 from taskengine.ports import Decide, DispatchPlan
 from taskengine.stores import rows
 from taskengine.stores.dispatching import Handed, Moved, hand_out
-from taskengine.stores.session import Session, Turn
+from taskengine.stores.session import Seen, Session, Turn
 from taskengine.stores.tally import Standing, Tally
 
 _MANY_TASKS = 100  # of a job: reading them all would cost more than the decision
@@ -78,12 +78,13 @@ async def advance(
     plan: DispatchPlan,
     large: LargeJobs,
     clear: AbstractSet[str],
+    seen: Seen | None = None,
 ) -> tuple[list[Changes], Handed]:
     """As `decide` about these tasks, and hand out what is next in the queues that the decisions touch. Overtaken where
-    one of them that was believed to be `clear` is not."""
+    one of them that was believed to be `clear` is not. In `seen` it is noted what was read, where it is not held."""
     about = {job_id: some for job_id, some in tasks.items() if job_id in large}
-    decided, before = await _judge(session, sorted(tasks), decision, about, large)
-    return decided, await write(session, decided, before, plan, clear)
+    decided, before = await _judge(session, sorted(tasks), decision, about, large, seen)
+    return decided, await write(session, decided, before, plan, clear, seen)
 
 
 async def dispatch(session: Session, queue: str, plan: DispatchPlan) -> Handed:
@@ -100,12 +101,15 @@ async def _judge(
     decision: Decide,
     about: Mapping[int, Collection[int]] | None = None,
     large: LargeJobs | None = None,
+    seen: Seen | None = None,
 ) -> tuple[list[Changes], Mapping[int, Standing]]:
     """What is decided of each job, and how each stood before."""
     before: dict[int, Standing] = {}
     decided: list[Changes] = []
     for job_id, snapshot in (await snapshots(session, job_ids, about)).items():
         before[job_id] = Standing.of(snapshot.job)  # the decision may change the record itself
+        if seen is not None:
+            seen.add(snapshot)
         if large is not None and not snapshot.rest:
             large.see(job_id, len(snapshot.tasks))
         try:
@@ -123,6 +127,7 @@ async def write(
     before: Mapping[int, Standing],
     plan: DispatchPlan | None = None,
     clear: AbstractSet[str] = frozenset(),
+    seen: Seen | None = None,
 ) -> Handed:
     """Write decisions; UnknownState where a row is not in the state that its change names. With a plan, hand out what is
     next after them; Overtaken where a queue that was believed to be `clear` is not."""
@@ -138,7 +143,7 @@ async def write(
         handed = await hand_out(session, decided, (), plan, clear)
     parts = [*_jobs(decided, before, tally), *_tasks(decided, handed.moved, tally), *_history(decided)]
     parts += [_Part("insert_callback", called), _Part("open_line", first_lines(_lines(decided)))]
-    await _write(session, parts, tally, _Part("insert_event", _events(decided)), turn=handed.turn)
+    await _write(session, parts, tally, _Part("insert_event", _events(decided)), turn=handed.turn, seen=seen)
     return handed
 
 
@@ -153,14 +158,19 @@ class _Part:
 
 
 async def _write(
-    session: Session, parts: Iterable[_Part], tally: Tally, *last: _Part, turn: Turn | None = None
+    session: Session,
+    parts: Iterable[_Part],
+    tally: Tally,
+    *last: _Part,
+    turn: Turn | None = None,
+    seen: Seen | None = None,
 ) -> None:
     """Write it all in one piece, the counters with it, so that others wait for them no longer than the commit takes;
     `last` what they wait for too: whoever writes events takes turns with others that do."""
     written = [*parts]  # only now the tally knows it all
     counted = [_Part(statement, some) for statement, some in tally.parts()]
     written = [part for part in (*written, *counted, *last) if part.rows]
-    changed = await session.many_apart([(part.statement, part.rows) for part in written], turn)
+    changed = await session.many_apart([(part.statement, part.rows) for part in written], turn, seen)
     for part, count in zip(written, changed, strict=True):
         if part.must_find and count != len(part.rows):
             names = [f"{part.must_find} {id_} in state {state}" for *_, id_, state in part.rows]

@@ -16,10 +16,11 @@ from taskengine.stores.base import Units
 from taskengine.stores.dispatching import Handed
 from taskengine.stores.gathering import Gathered
 from taskengine.stores.reading import candidates
-from taskengine.stores.session import Overtaken, Session, Work
+from taskengine.stores.session import Overtaken, Seen, Session, Work
 from taskengine.stores.tally import Tally
 
 _DISPATCH_TRIES, _DISPATCH_PAUSE_S = 25, 0.02  # while tasks that are next are being decided on
+_FEW = 8  # jobs that are decided at once: of more, some have likely been touched meanwhile
 _HEADS = 100  # of each client's queue, shown to admission
 _MOST_SUBMISSIONS, _MOST_HEARTBEATS = 100, 100  # that share one transaction
 _HOUR_MS = 60 * 60 * 1000
@@ -78,13 +79,20 @@ class JobUnits(Units):
     async def advance(self, tasks: Mapping[int, Collection[int]], decide: Decide, plan: DispatchPlan) -> Advanced:
         """See `ports.JobStore.advance`."""
 
-        def unit(clear: frozenset[str]) -> Work[tuple[list[Changes], Handed]]:
-            return partial(changes.advance, tasks=tasks, decision=decide, plan=plan, large=self._large, clear=clear)
+        def unit(clear: frozenset[str], seen: Seen | None = None) -> Work[tuple[list[Changes], Handed]]:
+            return partial(
+                changes.advance, tasks=tasks, decision=decide, plan=plan, large=self._large, clear=clear, seen=seen
+            )
 
+        clear = frozenset(self._clear)
+        at_once = clear and len(tasks) <= _FEW and not any(job_id in self._large for job_id in tasks)
         try:
-            decided, handed = await self._write(unit(frozenset(self._clear)), [*tasks])
-        except Overtaken as error:
-            self._clear.discard(error.queue)
+            if at_once:
+                decided, handed = await self._write_at_once(unit(clear, Seen()), [*tasks])
+            else:
+                decided, handed = await self._write(unit(clear), [*tasks])
+        except Overtaken:
+            self._clear.clear()
             decided, handed = await self._write(unit(frozenset()), [*tasks])
         self._clear |= handed.clear
         return Advanced(decided, handed.sent, frozenset(handed.passed_over))

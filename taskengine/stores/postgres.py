@@ -39,6 +39,10 @@ class PostgresStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, Recurrin
     async def _write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
         return await self._transactions.write(work, jobs)
 
+    async def _write_at_once(self, work: Work[T], jobs: Sequence[int]) -> T:
+        del jobs  # none is held
+        return await self._transactions.at_once(work)
+
     async def _write_apart(self, work: Work[T]) -> T:
         return await self._transactions.run(work)
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
-from itertools import count, pairwise
+from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 import asyncpg
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from taskengine.domain.errors import StoreUnavailable
-from taskengine.stores.postgres_connect import escaped, is_gone, is_passing, options, prepare, translate, translated
+from taskengine.stores.postgres_at_once import AtOnce
+from taskengine.stores.postgres_connect import is_gone, is_passing, options, prepare, translate, translated
 from taskengine.stores.postgres_pulse import Pulse
-from taskengine.stores.rows import Row
-from taskengine.stores.session import Overtaken, Parameters, Turn, Work
+from taskengine.stores.postgres_session import PostgresSession, holding
+from taskengine.stores.session import Work
 
 T = TypeVar("T")
 
 _MOST_CONNECTIONS = 10
+_MOST_AT_ONCE = 3  # connections beside them, for decisions that hold nothing
 _TRIES = 7
 _CLOSE_TIMEOUT_S = 10
 _ACQUIRE_S = 15  # for a connection that is free, or made
-_NAMED = re.compile(r"(?<!:):([a-z_]+)")
-_PLACE = re.compile(r"\$(\d+)")
 # What is written here tells later whether the transaction was committed.
 _PREPARED = """
 PREPARE note_commit (text, bigint) AS
@@ -39,7 +38,6 @@ PREPARE hold_jobs (bigint[]) AS {hold_jobs}
 # One message for all that begins a transaction. What is planned for the values at hand is never better, where rows are found
 # by their ids, and costs the server more than to execute it.
 _BEGIN = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; EXECUTE note_commit('{connection}', {number})"
-_HOLD = "EXECUTE hold_jobs('{{{job_ids}}}')"
 # It waits for a transaction of that connection which is still under way.
 _LAST_COMMIT = """
 INSERT INTO commits (connection, number, begun_at) VALUES ($1, 0, now())
@@ -47,163 +45,6 @@ ON CONFLICT (connection) DO UPDATE SET number = commits.number
 RETURNING number
 """
 _BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-
-@cache
-def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """A statement with `$1` for the first of its `:named` parameters and so on, and their names in that order."""
-    names = tuple(dict.fromkeys(_NAMED.findall(statement)))
-    return _NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names
-
-
-@cache
-def in_one(parts: tuple[tuple[str, int], ...]) -> str:
-    """Statements with `$1`, … (and how many of them each has) as one that tells how many rows each has changed."""
-    written = ", ".join(f"part{place} AS ({statement} RETURNING 1)" for place, statement in enumerate(_shifted(parts)))
-    counts = ", ".join(f"(SELECT count(*) FROM part{place})" for place in range(len(parts)))  # noqa: S608 - our own names
-    return f"WITH {written} SELECT {counts}"
-
-
-@cache
-def in_turn(parts: tuple[tuple[str, int], ...]) -> str:
-    """As `in_one`, after a queue's turn, whose lock comes before all that is written: an array of the numbers, NULL where
-    the queue was not as the turn had it. Its parameters are the last three."""
-    queue, most, under_way = (f"${sum(count for _, count in parts) + place}" for place in (1, 2, 3))
-    written = "".join(f", part{place} AS ({statement} RETURNING 1)" for place, statement in enumerate(_shifted(parts)))
-    counts = ", ".join(f"(SELECT count(*) FROM part{place})" for place in range(len(parts)))  # noqa: S608 - our own names
-    return (
-        f"WITH turn AS MATERIALIZED (SELECT * FROM queue_turn({queue}, {most})){written} "  # noqa: S608 - our own names
-        f"SELECT CASE WHEN (SELECT count(id) = 0 AND coalesce(max(under_way), 0) <= {under_way} FROM turn) "
-        f"THEN ARRAY[{counts}]::bigint[] END"
-    )
-
-
-@cache
-def read_in_one(parts: tuple[tuple[str, int], ...]) -> str:
-    """Statements that read, with `$1`, … (and how many of them each has), as one: the rows of all, each in the columns of
-    its statement, which stand behind a mark `at0`, … that is NULL in the rows of others. As arrays of rows they would cost
-    both sides three times as much: a row in an array names the type of each of its values."""
-    written = ", ".join(f"part{place} AS ({statement})" for place, statement in enumerate(_shifted(parts)))
-    marked = [f"(SELECT true AS at{place}, * FROM part{place}) AS rows{place}" for place in range(len(parts))]  # noqa: S608 - our own names
-    joined = "".join(f" FULL JOIN {one} ON false" for one in marked[1:])
-    return f"WITH {written} SELECT * FROM {marked[0]}{joined}"  # noqa: S608 - our own names
-
-
-def _shifted(parts: Iterable[tuple[str, int]]) -> Iterator[str]:
-    """Statements that stand in one: each has its parameters behind those of the one before."""
-    taken = 0
-    for statement, parameters in parts:
-        yield _PLACE.sub(lambda found, taken=taken: f"${int(found[1]) + taken}", statement)  # type: ignore[misc]
-        taken += parameters
-
-
-def _holding(job_ids: Iterable[int]) -> str:
-    return _HOLD.format(job_ids=",".join(map(str, job_ids)))
-
-
-class PostgresSession:
-    """`session.Session` on a connection."""
-
-    def __init__(self, connection: Any, statements: Mapping[str, str]) -> None:
-        self._connection = connection
-        self._statements = statements
-
-    async def all(self, name: str, parameters: Parameters = ()) -> list[Row]:
-        """Every row of a statement."""
-        return await self.select(self._statements[name], parameters)
-
-    async def one(self, name: str, parameters: Parameters = ()) -> Row | None:
-        """The first row of a statement."""
-        found = await self.all(name, parameters)
-        return found[0] if found else None
-
-    async def value(self, name: str, parameters: Parameters = ()) -> Any:
-        """The first column of the first row; None where there is none."""
-        row = await self.one(name, parameters)
-        return None if row is None else row[0]
-
-    async def run(self, name: str, parameters: Parameters = ()) -> int:
-        """Execute a statement; how many rows it changed."""
-        statement, values = _bound(self._statements[name], parameters)
-        status: str = await self._connection.execute(statement, *values)
-        return int(status.rpartition(" ")[2])
-
-    async def many(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
-        """Execute a statement once for all of the rows, a column an array; how many rows were changed."""
-        columns = self._columns(rows)
-        return await self.run(name, columns) if columns else 0
-
-    def _columns(self, rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-        return [self.array(column) for column in zip(*rows, strict=True)]
-
-    async def returned(self, name: str, rows: Sequence[Row]) -> list[Row]:
-        """Execute a statement once for all of the rows, a column an array; every row that it returns."""
-        return await self.all(name, self._columns(rows)) if rows else []
-
-    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]], turn: Turn | None = None) -> list[int]:
-        """Execute the statements as one, each for its rows; how many rows each changed. Overtaken where the turn is not
-        free."""
-        if not parts:
-            return []
-        if len(parts) == 1 and turn is None:
-            return [await self.many(*parts[0])]
-        columns = [self._columns(rows) for _, rows in parts]
-        shapes = tuple((self._statements[name], len(some)) for (name, _), some in zip(parts, columns, strict=True))
-        values = [column for some in columns for column in some]
-        if turn is not None:
-            counts = await self._connection.fetchval(in_turn(shapes), *values, turn.queue, turn.most, turn.under_way)
-            if counts is None:
-                raise Overtaken(turn.queue)
-            return list(counts)
-        [counts] = await self._connection.fetch(in_one(shapes), *values)
-        return list(counts)
-
-    async def all_of(self, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Row]]:
-        """Every row of each of the statements, which go as one."""
-        together = read_in_one(tuple((self._statements[name], len(values)) for name, values in parts))
-        records = await self._connection.fetch(together, *(value for _, values in parts for value in values))
-        if not records:
-            return [[] for _ in parts]
-        names = [*records[0].keys()]
-        marks = [names.index(f"at{place}") for place in range(len(parts))]
-        spans = [(mark, slice(mark + 1, end)) for mark, end in pairwise([*marks, len(names)])]
-        return [[record[columns] for record in records if record[mark]] for mark, columns in spans]
-
-    async def select(self, statement: str, parameters: Parameters) -> list[Row]:
-        """Every row of a statement that was put together from named parts."""
-        statement, values = _bound(statement, parameters)
-        return [tuple(record) for record in await self._connection.fetch(statement, *values)]
-
-    def part(self, name: str) -> str:
-        """A named part of a statement."""
-        return self._statements[name]
-
-    def array(self, values: Iterable[Any]) -> list[Any]:
-        """Several values as one parameter: an array. The driver's own codec encodes its texts, which takes no NUL."""
-        return [escaped(value) if type(value) is str else value for value in values]
-
-    async def hold(self, job_ids: Iterable[int]) -> None:
-        """Hold these jobs to the end of the transaction: nobody else writes anything that belongs to them."""
-        await self._connection.execute(_holding(job_ids))
-
-    async def lock(self, name: str) -> None:
-        """Hold this lock, whoever else has a session on this database, to the end of the transaction."""
-        await self.all("lock", (name,))
-
-    async def take(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[int]]:
-        """Ids of sequences: they do not go back, whatever becomes of the transaction."""
-        taken: dict[str, list[int]] = {sequence: [] for sequence in counts}
-        if any(counts.values()):
-            for sequence, id_ in await self.all("take_ids", (self.array(counts), self.array(counts.values()))):
-                taken[sequence].append(id_)
-        return taken
-
-
-def _bound(statement: str, parameters: Parameters) -> tuple[str, Sequence[Any]]:
-    if not isinstance(parameters, Mapping):
-        return statement, parameters
-    text, names = numbered(statement)
-    return text, [parameters[name] for name in names]
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # the library carries no types
@@ -219,6 +60,7 @@ class Transactions:
 
     name: str  # of the database, as messages have it
     pool: Any
+    quick: Any  # a pool whose statements are planned once, as those of transactions are: what is written at once
     mark: str  # of this store's connections
     statements: Mapping[str, str]
     pulse: Pulse
@@ -230,6 +72,11 @@ class Transactions:
     async def write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
         """Run a unit of work in a transaction that holds these jobs; return when it is durable."""
         return await self._run(partial(self._write, work, jobs))
+
+    async def at_once(self, work: Work[T]) -> T:
+        """Run a unit of work that reads and then writes by one statement, holding nothing (`AtOnce`); return when it is
+        durable. Raises Overtaken."""
+        return await self._run(partial(self._at_once, work))
 
     async def run(self, work: Work[T]) -> T:
         """Run a unit of work, each of its statements for itself: what is tried again may have been done before."""
@@ -246,15 +93,19 @@ class Transactions:
             self._idle.clear()
             await self._idle.wait()
         if self.pulse.away is not None:
-            self.pool.terminate()
+            self._terminate()
             return
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                     await self.pool.execute("DELETE FROM commits WHERE starts_with(connection, $1)", self.mark)
-                await self.pool.close()
+                await asyncio.gather(self.pool.close(), self.quick.close())
         except TimeoutError:
-            self.pool.terminate()
+            self._terminate()
+
+    def _terminate(self) -> None:
+        for pool in (self.pool, self.quick):
+            pool.terminate()
 
     async def _run(self, once: Callable[[], Awaitable[T]]) -> T:
         if self._closed:
@@ -296,12 +147,18 @@ class Transactions:
             await connection.execute("COMMIT")
             return result
 
+    async def _at_once(self, work: Work[T]) -> T:
+        async with self._acquired(self.quick) as connection:
+            mark, number = connection.mark, next(self._numbers)
+            committed = partial(self._was_committed, mark, number)
+            return await work(AtOnce(connection, self.statements, (mark, number), committed))
+
     async def _write(self, work: Work[T], jobs: Sequence[int]) -> T:
         async with self._acquired() as connection:
             mark, number = connection.mark, next(self._numbers)
             async with self._rolled_back(connection):
                 begin = _BEGIN.format(connection=mark, number=number)
-                await connection.execute(f"{begin}; {_holding(jobs)}" if jobs else begin)
+                await connection.execute(f"{begin}; {holding(jobs)}" if jobs else begin)
                 result = await work(PostgresSession(connection, self.statements))
             try:
                 ended = await connection.execute("COMMIT")
@@ -334,9 +191,9 @@ class Transactions:
             return found
 
     @asynccontextmanager
-    async def _acquired(self) -> AsyncIterator[Any]:
+    async def _acquired(self, pool: Any = None) -> AsyncIterator[Any]:
         """A connection. Where the database went away meanwhile, nobody waits for what it says of the end."""
-        async with self.pool.acquire(timeout=_ACQUIRE_S) as connection:
+        async with (pool or self.pool).acquire(timeout=_ACQUIRE_S) as connection:
             try:
                 yield connection
             except BaseException:
@@ -376,10 +233,18 @@ async def open_transactions(url: str, name: str, statements: Mapping[str, str], 
         await prepare(connection)
         await connection.execute(_PREPARED.format(**statements))
 
-    with translated(name):
-        pool = await asyncpg.create_pool(
-            url, min_size=0, max_size=_MOST_CONNECTIONS, init=init, reset=_nothing, connection_class=Connection,
-            **options(),
+    def pool(size: int, **settings: str) -> Any:
+        kept = options()
+        return asyncpg.create_pool(
+            url, min_size=0, max_size=size, init=init, reset=_nothing, connection_class=Connection,
+            **{**kept, "server_settings": {**kept["server_settings"], **settings}},
         )  # fmt: skip
-    pulse.on_away = pool.expire_connections
-    return Transactions(name, pool, mark, statements, pulse)
+
+    with translated(name):
+        pools = await pool(_MOST_CONNECTIONS), await pool(_MOST_AT_ONCE, plan_cache_mode="force_generic_plan")
+
+    async def forget() -> None:
+        await asyncio.gather(*(one.expire_connections() for one in pools))
+
+    pulse.on_away = forget
+    return Transactions(name, *pools, mark, statements, pulse)

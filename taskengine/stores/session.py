@@ -7,9 +7,10 @@ waits and is driven to its end by the thread that it runs in.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from taskengine.domain.job import Snapshot
 from taskengine.stores.rows import Row
 
 T = TypeVar("T")
@@ -30,12 +31,24 @@ class Turn:
         return {"queue": self.queue, "counter": f"queue:{self.queue}", "most": self.most}
 
 
-class Overtaken(Exception):
-    """The queue was not as its turn had it: the transaction is to be given up."""
+@dataclass(slots=True)
+class Seen:
+    """What a decision was made of that held nothing: it holds if that is still so as it is written."""
 
-    def __init__(self, queue: str) -> None:
-        super().__init__(f"the queue {queue} is not free")
-        self.queue = queue
+    jobs: list[tuple[int, str, int]] = field(default_factory=list)  # id, state, when it was updated last
+    tasks: list[tuple[int, str, str | None]] = field(
+        default_factory=list
+    )  # those that have not ended: id, state, token
+
+    def add(self, snapshot: Snapshot) -> None:
+        """A job with its tasks, before anything is decided."""
+        job = snapshot.job
+        self.jobs.append((job.id, job.state.value, job.updated_at))
+        self.tasks += [(task.id or 0, task.state.value, task.token) for task in snapshot.tasks if not task.ended]
+
+
+class Overtaken(Exception):
+    """Something was not as it was believed or seen: nothing was written, and what was to be is to be done under its locks."""
 
 
 class Session(Protocol):
@@ -65,9 +78,12 @@ class Session(Protocol):
         """Execute a statement for each of the rows; every row that it returns."""
         ...
 
-    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]], turn: Turn | None = None) -> list[int]:
+    async def many_apart(
+        self, parts: Sequence[tuple[str, Sequence[Row]]], turn: Turn | None = None, seen: Seen | None = None
+    ) -> list[int]:
         """Several statements, each for its own rows, none of which reads what another writes: they may go in one piece.
-        How many rows each changed. With a turn, its queue is locked first; Overtaken where the belief was wrong."""
+        How many rows each changed. With a turn, its queue is locked first; Overtaken where the belief was wrong. What was
+        `seen` is judged where the session does not hold it."""
         ...
 
     async def select(self, statement: str, parameters: Parameters) -> list[Row]:

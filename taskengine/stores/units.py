@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.stores.connect import connect, translate
 from taskengine.stores.rows import Row, dump
-from taskengine.stores.session import Overtaken, Parameters, Session, Turn, Work
+from taskengine.stores.session import Overtaken, Parameters, Seen, Session, Turn, Work
 
 T = TypeVar("T")
 
@@ -63,12 +63,15 @@ class SqliteSession:
         """Execute a statement for each of the rows; every row that it returns."""
         return [row for each in rows for row in await self.all(name, each)]
 
-    async def many_apart(self, parts: Sequence[tuple[str, Sequence[Row]]], turn: Turn | None = None) -> list[int]:
+    async def many_apart(
+        self, parts: Sequence[tuple[str, Sequence[Row]]], turn: Turn | None = None, seen: Seen | None = None
+    ) -> list[int]:
         """Execute the statements, each for its rows; how many rows each changed. Overtaken where the turn is not free."""
+        del seen  # it is so: nobody else writes
         if turn is not None:
             heads = await self.all("waiting_heads", turn.parameters)
             if (heads[0][0] or 0) > turn.under_way or any(id_ is not None for *_, id_ in heads):
-                raise Overtaken(turn.queue)
+                raise Overtaken
         return [await self.many(name, rows) for name, rows in parts]
 
     async def select(self, statement: str, parameters: Parameters) -> list[Row]:

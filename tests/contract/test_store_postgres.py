@@ -20,7 +20,7 @@ from taskengine.ports import Candidates, JobFilter, NewJob, Settlement, Store
 from taskengine.stores import migrate, open_store, queries
 from taskengine.stores.postgres import PostgresStore
 from taskengine.stores.postgres_connect import escaped, from_database, name_of, to_database
-from taskengine.stores.postgres_units import numbered
+from taskengine.stores.postgres_session import numbered
 from tests.support.clock import START, MovedClock
 from tests.support.postgres import PostgresServer, running_server
 from tests.support.stores import (
@@ -355,7 +355,7 @@ async def test_migrations_at_the_same_time_do_not_meet(postgres: PostgresServer)
 def test_both_dialects_have_the_same_statements() -> None:
     """What a unit of work asks for by name is there, whatever the database; PostgreSQL has its locks besides."""
     ours, sqlite = queries.load("postgres"), queries.load("sqlite")
-    assert ours.keys() - sqlite.keys() == {"lock", "hold_jobs"}
+    assert ours.keys() - sqlite.keys() == {"lock", "hold_jobs", "seen_tasks", "jobs_as_seen", "tasks_as_seen"}
     assert sqlite.keys() - ours.keys() == set()
     assert ours["job_columns"] == sqlite["job_columns"]
     assert ours["task_columns"] == sqlite["task_columns"]

@@ -186,6 +186,21 @@ SELECT {job_columns} FROM jobs JOIN job_bodies ON job_bodies.job_id = jobs.id WH
 -- Locked too: heartbeats, progress and confirmations come past the job's lock.
 SELECT {task_columns} FROM tasks WHERE job_id = ANY($1::bigint[]) ORDER BY job_id, id FOR NO KEY UPDATE
 
+-- name: seen_tasks --
+-- As `snapshot_tasks`, for a decision that holds nothing.
+SELECT {task_columns} FROM tasks WHERE job_id = ANY($1::bigint[]) ORDER BY job_id, id
+
+-- name: jobs_as_seen --
+-- Those that are still as a decision saw them; they are held.
+SELECT jobs.id FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS seen (id, state, updated_at)
+JOIN jobs ON jobs.id = seen.id WHERE jobs.state = seen.state AND jobs.updated_at = seen.updated_at
+ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
+
+-- name: tasks_as_seen --
+SELECT tasks.id FROM unnest($1::bigint[], $2::text[], $3::text[]) AS seen (id, state, token)
+JOIN tasks ON tasks.id = seen.id WHERE tasks.state = seen.state AND tasks.token IS NOT DISTINCT FROM seen.token
+ORDER BY tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks
+
 -- name: snapshot_some_tasks --
 SELECT {task_columns} FROM tasks WHERE job_id = ANY($1::bigint[]) AND (state = 'blocked' OR id = ANY($2::bigint[]))
 ORDER BY job_id, id FOR NO KEY UPDATE
