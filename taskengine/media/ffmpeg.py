@@ -130,8 +130,9 @@ def previews(
 
 
 def progressive(ffmpeg: str, tracks: Sequence[tuple[str, TrackKind, str]], output: str) -> list[str]:
-    """A progressive MP4 of these (file, kind, language) tracks, the index first, without encoding. Texts are WebVTT files."""
-    argv, texts = base_argv(ffmpeg), ["-protocol_whitelist", "file", "-format_whitelist", "webvtt", "-i"]
+    """A progressive MP4 of these (file, kind, language) tracks, the index first, without encoding. Texts are WebVTT files.
+    Each track begins when it does: the times are not those from the beginning of its own file."""
+    argv, texts = [*base_argv(ffmpeg), "-copyts"], ["-protocol_whitelist", "file", "-format_whitelist", "webvtt", "-i"]
     for name, kind, _ in tracks:
         argv += [*texts, name] if kind is TrackKind.TEXT else input_of(name)
     for index, (_, kind, language) in enumerate(tracks):

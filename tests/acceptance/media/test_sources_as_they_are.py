@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lxml import etree
 from taskengine.domain.errors import InputFault
 from taskengine.media import mp4
 from taskengine.media.captions import vtt
+from taskengine.media.tools import find_tools
 from tests.support.media import AAC, H264, Studio, ffmpeg, picture, size_of, sound, video_source
 
 CLEAR = "v/1-1/clear"
@@ -78,6 +80,21 @@ async def test_the_progressive_mp4_has_the_best_tracks_or_all(studio: Studio) ->
     data = (studio.output / "down load.mp4").read_bytes()
     assert data.count(b"hdlr") >= 3
     assert data.index(b"moov") < data.index(b"mdat")
+
+
+def begins(path: Path) -> list[float]:
+    """When each track of a file begins, in seconds."""
+    argv = [find_tools().ffprobe, "-v", "error", "-show_entries", "stream=start_time", "-of", "csv=p=0", str(path)]
+    lines = subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout.split()
+    return [round(float(line), 1) for line in lines]
+
+
+async def test_sound_that_begins_later_does_so_in_the_progressive_mp4(studio: Studio) -> None:
+    """As in the segments; so does the one that is made of the asset."""
+    ffmpeg(studio.source, *picture(seconds=3), "-itsoffset", "1", *sound(2), *H264, *AAC, "film.mkv")
+    await studio.stream(generate_mp4=True)
+    await studio.run("createmp4", source_folder="film", mp4_filename="again.mp4")
+    assert [begins(studio.output / name) for name in ("film.mp4", "again.mp4")] == [[0.0, 1.0]] * 2
 
 
 async def test_other_files_are_ignored_and_told(studio: Studio) -> None:

@@ -122,7 +122,7 @@ def test_a_progressive_mp4() -> None:
     """Copied, with the index first."""
     tracks = [("in_video_1.mp4", TrackKind.VIDEO, "und"), ("in_audio_1.mp4", TrackKind.AUDIO, "en")]
     assert " ".join(ffmpeg.progressive("ffmpeg", tracks, "out.mp4")) == (
-        f"{BASE} {LIMITS} -i in_video_1.mp4 {LIMITS} -i in_audio_1.mp4 -map 0:v:0 -metadata:s:0 language=und "
+        f"{BASE} -copyts {LIMITS} -i in_video_1.mp4 {LIMITS} -i in_audio_1.mp4 -map 0:v:0 -metadata:s:0 language=und "
         "-map 1:a:0 -metadata:s:1 language=eng -c copy -map_chapters -1 -movflags +faststart -f mp4 out.mp4"
     )
 
