@@ -23,6 +23,7 @@ from taskengine.media.tracks import TrackKind
 from taskengine.ports import TaskContext
 
 _AT_ONCE = 8
+_REMEDY = "give key_id and content_key, or a seed"
 _STALL_S = 20.0  # in which a live stream must go on, or five of its segments
 _NEAR_S = 0.001  # is meant to be the same time
 _MOST_SEGMENTS = 50_000
@@ -74,7 +75,7 @@ class Gathering:
 
     def __init__(self, context: TaskContext, wish: Wish, places: Sequence[Origin]) -> None:
         self._context, self._wish, self._places = context, wish, places
-        self._pieces = [Pieces(context, place.reader, wish.content_key, wish.where) for place in places]
+        self._pieces = [Pieces(context, place.reader, wish.content_key, wish.where, _REMEDY) for place in places]
         self._before: dict[int, Presentation] = {}  # as they were read last
         self._latest: Mapping[int, Presentation] = {}
         self._tried: dict[str, list[float]] = {}  # when the segments of a rendition begin, in order

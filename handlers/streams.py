@@ -147,14 +147,15 @@ class Pieces:
     """Brings segments into the scratch, decrypted, each with the init segment that it needs.
 
     `content_key`: of segments that are encrypted whole, in place of what the playlist names; where it is given (b"": it is
-    for others), samples may be encrypted too, and are left so.
+    for others), samples may be encrypted too, and are left so. `remedy`: what a client can do where it is not.
     """
 
     def __init__(
-        self, context: TaskContext, reader: Reader | None = None, content_key: bytes | None = None, what: str = "source"
-    ) -> None:
+        self, context: TaskContext, reader: Reader | None = None, content_key: bytes | None = None, what: str = "source",
+        remedy: str = "which needs a licence",
+    ) -> None:  # fmt: skip
         self._context, self._reader = context, reader or UrlReader(context)
-        self._content_key, self._what = content_key, what
+        self._content_key, self._what, self._remedy = content_key, what, remedy
         self._keys: dict[str, bytes] = {}
         self._keys_read = asyncio.Lock()
         self._count = 0
@@ -179,7 +180,7 @@ class Pieces:
     async def fetch(self, name: str, resource: Resource, of: Segment | None) -> None:
         """One segment (None: an init segment), opened where it is encrypted whole."""
         if of and of.protection and self._content_key is None:
-            raise InputFault(f"{self._what}: its segments are encrypted by {of.protection}, which needs a licence")
+            raise InputFault(f"{self._what}: its segments are encrypted by {of.protection}, {self._remedy}")
         target = self._context.scratch / name
         if resource.content is not None:
             await in_thread(target.write_bytes, resource.content)

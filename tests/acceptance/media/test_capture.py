@@ -312,6 +312,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"source": "made/small.mp4"}, "it does not begin with #EXTM3U"),
     ({"filter": 'type=="video"&&height==1080'}, r"clips\[0\].filter: it leaves no picture and no sound of: video"),
     ({"source": "closed/master.m3u8"}, "the stream is encrypted: give key_id and content_key, or a seed"),
+    ({"source": "closed/manifest.mpd"}, r"clips\[0\]: its segments are encrypted by cenc, give key_id and content_key, or a seed"),
     ({"source": "closed/manifest.mpd", "key_id": "<key id>", "content_key": "<key>"}, r"clips\[0\].key_id must be 32 hex digits"),
     ({"source": "closed/manifest.mpd", "key_id": "0" * 32, "content_key": "1" * 32}, "encrypted with the key 00112233"),
 ]  # fmt: skip
