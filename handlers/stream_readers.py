@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import defaultdict
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -70,7 +72,8 @@ class StorageReader:
     def __init__(self, storage: Storage, scratch: Path, what: str) -> None:
         self._storage, self._scratch, self._what = storage, scratch, what
         self._fetched: dict[str, Path] = {}
-        self._fetching = asyncio.Lock()
+        self._numbers = count(1)
+        self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by location
 
     @staticmethod
     def location(path: str) -> str:
@@ -107,9 +110,9 @@ class StorageReader:
         return self._storage.full_path(self.path_of(location))
 
     async def _whole(self, location: str) -> Path:
-        async with self._fetching:  # parts of one file are wanted at the same time
+        async with self._fetching[location]:  # parts of one file are wanted at the same time
             if location not in self._fetched:
-                target = self._scratch / f"stored_{len(self._fetched) + 1}"
+                target = self._scratch / f"stored_{next(self._numbers)}"
                 with storage_faults(self._what):
                     await self._storage.fetch(self.path_of(location), target)
                 self._fetched[location] = target

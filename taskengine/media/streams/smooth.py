@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urljoin
 
 from lxml import etree
@@ -107,8 +107,11 @@ def _fragments(index: etree._Element, level: etree._Element) -> Iterator[tuple[i
         "customattributes": ",".join(f"{each.get('Name')}={each.get('Value')}" for each in told),
     }
     for time, ticks in _times(entries):
-        named = {**fields, "starttime": str(time)}
-        yield time, ticks, _FIELD.sub(lambda found: named[re.sub(r"[ _]", "", found[1]).lower()], template)  # noqa: B023
+        yield time, ticks, _filled(template, {**fields, "starttime": str(time)})
+
+
+def _filled(template: str, fields: Mapping[str, str]) -> str:
+    return _FIELD.sub(lambda found: fields[re.sub(r"[ _]", "", found[1]).lower()], template)
 
 
 def _times(entries: Sequence[etree._Element]) -> Iterator[tuple[int, int]]:
