@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -15,29 +14,12 @@ from taskengine.ports import DispatchPlan, Store
 from taskengine.stores import open_store
 from taskengine.stores.postgres_at_once import AtOnce
 from tests.support.clock import START, MovedClock
-from tests.support.postgres import PostgresServer
 from tests.support.proxy import fault_proxy
 from tests.support.stores import a_job, a_task, add_ready, move_job, submit, token_maker
 
 A, B, C = range(3)  # the tasks of a job: the third needs the other two
 _token = token_maker()
 Overtaking = Callable[[Store, int], Awaitable[Any]]
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """A database of the test's own."""
-    made = await postgres.new_database(await postgres.migrated())
-    yield made
-    await postgres.drop_database(made)
-
-
-@pytest.fixture
-async def engines(url: str) -> AsyncIterator[tuple[Store, Store]]:
-    """Two stores on one database."""
-    async with AsyncExitStack() as opened:
-        one = await opened.enter_async_context(open_store(url, MovedClock()))
-        yield one, await opened.enter_async_context(open_store(url, MovedClock()))
 
 
 def plan() -> DispatchPlan:

@@ -6,8 +6,7 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -35,22 +34,6 @@ from tests.support.stores import (
     token_maker,
     until_back,
 )
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """A database of the test's own."""
-    made = await postgres.new_database(await postgres.migrated())
-    yield made
-    await postgres.drop_database(made)
-
-
-@pytest.fixture
-async def engines(url: str) -> AsyncIterator[tuple[Store, Store]]:
-    """Two stores on one database."""
-    async with AsyncExitStack() as opened:
-        one = await opened.enter_async_context(open_store(url, MovedClock()))
-        yield one, await opened.enter_async_context(open_store(url, MovedClock()))
 
 
 async def test_two_stores_deciding_the_same_jobs_lose_no_update(engines: tuple[Store, Store]) -> None:

@@ -14,19 +14,10 @@ from taskengine.domain.errors import StoreUnavailable
 from taskengine.ports import Store
 from taskengine.stores import Sharing, open_store
 from tests.support.clock import MovedClock
-from tests.support.postgres import PostgresServer
 from tests.support.proxy import FaultProxy, fault_proxy
 from tests.support.stores import a_task, add_jobs, count_up, until_back
 
 WAIT_S = 30
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """A database of the test's own."""
-    made = await postgres.new_database(await postgres.migrated())
-    yield made
-    await postgres.drop_database(made)
 
 
 @pytest.fixture
