@@ -9,11 +9,15 @@ from uuid import UUID
 
 import pytest
 
+from taskengine.domain.errors import InputFault
+from taskengine.handlers.stream_readers import StorageReader
+from taskengine.handlers.streams import open_presentation, open_referable
 from taskengine.media import mp4
 from taskengine.media.archive import boxes
 from taskengine.media.streams import manifests, origins, smooth_fragments
 from taskengine.media.streams.model import Presentation, StreamFault, continued
 from taskengine.media.tracks import TrackKind
+from taskengine.storage.local import LocalStorage
 from tests.support.media import ffmpeg, picture
 
 URL = "https://cdn.example/live/x.isml/Manifest?token=1"
@@ -55,6 +59,16 @@ def test_fragments_have_addresses_and_times() -> None:
     )
     assert (text.kind, text.role, text.codecs, text.segments[0].init) == (TrackKind.TEXT, "caption", "stpp", None)
     assert (found.ended, video.segments[0].at) == (True, None)
+
+
+async def test_it_is_no_source_of_what_refers_to_segments(tmp_path: Path) -> None:
+    """A capture may read it; a manifest of another asset has no names for its fragments, which is told of the field."""
+    body = VIDEO.replace("{}", '<c d="20000000"/>')
+    (tmp_path / "Manifest").write_text(f"<SmoothStreamingMedia>{body}</SmoothStreamingMedia>", encoding="utf-8")
+    reader, at = StorageReader(LocalStorage(tmp_path), tmp_path, "clips[0]"), StorageReader.location("Manifest")
+    assert (await open_presentation(reader, at, "clips[0]")).form == "smooth"
+    with pytest.raises(InputFault, match=r"^clips\[0\]: .*Smooth Streaming: give HLS or DASH"):
+        await open_referable(reader, at, "clips[0]")
 
 
 def test_a_live_window_moves_on_one_clock() -> None:
