@@ -17,7 +17,7 @@ from aiormq.exceptions import AMQPError
 
 from taskengine.brokers.amqp import ANSWER_S, Place, close_quietly
 from taskengine.brokers.amqp_reader import Delivered, DirectConnection, Take
-from taskengine.domain.errors import BrokerUnavailable
+from taskengine.domain.errors import BrokerUnavailable, MessageError
 from taskengine.ports import Delivery, Message
 
 log = structlog.get_logger(__name__)
@@ -35,14 +35,14 @@ class AmqpDelivery:
     def __init__(self, consumer: AmqpConsumer, delivered: Delivered, epoch: int) -> None:
         self.body = delivered.body
         self._delivered = delivered
-        self.redelivered = bool(delivered.deliver.redelivered)
+        self.redelivered = delivered.redelivered
         self.epoch = epoch
-        self.tag = delivered.deliver.delivery_tag or 0
+        self.tag = delivered.tag
         self._consumer = consumer
 
     @cached_property
     def message(self) -> Message:
-        """All of it, with its properties."""
+        """All of it, with its properties; MessageError where they cannot be read."""
         return _message(self._delivered)
 
     async def ack(self) -> None:
@@ -58,12 +58,19 @@ class AmqpDelivery:
         if not self._consumer.holds(self):
             return
         try:
-            await self._consumer.bury(letter or self.message, reason)
+            await self._consumer.bury(letter or self._letter(), reason)
         except BrokerUnavailable as error:
             log.warning("dead_letter_waits", error=str(error))
             await self.requeue()
         else:
             await self.ack()
+
+    def _letter(self) -> Message:
+        """The message, as far as it can be read."""
+        try:
+            return self.message
+        except MessageError:
+            return Message(self.body)
 
 
 class AmqpConsumer:
@@ -287,7 +294,7 @@ async def _not_direct(_delivered: object) -> None:
 
 
 def _message(delivered: Delivered) -> Message:
-    properties = delivered.header.properties
+    properties = delivered.properties
     return Message(
         delivered.body,
         properties.message_id,

@@ -8,8 +8,9 @@ channel's own.
 from __future__ import annotations
 
 import asyncio
+import struct
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from aiormq import Channel, spec
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import PublishError
 from pamqp.body import ContentBody
+from pamqp.encode import encode_table_value
 from pamqp.header import ContentHeader
 
 from taskengine.brokers.topology import Route
@@ -97,6 +99,31 @@ async def send(channel: Channel, messages: Sequence[tuple[Route, Message]]) -> B
                 _forget(channel, name, tag)
             raise
     return batch
+
+
+def writable(headers: Mapping[str, Any], room: int) -> dict[str, Any]:
+    """Headers that came from others, as they can be sent on: what the library reads and does not write becomes text, and
+    what `room` (bytes) is not enough for is left out."""
+    kept: dict[str, Any] = {}
+    for name, value in headers.items():
+        told = value if _size(value) is not None else _text(value)
+        size = len(name.encode()) + (_size(told) or 0)
+        if size <= room:
+            kept[name] = told
+            room -= size
+    return kept
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _size(value: Any) -> int | None:
+    """Bytes of a header's value; None where the library cannot write it."""
+    try:
+        return len(encode_table_value(value))
+    except (TypeError, ValueError, ArithmeticError, struct.error):
+        return None
 
 
 def _forget(channel: Channel, name: str, tag: int) -> None:

@@ -16,13 +16,15 @@ from aiormq import Connection, spec
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
 from pamqp.constants import FRAME_END
 from pamqp.exceptions import PAMQPException
-from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
+
+from taskengine.domain.errors import MessageError
 
 _PIECE = 256 * 1024  # bytes that are taken at one time
 _HEAD = Struct(">BHI")  # type, channel, size of what follows; an end mark comes after it
 _BODY_SIZE = Struct(">4xQ")  # of what follows in a header's frame: class and weight, then bytes
+_TAG = Struct(">Q?")  # of a delivery, after the consumer's name: its number, and whether it comes again
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _DELIVER = spec.Basic.Deliver.index.to_bytes(4, "big")
 _SIGN_OF_LIFE = (0, 0, Heartbeat())
@@ -33,16 +35,21 @@ _Frame = tuple[int, int, Any]  # as aiormq has them: size, channel, frame
 class Delivered:
     """One message as it was delivered."""
 
-    deliver: spec.Basic.Deliver
+    tag: int
+    redelivered: bool
     announcement: bytes  # the frame with its properties
     body: bytes
 
     @property
-    def header(self) -> ContentHeader:
-        """Its properties. They are read where they are asked for: of most messages nothing but the body is looked at, and
-        they cost a worker a tenth of what a task does."""
-        header: ContentHeader = _unmarshalled(self.announcement)
-        return header
+    def properties(self) -> spec.Basic.Properties:
+        """They are read where they are asked for: of most messages nothing but the body is looked at, and they cost a
+        worker a tenth of what a task does. MessageError where they cannot be read: a broker passes on what it is given."""
+        try:
+            header: Any = pamqp.frame.unmarshal(self.announcement)[2]
+            properties: spec.Basic.Properties = header.properties
+        except Exception as error:  # whatever the library makes of texts, times and depths that it does not expect
+            raise MessageError(f"its properties cannot be read: {error}") from error
+        return properties
 
 
 Take = Callable[[Delivered], None]
@@ -52,7 +59,8 @@ Take = Callable[[Delivered], None]
 class _Coming:
     """A delivery of which some frames are there."""
 
-    deliver: spec.Basic.Deliver
+    tag: int
+    redelivered: bool
     announcement: bytes = b""
     parts: list[bytes] = field(default_factory=list)
     left: int = 0  # bytes
@@ -73,7 +81,7 @@ class _Coming:
 
     def delivered(self) -> Delivered:
         """All of it."""
-        return Delivered(self.deliver, self.announcement, b"".join(self.parts))
+        return Delivered(self.tag, self.redelivered, self.announcement, b"".join(self.parts))
 
 
 class DirectConnection(Connection):
@@ -131,7 +139,7 @@ class _Frames(AsyncIterator[_Frame]):
                 return size, channel, _unmarshalled(piece[whole : self._at])
             self._took = True
             if kind == _METHOD:
-                self._coming[channel] = _Coming(_unmarshalled(piece[whole : self._at]))
+                self._coming[channel] = _Coming(*_TAG.unpack_from(piece, start + 5 + piece[start + 4]))
             elif kind == _HEADER:
                 self._coming[channel].announced(piece[whole : self._at])
             else:

@@ -22,7 +22,7 @@ from taskengine.brokers.amqp import (
     ready_messages,
 )
 from taskengine.brokers.amqp_consumer import AmqpConsumer
-from taskengine.brokers.amqp_publisher import send
+from taskengine.brokers.amqp_publisher import send, writable
 from taskengine.brokers.topology import Topology
 from taskengine.domain.errors import BrokerUnavailable, Fault, InvalidRequest
 from taskengine.ports import Address, Broker, Consumer, Delivery, Message, Outgoing
@@ -33,6 +33,7 @@ _TOPICS = {Address.CONTROL, Address.EVENTS}
 _BASE = (Address.DEAD, Address.JOBS, Address.REPORTS, Address.EVENTS, Address.CONTROL)
 _DEAF_S = 15.0  # a consumer that heard nothing for so long has its queue looked at
 _MAX_REASON = 500
+_MOST_HEADERS = 64 * 1024  # bytes, of a dead letter: with its other properties they have to fit into one frame
 
 
 def open_rabbitmq(url: str, *, deaf_s: float = _DEAF_S) -> AbstractAsyncContextManager[Broker]:
@@ -201,7 +202,7 @@ class RabbitBroker:
             await consumer.close()
 
     async def _bury(self, message: Message, reason: str) -> None:
-        headers = {**message.headers, "x-reason": reason[:_MAX_REASON]}
+        headers = {**writable(message.headers, _MOST_HEADERS), "x-reason": reason[:_MAX_REASON]}
         await self.publish([Outgoing(Address.DEAD, replace(message, headers=headers))])
 
 

@@ -51,7 +51,7 @@ class Intake:
     async def take(self, deliveries: Sequence[Delivery]) -> None:
         """Settle each; while the store or the broker is away, hold them and try again."""
         clock, tried, pause = self._services.clock, 0, _FIRST_PAUSE_S
-        waiting = [(one, _key(one)) for one in deliveries]
+        waiting = [(one, _key(one)) for one in deliveries if await self._readable(one)]
         until = clock.now() + round(_HOLD_S * 1000)
         while True:
             tried += 1
@@ -64,6 +64,16 @@ class Intake:
             log.warning("submissions_wait", messages=len(waiting), pause_s=pause)
             await clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _readable(self, delivery: Delivery) -> bool:
+        """Whether its properties can be read; else nothing tells whose it is nor where an answer would go."""
+        try:
+            _ = delivery.message
+        except MessageError as error:
+            log.warning("submission_rejected", reason=str(error))
+            await delivery.reject(str(error), _letter(Message(delivery.body), self._services.limits.body_bytes))
+            return False
+        return True
 
     async def _settled(self, delivery: Delivery, key: str | None, tried: int) -> bool:
         """Whether it is settled; else it is to be tried again."""

@@ -52,7 +52,7 @@ class Delivery(Protocol):
 
     @property
     def message(self) -> Message:
-        """All of it."""
+        """All of it. Raises MessageError where its properties cannot be read."""
         ...
 
     async def ack(self) -> None:

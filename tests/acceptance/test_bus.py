@@ -18,6 +18,7 @@ from taskengine.ports import Address, JobFilter
 from taskengine.stores import open_store
 from tests.support.brokers import take
 from tests.support.engine import bench, settings_for, write_workflows
+from tests.support.foreign import Foreign, text
 from tests.support.outsider import broker_user, outsider, queue_is_made, submissions_are_taken
 from tests.support.rabbitmq import RabbitServer, unique_prefix
 from tests.support.receiver import CallbackReceiver
@@ -81,6 +82,25 @@ async def test_garbage_among_submissions_is_put_aside(
     reasons = sorted(str(letter.headers["x-reason"])[:20] for letter in letters)
     assert reasons == ["The body is larger t", "The body is not JSON", "version 99 is not kn"]
     assert all(letter.headers["api-key"] == "****" and len(letter.body) < 100_000 for letter in letters)
+
+
+async def test_properties_that_are_no_text_stop_no_submission(
+    tmp_path: Path, rabbitmq: RabbitServer, receiver: CallbackReceiver
+) -> None:
+    """Neither those of a message nor its routing key need be UTF-8: what cannot be read is a dead letter, without its
+    secrets; the others are answered."""
+    prefix = unique_prefix()
+    settings = settings_for(tmp_path, broker_url=rabbitmq.url(prefix))
+    async with bench(settings, receiver, workers=False) as world, outsider(rabbitmq, prefix) as other:
+        await submissions_are_taken(rabbitmq, prefix)
+        unreadable = Foreign(message_id=text(b"\xe9\xff"))
+        await unreadable.publish(other.channel, "", f"{prefix}.v1.jobs".encode(), b'{"api-key": "test-key"}')
+        await Foreign().publish(other.channel, f"{prefix}.v1.jobs", b"\xe9\xff", b"{")
+        assert (await other.ask(JOB, headers=HEADERS))["status"] == 200
+        async with world.engine.broker.consume(Address.DEAD, prefetch=2) as consumer:
+            letters = {letter.body: letter.message.headers["x-reason"] for letter in await take(consumer, 2)}
+    assert "properties cannot be read" in letters[b'{"api-key":"****"}']
+    assert "not JSON" in letters[b"{"]
 
 
 async def test_a_user_of_the_broker_needs_no_key_and_few_rights(

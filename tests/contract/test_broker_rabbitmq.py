@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from aiormq.connection import FrameReceiver
 
 from taskengine.brokers import open_broker
 from taskengine.brokers.rabbitmq import RabbitBroker, open_rabbitmq
-from taskengine.domain.errors import BrokerUnavailable, InvalidRequest
+from taskengine.domain.errors import BrokerUnavailable, InvalidRequest, MessageError
 from taskengine.ports import Address, Broker, Consumer, Message, Outgoing
 from tests.support.brokers import bodies, round_trip, take, to
+from tests.support.foreign import Foreign, long_text, table, text
 from tests.support.proxy import FaultProxy, fault_proxy
 from tests.support.rabbitmq import RabbitServer, unique_prefix
 from tests.support.tls import self_signed
@@ -262,6 +264,70 @@ async def test_a_poison_message_ends_among_the_dead_letters(rabbitmq: RabbitServ
                     await delivery.requeue()
                 batch.cancel()
             assert bodies(await waiting) == ["poison"]
+
+
+# ----------------------------------------------------------------------------------------------- messages of others
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        Foreign(correlation_id=text(b"\xe9\xff")),
+        Foreign(headers=table(x=b"T" + b"\x80" + bytes(7))),
+        Foreign(timestamp=b"\xff" * 8),
+    ],
+    ids=["no UTF-8", "a time that is none", "a timestamp that is none"],
+)
+async def test_properties_that_cannot_be_read_lose_no_message(
+    broker: Broker, bystander: aiormq.Channel, prefix: str, unreadable: Foreign
+) -> None:
+    """The body comes all the same; put aside, it is a dead letter with the reason. What comes after it comes, too."""
+    queue = f"{prefix}.v1.reports"
+    async with broker.consume(Address.REPORTS, prefetch=2) as consumer, broker.consume(Address.DEAD) as dead:
+        await unreadable.publish(bystander, "", queue.encode(), b"foreign")
+        await broker.publish(to(Address.REPORTS, "ours"))
+        foreign, ours = await take(consumer, 2)
+        assert (foreign.body, ours.message.body) == (b"foreign", b"ours")
+        with pytest.raises(MessageError, match="properties cannot be read"):
+            _ = foreign.message
+        await foreign.reject("no good")
+        (letter,) = await take(dead, 1)
+        assert (letter.body, letter.message.headers) == (b"foreign", {"x-reason": "no good"})
+
+
+async def test_a_routing_key_of_any_bytes_leads_into_the_queue_of_submissions(
+    broker: Broker, bystander: aiormq.Channel, prefix: str
+) -> None:
+    """Whoever may write to its exchange alone chooses it: it must not end the connection that everything is heard by."""
+    async with broker.consume(Address.JOBS) as jobs, broker.consume(Address.REPORTS) as reports:
+        await Foreign().publish(bystander, f"{prefix}.v1.jobs", b"\xe9\xff", b"foreign")
+        (foreign,) = await take(jobs, 1)
+        assert foreign.message.body == b"foreign"
+        await broker.publish(to(Address.REPORTS, "ours"))
+        assert bodies(await take(reports, 1)) == ["ours"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (long_text(b"\xe9\xff"), {"x": "\ufffd\ufffd"}),
+        (b"d" + struct.pack(">d", 1e300), {"x": "1e+300"}),
+        (long_text(b"x" * 130_900), {}),
+    ],
+    ids=["no UTF-8", "a large number", "as large as a frame"],
+)
+async def test_a_dead_letter_has_the_headers_that_can_be_sent_on(
+    broker: Broker, bystander: aiormq.Channel, prefix: str, given: bytes, kept: dict[str, str]
+) -> None:
+    """Those that cannot be written become text, those that no frame has room for beside the reason are left out."""
+    async with broker.consume(Address.REPORTS) as consumer, broker.consume(Address.DEAD) as dead:
+        await Foreign(table(x=given, y=long_text(b"y"))).publish(
+            bystander, "", f"{prefix}.v1.reports".encode(), b"foreign"
+        )
+        (foreign,) = await take(consumer, 1)
+        await foreign.reject("no good")
+        (letter,) = await take(dead, 1)
+        assert letter.message.headers == kept | {"y": "y", "x-reason": "no good"}
 
 
 # -------------------------------------------------------------------------------------------------------------- URLs

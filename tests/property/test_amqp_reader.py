@@ -27,7 +27,7 @@ def frames_of(number: int, channel: int, parts: list[bytes] | None) -> list[byte
     """A delivery with its body in these parts; an acknowledgement where there are none."""
     if parts is None:
         return [pamqp.frame.marshal(spec.Basic.Ack(delivery_tag=number), channel)]
-    deliver = spec.Basic.Deliver(consumer_tag="c", delivery_tag=number, exchange="", routing_key="q")
+    deliver = spec.Basic.Deliver("c", number, redelivered=number % 2 == 0, exchange="", routing_key="q")
     header = ContentHeader(body_size=sum(map(len, parts)), properties=spec.Basic.Properties(message_id=f"m{number}"))
     frames: list[Any] = [deliver, header, *map(ContentBody, parts)]
     return [pamqp.frame.marshal(frame, channel) for frame in frames]
@@ -65,8 +65,9 @@ def test_frames_are_taken_however_they_are_cut(sent: list[Any], cuts: list[int])
         at += len(pieces[-1])
     taken, others = asyncio.run(read(pieces))
     ours = [(n, b"".join(parts)) for n, (channel, parts) in enumerate(sent, 1) if channel == OURS and parts is not None]
-    assert [(one.deliver.delivery_tag, one.body) for one in taken] == ours
-    assert [one.header.properties.message_id for one in taken] == [f"m{number}" for number, _ in ours]
+    assert [(one.tag, one.body) for one in taken] == ours
+    assert [one.redelivered for one in taken] == [number % 2 == 0 for number, _ in ours]
+    assert [one.properties.message_id for one in taken] == [f"m{number}" for number, _ in ours]
     rest: list[tuple[int, type]] = [
         (channel, type(frame)) for channel, frame in others if not isinstance(frame, Heartbeat)
     ]
