@@ -49,9 +49,12 @@ class Player:
         """Call a function of the page and await what it gives."""
         return await self._page.evaluate(f"(given) => {function}(...given)", list(arguments))
 
-    async def open(self, manifest: str, keys: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Load a manifest by its path below the served folder; `keys`: key id → key, in hex."""
-        opened: dict[str, Any] = await self("open", f"/assets/{manifest}", dict(keys or {}))
+    async def open(
+        self, manifest: str, keys: Mapping[str, str] | None = None, captions: str | None = None
+    ) -> dict[str, Any]:
+        """Load a manifest by its path below the served folder; `keys`: key id → key, in hex; `captions`: the language of those
+        that are on."""
+        opened: dict[str, Any] = await self("open", f"/assets/{manifest}", dict(keys or {}), captions)
         return opened
 
 
