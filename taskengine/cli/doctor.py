@@ -136,6 +136,9 @@ async def _store(settings: Settings) -> Finding:
     if found.missing:
         text = f"{url} ({found.version}) lacks {len(found.missing)} migrations: `taskengine migrate`, or `serve`"
         return Finding("store", "warning", text)
+    if found.newer:
+        text = f"{url} ({found.version}), its schema is newer than this version, which can use it: {', '.join(found.newer)}"
+        return Finding("store", "warning", text)
     return Finding("store", "ok", f"{url} ({found.version}), its schema is current")
 
 

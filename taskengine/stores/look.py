@@ -8,17 +8,19 @@ from typing import Any
 
 from taskengine.domain.errors import StoreUnavailable
 from taskengine.stores.connect import connect, sqlite_path, translated
-from taskengine.stores.migrate import applied, known, missing
+from taskengine.stores.migrate import known, missing, schema_of
 
 OLDEST_POSTGRES = 12  # `WITH … AS MATERIALIZED`
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found. `missing`: names of migrations that are to be applied."""
+    """What was found. `missing`: names of migrations that are to be applied; `newer`: of those that this version does not
+    know, and can live with."""
 
     version: str
     missing: tuple[str, ...]
+    newer: tuple[str, ...]
 
 
 async def look(url: str) -> Look:
@@ -37,8 +39,9 @@ def _look_at_sqlite(url: str) -> Look:
 
     path = sqlite_path(url)
     with translated(path), closing(connect(path, read_only=True)) as connection:
-        todo = missing(known("sqlite"), applied(connection))
-    return Look(f"SQLite {sqlite3.sqlite_version}", tuple(one.name for one in todo))
+        schema = schema_of(connection)
+    todo, newer = missing(known("sqlite"), schema), schema.newer(known("sqlite"))
+    return Look(f"SQLite {sqlite3.sqlite_version}", tuple(one.name for one in todo), tuple(newer))
 
 
 async def _look_at_postgres(url: str) -> Look:
@@ -53,7 +56,8 @@ async def _look_at_postgres(url: str) -> Look:
         connection: Any = await asyncpg.connect(url, **options())
         try:
             version = connection.get_server_version()
-            todo = missing(known("postgres"), await postgres_migrate.applied(connection))
+            schema = await postgres_migrate.schema_of(connection)
+            todo = missing(known("postgres"), schema)
             lacks = await connection.fetchval(_LACKS_CREATE if todo else _LACKS_WRITE)
         finally:
             await connection.close(timeout=10)
@@ -63,7 +67,8 @@ async def _look_at_postgres(url: str) -> Look:
         )
     if lacks:
         raise StoreUnavailable(f"the database {name} does not let this user {lacks}")
-    return Look(f"PostgreSQL {version.major}.{version.minor}", tuple(one.name for one in todo))
+    newer = schema.newer(known("postgres"))
+    return Look(f"PostgreSQL {version.major}.{version.minor}", tuple(one.name for one in todo), tuple(newer))
 
 
 # A schema that is to be made or changed needs the right to do so (a table's owner has it); one that is current does not.

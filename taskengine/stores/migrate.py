@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from taskengine.domain.errors import InvalidRequest, SchemaMismatch
 from taskengine.stores.connect import connect, sqlite_path, translated
-from taskengine.stores.queries import sql_files, sql_folder
+from taskengine.stores.queries import load, sql_files, sql_folder
 
+_LEAST = "least_schema"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS migrations (
     name TEXT PRIMARY KEY,
@@ -34,24 +35,46 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database has: its migrations (name → checksum), and the one that an engine must at least know to use it. A
+    migration that older engines cannot live with writes that into `meta` as `least_schema`."""
+
+    applied: Mapping[str, str]
+    least: str | None = None
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str]]) -> Schema:
+        """What the statement `schema` finds."""
+        found = dict(rows)
+        least = found.pop(_LEAST, None)
+        return cls(found, least)
+
+    def newer(self, migrations: Sequence[Migration]) -> list[str]:
+        """The migrations that it has beyond these."""
+        return sorted(self.applied.keys() - {migration.name for migration in migrations})
+
+
 def known(dialect: str) -> list[Migration]:
     """The migrations that this version of the code has, in order."""
     folder = sql_folder(dialect) / "migrations"
     return [Migration(file.name.removesuffix(".sql"), file.read_text("utf-8")) for file in sql_files(folder)]
 
 
-def missing(migrations: Sequence[Migration], applied: Mapping[str, str]) -> list[Migration]:
-    """What is to be applied; SchemaMismatch where the database does not fit this code."""
-    if newer := sorted(applied.keys() - {migration.name for migration in migrations}):
+def missing(migrations: Sequence[Migration], schema: Schema) -> list[Migration]:
+    """What is to be applied; SchemaMismatch where the database does not fit this code. One that a newer engine has migrated
+    fits, unless it says otherwise: the engines of the version before go on beside the new ones, and may be gone back to."""
+    if schema.least is not None and schema.least not in {migration.name for migration in migrations}:
         raise SchemaMismatch(
-            f"the database's schema is newer than this version of the engine: it has {', '.join(newer)}; upgrade the engine"
+            f"the database's schema is newer than this version of the engine can use: it has {schema.least}; "
+            "upgrade the engine"
         )
     for migration in migrations:
-        if applied.get(migration.name, migration.checksum) != migration.checksum:
+        if schema.applied.get(migration.name, migration.checksum) != migration.checksum:
             raise SchemaMismatch(
                 f"the migration {migration.name} was changed after it had been applied to this database"
             )
-    return [migration for migration in migrations if migration.name not in applied]
+    return [migration for migration in migrations if migration.name not in schema.applied]
 
 
 def statements(sql: str) -> Iterator[str]:
@@ -66,11 +89,11 @@ def statements(sql: str) -> Iterator[str]:
         raise ValueError(f"a statement has no end: {statement.strip()[:60]!r}")
 
 
-def applied(connection: sqlite3.Connection) -> dict[str, str]:
-    """Name → checksum of what a database has."""
+def schema_of(connection: sqlite3.Connection) -> Schema:
+    """What a database has."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone():
-        return {}
-    return dict(connection.execute("SELECT name, checksum FROM migrations"))
+        return Schema({})
+    return Schema.of(connection.execute(load("sqlite")["schema"]))
 
 
 def apply(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> list[str]:
@@ -79,7 +102,7 @@ def apply(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> li
     while True:
         connection.execute("BEGIN IMMEDIATE")  # another process may be at it: what is missing is known under the lock
         try:
-            todo = missing(migrations, applied(connection))
+            todo = missing(migrations, schema_of(connection))
             if todo:
                 _apply(connection, todo[0])
                 names.append(todo[0].name)

@@ -7,8 +7,9 @@ from typing import Any
 
 import asyncpg
 
-from taskengine.stores.migrate import Migration, known, missing
+from taskengine.stores.migrate import Migration, Schema, known, missing
 from taskengine.stores.postgres_connect import name_of, options, translated
+from taskengine.stores.queries import load
 
 _TABLE = "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, checksum text NOT NULL)"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('migrations', 0))"
@@ -16,23 +17,23 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('migrations', 0))"
 _PATIENCE = "SET LOCAL statement_timeout = '10min'"
 
 
-async def applied(connection: Any) -> dict[str, str]:
-    """Name → checksum of what a database has."""
+async def schema_of(connection: Any) -> Schema:
+    """What a database has."""
     if await connection.fetchval("SELECT to_regclass('migrations')") is None:
-        return {}
-    return {row[0]: row[1] for row in await connection.fetch("SELECT name, checksum FROM migrations")}
+        return Schema({})
+    return Schema.of(await connection.fetch(load("postgres")["schema"]))
 
 
 async def apply(connection: Any, migrations: Sequence[Migration]) -> list[str]:
     """Bring a database to the state of `migrations`; the names of those that were applied now."""
     names: list[str] = []
-    if not missing(migrations, await applied(connection)):
+    if not missing(migrations, await schema_of(connection)):
         return names
     while True:
         async with connection.transaction():
             await connection.execute(_PATIENCE)
             await connection.execute(_LOCK, timeout=600)
-            todo = missing(migrations, await applied(connection))
+            todo = missing(migrations, await schema_of(connection))
             if todo:
                 await connection.execute(_TABLE)
                 await connection.execute(todo[0].sql, timeout=600)

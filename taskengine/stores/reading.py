@@ -156,8 +156,8 @@ class ReadingUnits(Units):
 
     async def check(self) -> None:
         """See `ports.JobStore.check`."""
-        applied: dict[str, str] = dict(await self._read(lambda db: db.all("migrations")))
-        if missing := migrate.missing(migrate.known(self.dialect), applied):
+        schema = migrate.Schema.of(await self._read(lambda db: db.all("schema")))
+        if missing := migrate.missing(migrate.known(self.dialect), schema):
             raise StoreUnavailable(f"the database's schema is not current: {missing[0].name} is missing")
 
 

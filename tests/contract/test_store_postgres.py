@@ -315,11 +315,26 @@ async def test_a_database_that_cannot_be_used_is_told(postgres: PostgresServer) 
                 pass
 
 
-async def test_a_newer_schema_is_refused(url: str) -> None:
-    """By a store that is open and by one that opens."""
+async def test_an_engine_goes_on_beside_a_newer_one(url: str) -> None:
+    """A newer engine migrates while this one runs: it stays ready, works on tables with more columns, and starts again."""
+    async with open_store(url, MovedClock()) as store:
+        await add_jobs(store)
+        connection = await asyncpg.connect(url)
+        await connection.execute("ALTER TABLE jobs ADD COLUMN future text; ALTER TABLE tasks ADD COLUMN future text")
+        await connection.execute("INSERT INTO migrations (name, checksum) VALUES ('9999_future', 'x')")
+        await connection.close()
+        await store.check()
+        await add_jobs(store)
+        assert (await store.health()).jobs["queued"] == 2
+    async with open_store(url, MovedClock()) as store:
+        await store.check()
+
+
+async def test_a_schema_that_this_version_cannot_use_is_refused(url: str) -> None:
+    """By a store that is open and by one that opens, once a migration names itself the least that an engine must know."""
     async with open_store(url, MovedClock()) as store:
         connection = await asyncpg.connect(url)
-        await connection.execute("INSERT INTO migrations (name, checksum) VALUES ('9999_future', 'x')")
+        await connection.execute("INSERT INTO meta (name, value) VALUES ('least_schema', '9999_future')")
         await connection.close()
         with pytest.raises(StoreUnavailable, match="newer than this version"):
             await store.check()

@@ -198,7 +198,7 @@ async def test_check_tells_a_database_that_was_taken_away(tmp_path: Path) -> Non
     async with open_store(f"sqlite:///{path}", MovedClock()) as store:
         await store.check()
         other = connect(path)
-        other.execute("INSERT INTO migrations (name, checksum) VALUES ('9999_future', 'x')")
+        other.execute("INSERT INTO meta (name, value) VALUES ('least_schema', '9999_future')")
         other.close()
         with pytest.raises(StoreUnavailable, match="newer than this version"):
             await store.check()

@@ -41,6 +41,26 @@ def test_the_doctor_looks_at_postgresql(cli: Cli, postgres: PostgresServer) -> N
     assert finding(cli, "store", "--database", url)[0] == "ok"
 
 
+def test_the_doctor_tells_a_database_of_a_newer_engine(cli: Cli, postgres: PostgresServer) -> None:
+    """This engine can use it, until a migration says that it must not."""
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(statement)
+        await connection.close()
+
+    url = asyncio.run(postgres.new_database())
+    asyncio.run(migrate(url))
+    asyncio.run(execute("INSERT INTO migrations (name, checksum) VALUES ('9999_future', 'x')"))
+    state, detail = finding(cli, "store", "--database", url)
+    assert state == "warning"
+    assert "9999_future" in detail
+    asyncio.run(execute("INSERT INTO meta (name, value) VALUES ('least_schema', '9999_future')"))
+    state, detail = finding(cli, "store", "--database", url)
+    assert state == "fault"
+    assert "upgrade the engine" in detail
+
+
 @pytest.mark.parametrize(("made", "fault"), [(False, "make tables in the schema public"), (True, "write the table")])
 def test_the_doctor_names_rights_that_are_missing(
     cli: Cli, postgres: PostgresServer, *, made: bool, fault: str
@@ -53,7 +73,7 @@ def test_the_doctor_names_rights_that_are_missing(
         await connection.execute("DROP ROLE IF EXISTS stranger")
         await connection.execute("CREATE ROLE stranger LOGIN")
         if made:
-            await connection.execute("GRANT SELECT ON migrations TO stranger")
+            await connection.execute("GRANT SELECT ON migrations, meta TO stranger")
         await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         await connection.close()
         return url.replace("postgres@", "stranger@")

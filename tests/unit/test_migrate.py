@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from taskengine.domain.errors import InvalidRequest, StoreUnavailable
+from taskengine.domain.errors import InvalidRequest, SchemaMismatch, StoreUnavailable
 from taskengine.stores.connect import connect
-from taskengine.stores.migrate import Migration, applied, apply, known, migrate, statements
+from taskengine.stores.migrate import Migration, Schema, apply, known, migrate, schema_of, statements
 
-ONE = Migration("0001_one", "CREATE TABLE one (id INTEGER);\nINSERT INTO one VALUES (1);\n")
+ONE = Migration(
+    "0001_one", "CREATE TABLE meta (name, value);\nCREATE TABLE one (id INTEGER);\nINSERT INTO one VALUES (1);\n"
+)
 TWO = Migration("0002_two", "CREATE TABLE two (id INTEGER);")
 
 
@@ -32,11 +34,11 @@ def tables(connection: sqlite3.Connection) -> set[str]:
 
 def test_each_migration_is_applied_once(connection: sqlite3.Connection) -> None:
     """In order, and noted with its checksum."""
-    assert applied(connection) == {}
+    assert schema_of(connection) == Schema({})
     assert apply(connection, [ONE]) == ["0001_one"]
     assert apply(connection, [ONE, TWO]) == ["0002_two"]
     assert apply(connection, [ONE, TWO]) == []
-    assert applied(connection) == {"0001_one": ONE.checksum, "0002_two": TWO.checksum}
+    assert schema_of(connection) == Schema({"0001_one": ONE.checksum, "0002_two": TWO.checksum})
     assert connection.execute("SELECT count(*) FROM one").fetchone() == (1,)
 
 
@@ -50,7 +52,7 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(connection: sqlite3.Con
     broken = Migration("0002_two", "CREATE TABLE two (id INTEGER);\nINSERT INTO nowhere VALUES (1);")
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):
         apply(connection, [ONE, broken])
-    assert tables(connection) == {"migrations", "one"}
+    assert tables(connection) == {"migrations", "meta", "one"}
     assert apply(connection, [ONE, TWO]) == ["0002_two"]
 
 
@@ -60,13 +62,22 @@ def test_a_migration_that_was_changed_is_refused(connection: sqlite3.Connection)
     changed = Migration("0001_one", ONE.sql + "CREATE TABLE more (id INTEGER);")
     with pytest.raises(StoreUnavailable, match="0001_one was changed after it had been applied"):
         apply(connection, [changed, TWO])
-    assert tables(connection) == {"migrations", "one"}
+    assert tables(connection) == {"migrations", "meta", "one"}
 
 
-def test_a_newer_schema_is_refused(connection: sqlite3.Connection) -> None:
-    """An old engine does not write into a new engine's database."""
+def test_an_older_engine_takes_a_newer_schema(connection: sqlite3.Connection) -> None:
+    """It runs beside the new ones while they are put in its place, and may be gone back to."""
     apply(connection, [ONE, TWO])
-    with pytest.raises(StoreUnavailable, match=r"newer than this version of the engine: it has 0002_two"):
+    assert apply(connection, [ONE]) == []
+    assert schema_of(connection).newer([ONE]) == ["0002_two"]
+
+
+def test_a_migration_may_shut_older_engines_out(connection: sqlite3.Connection) -> None:
+    """Those that do not know what it names: they would not understand the database any more."""
+    three = Migration("0003_three", "INSERT INTO meta (name, value) VALUES ('least_schema', '0002_two');")
+    apply(connection, [ONE, TWO, three])
+    assert apply(connection, [ONE, TWO]) == []
+    with pytest.raises(SchemaMismatch, match=r"newer than this version of the engine can use: it has 0002_two"):
         apply(connection, [ONE])
 
 

@@ -288,5 +288,5 @@ SELECT {event_columns} FROM events WHERE id > $1 AND client = $3 ORDER BY id LIM
 -- name: last_event --
 SELECT max(id) FROM events
 
--- name: migrations --
-SELECT name, checksum FROM migrations
+-- name: schema --
+SELECT name, checksum FROM migrations UNION ALL SELECT name, value FROM meta WHERE name = 'least_schema'
