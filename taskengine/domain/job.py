@@ -204,8 +204,8 @@ class Changes:
     cancels: list[Cancel] = field(default_factory=list)
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write and nobody to tell."""
+    def tells_only(self) -> bool:
+        """Whether there is nothing to write."""
         return not (
             self.job_changed
             or self.tasks
@@ -214,8 +214,12 @@ class Changes:
             or self.logs
             or self.events
             or self.callbacks
-            or self.cancels
         )
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write and nobody to tell."""
+        return self.tells_only and not self.cancels
 
 
 @dataclass(slots=True)

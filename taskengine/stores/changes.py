@@ -15,7 +15,7 @@ from taskengine.domain.status import JobState
 from taskengine.ports import Decide, DispatchPlan
 from taskengine.stores import rows
 from taskengine.stores.dispatching import Handed, Moved, hand_out
-from taskengine.stores.session import Seen, Session, Turn
+from taskengine.stores.session import Overtaken, Seen, Session, Turn
 from taskengine.stores.tally import Standing, Tally
 
 _MANY_TASKS = 100  # of a job: reading them all would cost more than the decision
@@ -81,10 +81,17 @@ async def advance(
     seen: Seen | None = None,
 ) -> tuple[list[Changes], Handed]:
     """As `decide` about these tasks, and hand out what is next in the queues that the decisions touch. Overtaken where
-    one of them that was believed to be `clear` is not. In `seen` it is noted what was read, where it is not held."""
+    one of them that was believed to be `clear` is not. In `seen` it is noted what was gone by, where it is not held."""
     about = {job_id: some for job_id, some in tasks.items() if job_id in large}
-    decided, before = await _judge(session, sorted(tasks), decision, about, large, seen)
-    return decided, await write(session, decided, before, plan, clear, seen)
+    recent = seen.recent if seen is not None else None
+    known = recent.take(sorted(tasks)) if recent is not None else {}
+    decided, before = await _judge(session, sorted(tasks), decision, about, large, seen, known)
+    if known and all(changes.tells_only for changes in decided):
+        raise Overtaken  # nothing would be written, so nobody would judge what is known
+    handed = await write(session, decided, before, plan, clear, seen)
+    if seen is not None and recent is not None and len(seen.snapshots) == len(decided) == 1:
+        recent.keep(seen.snapshots[0], decided[0])  # in a crowd it costs more than it spares
+    return decided, handed
 
 
 async def dispatch(session: Session, queue: str, plan: DispatchPlan) -> Handed:
@@ -102,11 +109,12 @@ async def _judge(
     about: Mapping[int, Collection[int]] | None = None,
     large: LargeJobs | None = None,
     seen: Seen | None = None,
+    known: Mapping[int, Snapshot] | None = None,
 ) -> tuple[list[Changes], Mapping[int, Standing]]:
-    """What is decided of each job, and how each stood before."""
+    """What is decided of each job, and how each stood before. What is `known` is not read."""
     before: dict[int, Standing] = {}
     decided: list[Changes] = []
-    for job_id, snapshot in (await snapshots(session, job_ids, about)).items():
+    for job_id, snapshot in (known or await snapshots(session, job_ids, about)).items():
         before[job_id] = Standing.of(snapshot.job)  # the decision may change the record itself
         if seen is not None:
             seen.add(snapshot)

@@ -16,6 +16,7 @@ from taskengine.stores.base import Units
 from taskengine.stores.dispatching import Handed
 from taskengine.stores.gathering import Gathered
 from taskengine.stores.reading import candidates
+from taskengine.stores.recent import Recent
 from taskengine.stores.session import Overtaken, Seen, Session, Work
 from taskengine.stores.tally import Tally
 
@@ -34,6 +35,8 @@ _Heartbeat = tuple[WorkerInfo, Sequence[Running], int]  # of whom, what it is at
 
 class JobUnits(Units):
     """Writes jobs and tasks."""
+
+    _recent: Recent | None = None  # where what is written at once is judged
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -88,7 +91,7 @@ class JobUnits(Units):
         at_once = clear and len(tasks) <= _FEW and not any(job_id in self._large for job_id in tasks)
         try:
             if at_once:
-                decided, handed = await self._write_at_once(unit(clear, Seen()), [*tasks])
+                decided, handed = await self._write_at_once(unit(clear, Seen(self._recent)), [*tasks])
             else:
                 decided, handed = await self._write(unit(clear), [*tasks])
         except Overtaken:

@@ -2,7 +2,8 @@
 
 A transaction that holds its jobs from the beginning takes four round trips. Where nobody else decides about a job, which is
 nearly always, two do: one that reads, one that holds what was read, judges whether it is still so, and writes. Where it is
-not, nothing is written, and the decision is made again under its locks.
+not, nothing is written, and the decision is made again under its locks. What this engine left of a job lately (`recent`) is
+judged in the same way, and not read: one round trip.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncpg
 from taskengine.stores.postgres_connect import is_gone
 from taskengine.stores.postgres_session import PostgresSession, shifted
 from taskengine.stores.rows import Row
-from taskengine.stores.session import Overtaken, Seen, Turn
+from taskengine.stores.session import Overtaken, Seen, SeenJob, SeenTask, Turn
 
 _REFUSED = "TE001"  # raised by the function `overtaken` of the database
 _NOTED = (
@@ -43,8 +44,8 @@ def _judged(checks: tuple[_Shape, ...], parts: tuple[_Shape, ...]) -> str:
 
 
 def _all_held(statement: str) -> str:
-    """A check that as many rows are held as there must be, by a statement with three parameters that holds them."""
-    return f"SELECT count(*) = $4::bigint AS so FROM ({statement}) AS held"  # noqa: S608 - our own names
+    """A check that as many rows are held as there must be, by a statement with four parameters that holds them."""
+    return f"SELECT count(*) = $5::bigint AS so FROM ({statement}) AS held"  # noqa: S608 - our own names
 
 
 class AtOnce(PostgresSession):
@@ -70,7 +71,7 @@ class AtOnce(PostgresSession):
         if not parts:
             return []
         jobs, tasks = self._statements["jobs_as_seen"], self._statements["tasks_as_seen"]
-        checks = [(_NOTED, 2), (_all_held(jobs), 4), (_all_held(tasks), 4), *([(_FREE, 3)] if turn else [])]
+        checks = [(_NOTED, 2), (_all_held(jobs), 5), (_all_held(tasks), 5), *([(_FREE, 3)] if turn else [])]
         values = [*self._mark, *_columns(seen.jobs), len(seen.jobs), *_columns(seen.tasks), len(seen.tasks)]
         values += [turn.queue, turn.most, turn.under_way] if turn else []
         columns = [self._columns(rows) for _, rows in parts]
@@ -99,5 +100,5 @@ class AtOnce(PostgresSession):
     select = run = hold = _refused  # they lock, or write apart from the rest
 
 
-def _columns(rows: Sequence[tuple[Any, Any, Any]]) -> list[list[Any]]:
-    return [[row[place] for row in rows] for place in range(3)]
+def _columns(rows: Sequence[SeenJob | SeenTask]) -> list[list[Any]]:
+    return [[row[place] for row in rows] for place in range(4)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from taskengine.domain.job import Snapshot
+from taskengine.stores.recent import Recent
 from taskengine.stores.rows import Row
 
 T = TypeVar("T")
@@ -31,20 +32,27 @@ class Turn:
         return {"queue": self.queue, "counter": f"queue:{self.queue}", "most": self.most}
 
 
+SeenJob = tuple[int, str, int, int]  # id, state, when it was updated last, how many events it had
+SeenTask = tuple[int, str, str | None, int]  # id, state, token, attempt
+
+
 @dataclass(slots=True)
 class Seen:
     """What a decision was made of that held nothing: it holds if that is still so as it is written."""
 
-    jobs: list[tuple[int, str, int]] = field(default_factory=list)  # id, state, when it was updated last
-    tasks: list[tuple[int, str, str | None]] = field(
-        default_factory=list
-    )  # those that have not ended: id, state, token
+    recent: Recent | None = None  # jobs that need not be read, where there are any
+    snapshots: list[Snapshot] = field(default_factory=list)
+    jobs: list[SeenJob] = field(default_factory=list)
+    tasks: list[SeenTask] = field(default_factory=list)  # those that have not ended
 
     def add(self, snapshot: Snapshot) -> None:
         """A job with its tasks, before anything is decided."""
         job = snapshot.job
-        self.jobs.append((job.id, job.state.value, job.updated_at))
-        self.tasks += [(task.id or 0, task.state.value, task.token) for task in snapshot.tasks if not task.ended]
+        self.snapshots.append(snapshot)
+        self.jobs.append((job.id, job.state.value, job.updated_at, job.seq))
+        self.tasks += [
+            (task.id or 0, task.state.value, task.token, task.attempt) for task in snapshot.tasks if not task.ended
+        ]
 
 
 class Overtaken(Exception):

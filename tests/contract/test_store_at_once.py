@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import Any
 
 import asyncpg
 import pytest
 
-from taskengine.domain.job import Changes, Snapshot
+from taskengine.domain.job import Cancel, Changes, Snapshot
 from taskengine.domain.status import JobState, TaskState
 from taskengine.ports import DispatchPlan, Store
 from taskengine.stores import open_store
@@ -62,8 +63,8 @@ async def states(store: Store, job_id: int) -> list[TaskState]:
     return [one.task.state for one in await store.tasks(job_id)]
 
 
-async def test_it_takes_two_round_trips(url: str) -> None:
-    """One that reads, one that judges and writes."""
+async def test_it_takes_two_round_trips_and_the_next_one_takes_one(url: str) -> None:
+    """One that reads, one that judges and writes; what was written is known then."""
     async with fault_proxy(url) as proxy, open_store(proxy.through(url), MovedClock()) as store:
         for _ in range(2):  # the statements are prepared
             await store.advance({await add_join(store): ()}, complete(B), plan())
@@ -80,6 +81,11 @@ async def test_it_takes_two_round_trips(url: str) -> None:
         assert len(sent) == 2, sent
         assert [changes.job.id for changes in advanced.changes] == [job_id]
         assert await states(store, job_id) == [TaskState.COMPLETED, TaskState.DISPATCHED, TaskState.BLOCKED]
+        sent.clear()
+        await store.advance({job_id: ()}, complete(B), plan())
+        assert len(sent) == 1, sent
+        proxy.watch = None
+        assert await states(store, job_id) == [TaskState.COMPLETED, TaskState.COMPLETED, TaskState.DISPATCHED]
 
 
 async def _other_completes(store: Store, job_id: int) -> None:
@@ -141,6 +147,71 @@ async def test_who_is_overtaken_decides_again(
     assert await states(first, job_id) == left
     freed = [one.task.step for one in advanced.dispatched if one.task.job_id == job_id]
     assert freed == (["c"] if left[C] is TaskState.DISPATCHED else [])
+
+
+@pytest.mark.parametrize(
+    ("overtaking", "left"),
+    [
+        (_other_completes, [TaskState.COMPLETED, TaskState.COMPLETED, TaskState.DISPATCHED]),
+        (_is_paused, [TaskState.COMPLETED, TaskState.DISPATCHED, TaskState.BLOCKED]),
+        (_is_dispatched_again, [TaskState.COMPLETED, TaskState.COMPLETED, TaskState.DISPATCHED]),
+    ],
+)
+async def test_what_is_known_of_a_job_is_not_gone_by_once_another_engine_has_decided(
+    engines: tuple[Store, Store], overtaking: Overtaking, left: list[TaskState]
+) -> None:
+    """However long ago: the decision that counts has what is so now."""
+    first, second = engines
+    job_id = await add_join(first)
+    await first.advance({job_id: ()}, complete(A), plan())
+    await overtaking(second, job_id)
+    seen: list[Snapshot] = []
+
+    def decide(snapshot: Snapshot) -> Changes:
+        seen.append(Snapshot(snapshot.job, [copy(task) for task in snapshot.tasks]))
+        return complete(B)(snapshot)
+
+    await first.advance({job_id: ()}, decide, plan())
+    assert len(seen) == 2, "it was to be overtaken"
+    assert seen[0].tasks[B].token == f"b{job_id}"
+    assert await states(first, job_id) == left
+
+
+async def test_a_report_is_not_refused_by_what_is_known(engines: tuple[Store, Store]) -> None:
+    """A refusal is not written, so nothing would judge it: who would be refused by what was so is heard out under the
+    locks, and a valid attempt is not told to end."""
+    first, second = engines
+    job_id = await add_join(first)
+    await first.advance({job_id: ()}, complete(A), plan())
+    await _is_dispatched_again(second, job_id)
+
+    def report(snapshot: Snapshot) -> Changes:
+        task = snapshot.tasks[B]
+        if task.token == "again":
+            return complete(B)(snapshot)
+        refused = [Cancel(task.id or 0, "again", None, "fenced")]
+        return Changes(snapshot.job, snapshot.job.state, job_changed=False, cancels=refused)
+
+    [changes] = (await first.advance({job_id: ()}, report, plan())).changes
+    assert not changes.cancels
+    assert await states(first, job_id) == [TaskState.COMPLETED, TaskState.COMPLETED, TaskState.DISPATCHED]
+
+
+async def test_what_is_known_is_in_nobody_elses_hands(url: str) -> None:
+    """What a decision was given, and what the store returned of it, may be changed without harm."""
+    async with open_store(url, MovedClock()) as store:
+        job_id = await add_join(store)
+        [changes] = (await store.advance({job_id: ()}, complete(A), plan())).changes
+        changes.job.seq = 99
+        seen: list[Snapshot] = []
+
+        def decide(snapshot: Snapshot) -> Changes:
+            seen.append(snapshot)
+            return complete(B)(snapshot)
+
+        advanced = await store.advance({job_id: ()}, decide, plan())
+        assert [snapshot.job.seq for snapshot in seen] == [0]
+        assert [one.task.step for one in advanced.dispatched] == ["c"]
 
 
 @pytest.mark.parametrize("made", [True, False])

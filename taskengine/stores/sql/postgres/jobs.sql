@@ -192,13 +192,15 @@ SELECT {task_columns} FROM tasks WHERE job_id = ANY($1::bigint[]) ORDER BY job_i
 
 -- name: jobs_as_seen --
 -- Those that are still as a decision saw them; they are held.
-SELECT jobs.id FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS seen (id, state, updated_at)
-JOIN jobs ON jobs.id = seen.id WHERE jobs.state = seen.state AND jobs.updated_at = seen.updated_at
+SELECT jobs.id FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS seen (id, state, updated_at, seq)
+JOIN jobs ON jobs.id = seen.id
+WHERE jobs.state = seen.state AND jobs.updated_at = seen.updated_at AND jobs.seq = seen.seq
 ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
 
 -- name: tasks_as_seen --
-SELECT tasks.id FROM unnest($1::bigint[], $2::text[], $3::text[]) AS seen (id, state, token)
-JOIN tasks ON tasks.id = seen.id WHERE tasks.state = seen.state AND tasks.token IS NOT DISTINCT FROM seen.token
+SELECT tasks.id FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS seen (id, state, token, attempt)
+JOIN tasks ON tasks.id = seen.id
+WHERE tasks.state = seen.state AND tasks.token IS NOT DISTINCT FROM seen.token AND tasks.attempt = seen.attempt
 ORDER BY tasks.job_id, tasks.id FOR NO KEY UPDATE OF tasks
 
 -- name: snapshot_some_tasks --

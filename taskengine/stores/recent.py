@@ -1,0 +1,44 @@
+"""Jobs as the last decisions left them, for decisions that are judged as they are written (`postgres_at_once`)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+
+from taskengine.domain.job import Changes, Snapshot
+
+_MOST_JOBS = 256
+
+
+@dataclass(slots=True)
+class Recent:
+    """Spares a decision what it would read: that it is so still is judged as it is written.
+
+    Heartbeats, progress and confirmations, which come past the job's lock, are not in what is kept: whoever decides by them
+    reads the job. Who takes a job has it alone, and what is kept of it is in nobody else's hands.
+    """
+
+    _kept: OrderedDict[int, Snapshot] = field(default_factory=OrderedDict)
+
+    def take(self, job_ids: Collection[int]) -> Mapping[int, Snapshot]:
+        """These jobs, by id; empty where one of them is not known."""
+        taken = {job_id: self._kept.pop(job_id, None) for job_id in job_ids}
+        found = {job_id: snapshot for job_id, snapshot in taken.items() if snapshot is not None}
+        return found if len(found) == len(taken) else {}
+
+    def keep(self, snapshot: Snapshot, changes: Changes) -> None:
+        """What a decision left of its job, as it is written. Not what a foreach made: an item is read as the JSON that was
+        written of it."""
+        job, tasks = snapshot.job, snapshot.tasks
+        if job.ended or changes.new_tasks or any(task.item is not None for task in tasks):
+            return
+        self._kept[job.id] = Snapshot(copy(job), [task if task.ended else copy(task) for task in tasks])
+        if len(self._kept) > _MOST_JOBS:
+            self._kept.popitem(last=False)
+
+    def forget(self, job_ids: Iterable[int]) -> None:
+        """Others decide about these."""
+        for job_id in job_ids:
+            self._kept.pop(job_id, None)
