@@ -161,7 +161,14 @@ def report(result: Mapping[str, Any]) -> None:
     for name, values in result["medians"].items():
         print(f"{name:<16}" + "".join(f"{values[key]:>18.{digits}f}" for key, digits in _UNITS.items()))
     for name, ratio in result["ratios"].items():
-        print(f"{ratio:.2f} times {name} (bar {BARS[name]:g}: {'kept' if ratio >= BARS[name] else 'MISSED'})")
+        print(f"{ratio:.2f} times {name} (bar {BARS[name]:g}: {_verdict(kept=ratio >= BARS[name])})")
+    if ours := result["medians"].get(ENGINE):
+        hop = ours["idle hop p50 ms"]
+        print(f"an idle hop takes {hop:.1f} ms (bar under {HOP_BAR_MS:g}: {_verdict(kept=hop < HOP_BAR_MS)})")
+
+
+def _verdict(*, kept: bool) -> str:
+    return "kept" if kept else "MISSED"
 
 
 def add_servers(parser: argparse.ArgumentParser) -> None:
