@@ -4,6 +4,7 @@ words."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from taskengine.ports import Address
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+_told_by_us = ("error when creating transport", "Closing channel")  # the library logs these and raises them, too
+for _name in ("aiormq.connection", "aiormq.channel"):
+    logging.getLogger(_name).addFilter(lambda record: not record.getMessage().startswith(_told_by_us))
 
 ANSWER_S = 10.0  # for everything that the broker is asked
 _HEARTBEAT_S = 10

@@ -13,7 +13,7 @@ from typing import Any
 
 import pamqp.frame
 from aiormq import Connection, spec
-from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
+from aiormq.exceptions import AMQPConnectionError, ConnectionClosed, InvalidFrameError
 from pamqp.constants import FRAME_END
 from pamqp.exceptions import PAMQPException
 from pamqp.heartbeat import Heartbeat
@@ -91,8 +91,34 @@ class DirectConnection(Connection):
         super().__init__(url)
         self.takers: dict[int, Take] = {}
 
+    @staticmethod
+    async def _rpc(request: Any, writer: Any, frame_receiver: Any, wait_response: bool = True) -> Any:  # noqa: FBT001, FBT002 - the library's
+        """As the library has it, but that a broker which closes the connection for an answer (there is no such virtual host)
+        is heard: the library says of its reason alone that it is another frame."""
+        heard: Any = _Hearing(frame_receiver)
+        try:
+            return await Connection._rpc(request, writer, heard, wait_response)  # noqa: SLF001 - likewise
+        except InvalidFrameError as error:
+            if isinstance(heard.last, spec.Connection.Close):
+                raise ConnectionClosed(heard.last.reply_text) from error
+            raise
+
     async def _Connection__reader(self, frame_receiver: Any) -> None:  # noqa: N802 - the library's private name
         await super()._Connection__reader(_Frames(frame_receiver.reader, self.takers))  # type: ignore[misc]
+
+
+class _Hearing:
+    """A receiver of frames that keeps the last one."""
+
+    def __init__(self, receiver: Any) -> None:
+        self._receiver = receiver
+        self.last: Any = None
+
+    async def get_frame(self) -> _Frame:
+        """The next one."""
+        frame: _Frame = await self._receiver.get_frame()
+        self.last = frame[2]
+        return frame
 
 
 class _Frames(AsyncIterator[_Frame]):

@@ -80,13 +80,17 @@ class _Ready(Collector):
         return self._metrics
 
 
-def shared_metrics(
-    *, version: str, up: Gauges, jobs: Mapping[str, int], tasks: Mapping[str, int],
-    queues: Mapping[str, Mapping[str, int]], callbacks: tuple[int, float | None],
-) -> Iterator[Metric]:  # fmt: skip
-    """What is true of the installation, whichever engine is asked. `callbacks`: undelivered, and the age of the oldest."""
+def engine_metrics(version: str, up: Gauges) -> Iterator[Metric]:
+    """What is true of this engine now."""
     yield _gauges("build_info", "The engine's version.", ("version",), [((version,), 1)])
     yield _gauges("component_up", "Whether a component answers.", ("kind", "name"), up)
+
+
+def shared_metrics(
+    *, jobs: Mapping[str, int], tasks: Mapping[str, int], queues: Mapping[str, Mapping[str, int]],
+    callbacks: tuple[int, float | None],
+) -> Iterator[Metric]:  # fmt: skip
+    """What is true of the installation, whichever engine is asked. `callbacks`: undelivered, and the age of the oldest."""
     states = [((state.value,), jobs.get(state.value, 0)) for state in JobState]
     yield _gauges("jobs", "Jobs that are kept, by state.", ("state",), states)
     yield _gauges("jobs_failed", "Jobs that are kept and ended failed.", (), [((), jobs.get("failed", 0))])

@@ -28,7 +28,7 @@ class HttpLimits:
     body_bytes: int = 1024 * 1024  # after decompression
     body_s: float = 30.0  # for the whole body to arrive
     depth: int = 64  # of nested objects and arrays
-    check_s: float = 5.0  # that `/health` waits for a component
+    check_s: float = 4.0  # that `/health` waits for a component: who asks waits 5 s at most, as a rule
     header_s: float = 10.0  # for the first call of a connection to be there
     connections: int = 4096  # at one time
     connections_per_address: int = 1024

@@ -11,7 +11,7 @@ from aiohttp import web
 from taskengine.api.answers import Answer
 from taskengine.api.call import Call
 from taskengine.api.faults import RETRY_AFTER_S
-from taskengine.api.metrics import shared_metrics
+from taskengine.api.metrics import engine_metrics, shared_metrics
 from taskengine.api.queries import read_page
 from taskengine.api.services import Services
 from taskengine.api.views import job_without_parameters, moment
@@ -56,7 +56,7 @@ async def health(call: Call) -> Answer:
     """The components, queues, tasks and jobs: counters that are kept, at constant cost."""
     services = call.services
     database, broker = await _components(services)
-    counts, (backlog, _) = await _counts(call) if database == _OK else (_NO_COUNTS, (0, None))
+    counts, (backlog, _) = (await _counts(call) if database == _OK else None) or (_NO_COUNTS, (0, None))
     body: dict[str, Any] = {
         "version": services.version,
         "status": "ok" if database == broker == _OK else "degraded" if database == _OK else "down",
@@ -93,29 +93,30 @@ async def _components(services: Services) -> tuple[str, str]:
 
 
 async def metrics(call: Call) -> web.StreamResponse:
-    """The engine in Prometheus' text format: what this process counts, and the counters that all engines share."""
+    """The engine in Prometheus' text format: what this process counts, and the counters that all engines share. These are
+    left out while the database is away: a counter that fell to nothing would seem to begin anew, and all that it ever
+    counted to have happened in the moment in which it comes back."""
     services = call.services
     if services.metrics is None:
         raise NotFound("the metrics are off (http.metrics)")
     database, broker = await _components(services)
-    counts, backlog = await _counts(call, everyone=True) if database == _OK else (_NO_COUNTS, (0, None))
     up = [(("database", services.database_name), database == _OK), (("broker", services.broker_name), broker == _OK)]
-    pending, oldest_at = backlog
-    oldest_s = (services.clock.now() - oldest_at) / 1000 if oldest_at is not None else None
-    shared = shared_metrics(
-        version=services.version, up=up, jobs=counts.jobs, tasks=counts.tasks, queues=_queues(call, counts, pending),
-        callbacks=(pending, oldest_s),
-    )  # fmt: skip
-    return services.metrics.answer(list(shared))
+    told = [*engine_metrics(services.version, up)]
+    if database == _OK and (found := await _counts(call, everyone=True)):
+        counts, (pending, oldest_at) = found
+        oldest_s = (services.clock.now() - oldest_at) / 1000 if oldest_at is not None else None
+        queues = _queues(call, counts, pending)
+        told += shared_metrics(jobs=counts.jobs, tasks=counts.tasks, queues=queues, callbacks=(pending, oldest_s))
+    return services.metrics.answer(told)
 
 
-async def _counts(call: Call, *, everyone: bool = False) -> tuple[Health, Backlog]:
-    """(the caller's counters or everyone's, undelivered callbacks)."""
+async def _counts(call: Call, *, everyone: bool = False) -> tuple[Health, Backlog] | None:
+    """(the caller's counters or everyone's, undelivered callbacks); None where the store is away."""
     try:
         counts = await call.services.store.health(None if everyone else call.scope())
         backlog = await call.services.store.callback_backlog()
     except StoreUnavailable:  # it went away in between
-        return _NO_COUNTS, (0, None)
+        return None
     return counts, backlog
 
 

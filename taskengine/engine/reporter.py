@@ -154,6 +154,7 @@ class Reporter:
 
     async def _send(self, reports: list[Report]) -> BrokerUnavailable | None:
         """Publish until confirmed: a report is never dropped while the worker lives; the fault where it was given up."""
+        told = ""
         while True:
             until, now = self._patient_until, self._clock.now()
             try:
@@ -167,7 +168,9 @@ class Reporter:
             except (BrokerUnavailable, TimeoutError) as error:
                 if self._patient_until is not None and self._clock.now() >= self._patient_until:
                     return BrokerUnavailable(str(error) or "the broker did not take the last reports in time")
-                log.warning("reports_wait", error=str(error), reports=len(reports))
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("reports_wait", error=told, reports=len(reports))
                 await self._clock.sleep(_RETRY_S)
             else:
                 return None

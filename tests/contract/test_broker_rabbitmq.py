@@ -358,6 +358,17 @@ async def test_a_refused_login_does_not_tell_the_password(
     assert "sesame" not in str(caught.value) + caplog.text
 
 
+async def test_a_virtual_host_that_is_not_there_is_named(
+    rabbitmq: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the broker's words, and once: the library's own log would tell each try a second time."""
+    for port, reason in ((rabbitmq.port, "NOT_ALLOWED - vhost nowhere not found"), (1, "Connect call failed")):
+        with pytest.raises(BrokerUnavailable, match=reason):
+            async with open_broker(f"amqp://guest:guest@127.0.0.1:{port}/nowhere") as broker:
+                await broker.check()
+    assert caplog.text == ""
+
+
 async def test_a_broker_that_hangs_up_amid_the_greeting_is_away(
     rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
