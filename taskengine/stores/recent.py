@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from taskengine.domain.job import Changes, Snapshot
 
-_MOST_JOBS = 256
+_MOST_JOBS = 32
 
 
 @dataclass(slots=True)
