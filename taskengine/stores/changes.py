@@ -83,15 +83,11 @@ async def advance(
     """As `decide` about these tasks, and hand out what is next in the queues that the decisions touch. Overtaken where
     one of them that was believed to be `clear` is not. In `seen` it is noted what was gone by, where it is not held."""
     about = {job_id: some for job_id, some in tasks.items() if job_id in large}
-    recent = seen.recent if seen is not None else None
-    known = recent.take(sorted(tasks)) if recent is not None else {}
+    known = seen.take_known() if seen is not None else {}
     decided, before = await _judge(session, sorted(tasks), decision, about, large, seen, known)
     if known and all(changes.tells_only for changes in decided):
         raise Overtaken  # nothing would be written, so nobody would judge what is known
-    handed = await write(session, decided, before, plan, clear, seen)
-    if seen is not None and recent is not None and len(seen.snapshots) == len(decided) == 1:
-        recent.keep(seen.snapshots[0], decided[0])  # in a crowd it costs more than it spares
-    return decided, handed
+    return decided, await write(session, decided, before, plan, clear, seen)
 
 
 async def dispatch(session: Session, queue: str, plan: DispatchPlan) -> Handed:

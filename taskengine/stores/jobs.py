@@ -36,11 +36,12 @@ _Heartbeat = tuple[WorkerInfo, Sequence[Running], int]  # of whom, what it is at
 class JobUnits(Units):
     """Writes jobs and tasks."""
 
-    _recent: Recent | None = None  # where what is written at once is judged
+    most_known = 0  # jobs that need not be read, where what is written at once is judged
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._large = changes.LargeJobs()
+        self._recent = Recent(self.most_known)
         self._clear: set[str] = set()  # queues in which nothing waited when they were looked at last
         self._allocations = Gathered(self._allocate, most=_MOST_SUBMISSIONS)
         self._submissions = Gathered(self._submit, most=_MOST_SUBMISSIONS)
@@ -89,13 +90,18 @@ class JobUnits(Units):
 
         clear = frozenset(self._clear)
         at_once = clear and len(tasks) <= _FEW and not any(job_id in self._large for job_id in tasks)
+        known = self._recent.take(tasks) if at_once else {}
         try:
             if at_once:
-                decided, handed = await self._write_at_once(unit(clear, Seen(self._recent)), [*tasks])
+                seen = Seen(known)
+                decided, handed = await self._write_at_once(unit(clear, seen), [*tasks])
+                self._recent.keep(seen.snapshots, decided)
             else:
                 decided, handed = await self._write(unit(clear), [*tasks])
         except Overtaken:
             self._clear.clear()
+            if known:
+                self._recent.doubt()
             decided, handed = await self._write(unit(frozenset()), [*tasks])
         self._clear |= handed.clear
         return Advanced(decided, handed.sent, frozenset(handed.passed_over))

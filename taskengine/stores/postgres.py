@@ -20,7 +20,6 @@ from taskengine.stores.postgres_migrate import migrate_postgres
 from taskengine.stores.postgres_pulse import Pulse
 from taskengine.stores.postgres_units import Transactions, open_transactions
 from taskengine.stores.reading import ReadingUnits
-from taskengine.stores.recent import Recent
 from taskengine.stores.recurring import RecurringUnits
 from taskengine.stores.session import Work
 from taskengine.stores.sharing import Sharing
@@ -32,11 +31,11 @@ class PostgresStore(JobUnits, ReadingUnits, ClientUnits, CallbackUnits, Recurrin
     """`ports.Store` on PostgreSQL; each method is one transaction."""
 
     dialect = "postgres"
+    most_known = 32
 
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         super().__init__(clock)
         self._transactions = transactions
-        self._recent: Recent = Recent()
 
     async def _write(self, work: Work[T], jobs: Sequence[int] = ()) -> T:
         self._recent.forget(jobs)

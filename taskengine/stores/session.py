@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from taskengine.domain.job import Snapshot
-from taskengine.stores.recent import Recent
 from taskengine.stores.rows import Row
 
 T = TypeVar("T")
@@ -40,10 +39,15 @@ SeenTask = tuple[int, str, str | None, int]  # id, state, token, attempt
 class Seen:
     """What a decision was made of that held nothing: it holds if that is still so as it is written."""
 
-    recent: Recent | None = None  # jobs that need not be read, where there are any
+    known: Mapping[int, Snapshot] = field(default_factory=dict)  # by job: what need not be read
     snapshots: list[Snapshot] = field(default_factory=list)
     jobs: list[SeenJob] = field(default_factory=list)
     tasks: list[SeenTask] = field(default_factory=list)  # those that have not ended
+
+    def take_known(self) -> Mapping[int, Snapshot]:
+        """What is known, for one decision: it changes what it is given, and is made again where a connection is lost."""
+        known, self.known = self.known, {}
+        return known
 
     def add(self, snapshot: Snapshot) -> None:
         """A job with its tasks, before anything is decided."""

@@ -214,6 +214,28 @@ async def test_what_is_known_is_in_nobody_elses_hands(url: str) -> None:
         assert [one.task.step for one in advanced.dispatched] == ["c"]
 
 
+async def test_where_engines_take_turns_at_a_job_what_is_known_is_not_trusted_for_long(
+    engines: tuple[Store, Store],
+) -> None:
+    """A decision that goes by what is not so any more is made twice: one in a hundred may be."""
+    first, second = engines
+    made: list[int] = []
+
+    def counted(which: int) -> Callable[[Snapshot], Changes]:
+        def decide(snapshot: Snapshot) -> Changes:
+            made.append(which)
+            return complete(which)(snapshot)
+
+        return decide
+
+    for _ in range(5):
+        job_id = await add_join(first)
+        await first.advance({job_id: ()}, counted(A), plan())
+        await _is_paused(second, job_id)
+        await first.advance({job_id: ()}, counted(B), plan())
+    assert len(made) == 11, "only the first is overtaken"
+
+
 @pytest.mark.parametrize("made", [True, False])
 async def test_an_answer_that_was_lost_is_asked_after(url: str, monkeypatch: pytest.MonkeyPatch, *, made: bool) -> None:
     """Whether it was written or not: the decision takes effect once."""
