@@ -36,7 +36,7 @@ class Recent:
         if self._doubted:
             self._doubted -= 1
             return
-        if not len(snapshots) == len(decided) == 1:
+        if not (self.most and len(snapshots) == len(decided) == 1):
             return
         [snapshot], [changes] = snapshots, decided
         job, tasks = snapshot.job, snapshot.tasks
