@@ -235,11 +235,10 @@ class Sharing:
         lasting = round(piece.seconds * _TEXT_TIMESCALE)
         if piece.media is None:
             return Placed("", piece.at, 0, lasting)
-        data = await self._bytes(piece.media)
+        text = (await self._bytes(piece.media)).decode("utf-8", errors="replace")
+        data = cues.tied(text, TRANSPORT_OFFSET_S if whole else 0.0).encode()
         origin = self._name(piece.media)
         name = f"{track_folder(track, origin.rpartition('/')[0], b'')}/{short_digest(origin.encode(), data)}.vtt"
-        if whole:
-            data = cues.later(data.decode("utf-8", errors="replace"), TRANSPORT_OFFSET_S).encode()
         path = f"{base_of(self._capture_id)}/{AES if whole else CLEAR}/{name}"
         if not await self._shelf.has(path, len(data)):
             plain = f"text_{next(self._numbers)}.vtt"

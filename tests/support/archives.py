@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from taskengine.media.archive.boxes import read_init
 from taskengine.media.tools import find_tools
 from tests.support.media import AAC, H264, ffmpeg, picture, sound
 
@@ -58,6 +60,32 @@ def make_archive(folder: Path, seconds: int = 16, *, captions: bool = False, beg
     for name in ("film.mp4", "small.mp4", "film.vtt"):
         (folder / name).unlink(missing_ok=True)
     _set_clock(folder, begin)
+
+
+def set_forward(folder: Path, hours: int) -> None:
+    """The HLS of an archive whose packager has been running for so long. Its captions say that they count from the zero of
+    MPEG's clock, which has begun anew since."""
+    (folder / "manifest.mpd").unlink()
+    for track in ("v1", "v2", "a1"):
+        ticks = hours * 3600 * read_init((folder / track / "init.mp4").read_bytes()).timescale
+        for segment in (folder / track).glob("*.m4s"):
+            segment.write_bytes(_later(segment.read_bytes(), ticks))
+    for text in (folder / "t1").glob("*.vtt"):
+        told = re.sub(r"00:(\d\d:\d\d\.\d)", rf"{hours:02}:\g<1>", text.read_text())
+        text.write_text(told.replace("WEBVTT\n", "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n"))
+
+
+def _later(segment: bytes, ticks: int) -> bytes:
+    """A segment of one fragment, whose decode time gets the four bytes more that it needs."""
+    begin = segment.index(b"tfdt") + 4
+    assert segment[begin] == 0
+    time = struct.pack(">BxxxQ", 1, ticks + int.from_bytes(segment[begin + 4 : begin + 8], "big"))
+    made = bytearray(segment)
+    sizes = [segment.index(kind) - 4 for kind in (b"moof", b"traf", b"tfdt")]
+    for place in [*sizes, segment.index(b"trun") + 12]:  # where the data of the run begins
+        struct.pack_into(">I", made, place, 4 + int.from_bytes(segment[place : place + 4], "big"))
+    made[begin : begin + 8] = time
+    return bytes(made)
 
 
 def make_ffmpeg_archive(folder: Path, seconds: int = 8, *, muxed: bool = False, form: str = "fmp4") -> None:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from taskengine.media.captions import vtt
-from taskengine.media.captions.cues import Captions, Cue, milliseconds
+from taskengine.media.captions.cues import Captions, Cue, milliseconds, stamp
 
 _MAP = re.compile(r"^X-TIMESTAMP-MAP=(.*)$", re.MULTILINE)
 _LOCAL = re.compile(r"LOCAL:(?:(\d{2,}):)?(\d{2}):(\d{2})\.(\d{3})")
 _MPEG = re.compile(r"MPEGTS:(\d+)")
-_WRAP_MS = round((1 << 33) / vtt.MPEG_CLOCK * 1000)  # where the clock of MPEG-TS begins anew
+_FIRST = re.compile(r"^[ \t]*(?:(\d{2,}):)?(\d{2}):(\d{2})\.(\d{3})[ \t]+-->", re.MULTILINE)
+_WRAP = 1 << 33  # where the clock of MPEG-TS begins anew
+_WRAP_MS = round(_WRAP / vtt.MPEG_CLOCK * 1000)
 
 
 def joined(texts: Sequence[str], begin: float, seconds: float) -> str:
@@ -33,16 +35,23 @@ def joined(texts: Sequence[str], begin: float, seconds: float) -> str:
     return vtt.write(Captions(_whole(ordered), None, list(blocks)))
 
 
-def later(text: str, seconds: float) -> str:
-    """A WebVTT segment beside media whose clock is so much ahead."""
+def tied(text: str, ahead: float = 0.0) -> str:
+    """A WebVTT segment whose map names its first cue's time on the clock of the media beside it, which is `ahead` (seconds)
+    of the archive's. Players disagree about a segment without a map after a discontinuity, and about a map of the clock's zero
+    where the clock of MPEG-TS has begun anew since. One without a cue says nothing, and is left as it is."""
+    first = _FIRST.search(text)
+    if first is None:
+        return text
+    start = milliseconds(first.groups())
     told = _MAP.search(text)
-    mpeg = _MPEG.search(told[1]) if told else None
-    at = (int(mpeg[1]) if mpeg else 0) + round(seconds * vtt.MPEG_CLOCK)
-    if told and mpeg:
-        begin = told.start(1) + mpeg.start(1)
-        return f"{text[:begin]}{at % (1 << 33)}{text[told.start(1) + mpeg.end(1) :]}"
-    head, line, rest = text.partition("\n")
-    return f"{head}\nX-TIMESTAMP-MAP=MPEGTS:{at},LOCAL:00:00:00.000{line}{rest}"
+    mpeg, local = (_MPEG.search(told[1]), _LOCAL.search(told[1])) if told else (None, None)
+    since = start - (milliseconds(local.groups()) if local else 0)
+    at = (int(mpeg[1]) if mpeg else 0) + round((since / 1000 + ahead) * vtt.MPEG_CLOCK)
+    line = f"X-TIMESTAMP-MAP=MPEGTS:{at % _WRAP},LOCAL:{stamp(start)}"
+    if told:
+        return f"{text[: told.start()]}{line}{text[told.end() :]}"
+    head, end, rest = text.partition("\n")
+    return f"{head}\n{line}{end}{rest}"
 
 
 def _shift(text: str) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from taskengine.keys.seed import derive_key_id
 from tests.support import origin
-from tests.support.archives import at, make_archive
+from tests.support.archives import at, make_archive, set_forward
 from tests.support.decrypting import SEED, key_of
 from tests.support.media import Studio, video_source
 from tests.support.player import chromium, player_over, shaka_player
@@ -162,3 +162,17 @@ async def test_clips_of_an_archive_play_over_their_seam(tmp_path: Path, installe
         over_the_seam = await player("play", 3.5, 1)
         assert over_the_seam["time"] >= 4.5
         assert over_the_seam["shown"] >= 20
+
+
+@pytest.mark.usefixtures("browser")
+async def test_captions_of_a_long_broadcast_are_shown_with_its_pictures(tmp_path: Path, installed: Path) -> None:
+    """Of an archive whose packager has been running for longer than MPEG's clock lasts, in each of two clips."""
+    made = Studio(tmp_path, key_provider=None)
+    make_archive(tmp_path / "output" / "channel1", captions=True)
+    set_forward(tmp_path / "output" / "channel1", hours=30)
+    clips = [{"capture_id": "channel1", "start": at(start), "end": at(start + 4)} for start in (2, 10)]
+    await made.run("vodnpvr", output_folder="npvr/one", clips=clips)
+    async with player_over(tmp_path / "output", installed) as player:
+        await player.open("npvr/one/film.m3u8", captions="en")
+        for shown, second in ((0.8, 2), (4.8, 10)):
+            assert await player("captions", "en", shown) == [f"second {second}"]

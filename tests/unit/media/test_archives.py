@@ -344,17 +344,24 @@ def test_transport_segments_stand_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("head", "first", "told"),
     [
-        ("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n\n", "MPEGTS:909000"),
-        ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:8589930000,LOCAL:00:00:01.000\n\n", "MPEGTS:4408,LOCAL:00:00:01.000"),
-        ("WEBVTT - title\n\n", "MPEGTS:9000,LOCAL:00:00:00.000"),
+        ("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000", "00:01.500", "MPEGTS:1035000,LOCAL:00:00:01.500"),
+        ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:10.000", "00:00:10.001", "MPEGTS:90,LOCAL:00:00:10.001"),
+        ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:10.000", "00:00:09.999", "MPEGTS:8589934502,LOCAL:00:00:09.999"),
+        ("WEBVTT - title", "30:00:00.000", "MPEGTS:1130065408,LOCAL:30:00:00.000"),
     ],
 )
-def test_captions_go_along_with_the_clock_of_transport_segments(text: str, told: str) -> None:
-    """Which begins so much later than the archive's."""
-    later = cues.later(text, 0.1)
-    assert later.startswith(text.splitlines()[0] + "\nX-TIMESTAMP-MAP=")
-    assert told in later
-    assert later.endswith("\n\n")
-    assert later.count("X-TIMESTAMP-MAP") == 1
+def test_captions_say_where_the_clock_of_the_media_is_at_their_first_cue(head: str, first: str, told: str) -> None:
+    """The clock of MPEG, which begins anew after 26.5 hours; whatever they said of it before."""
+    cue = f"\n\n{first} --> 90:00:00.000\nHi\n"
+    tied = cues.tied(head + cue)
+    assert tied == head.splitlines()[0] + f"\nX-TIMESTAMP-MAP={told}" + cue
+    assert cues.joined([tied], 0.0, 10**6) == cues.joined([head + cue], 0.0, 10**6)
+
+
+def test_captions_go_along_with_the_clock_of_transport_segments() -> None:
+    """Which begins so much later than the archive's; what has no cues stays as it is."""
+    cue = "WEBVTT\r\n\r\n00:00:01.000 --> 00:00:02.000\r\nHi\r\n"
+    assert cues.tied(cue, 0.1).splitlines()[:2] == ["WEBVTT", "X-TIMESTAMP-MAP=MPEGTS:99000,LOCAL:00:00:01.000"]
+    assert cues.tied("WEBVTT\n\nNOTE 00:00:01.000\n") == "WEBVTT\n\nNOTE 00:00:01.000\n"
