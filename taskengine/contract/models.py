@@ -12,7 +12,9 @@ from taskengine.domain.messages import MAX_TEXT, VERSION, ControlAction
 Version = Annotated[Literal[1], Field(description="The contract's version.")]
 Id = Annotated[int, Field(ge=1, lt=2**63)]
 Token = Annotated[str, Field(min_length=1, description="Identifies this attempt: the fence.")]
-Milliseconds = Annotated[int, Field(ge=0, description="UTC milliseconds since 1970, by the clock of the worker.")]
+Milliseconds = Annotated[
+    int, Field(ge=0, lt=2**63, description="UTC milliseconds since 1970, by the clock of the worker.")
+]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
@@ -64,7 +66,7 @@ class Running(BaseModel):
     """An attempt that the worker is at: naming it is the heartbeat."""
 
     task_id: Id
-    attempt: int = Field(ge=1)
+    attempt: int = Field(ge=1, lt=2**63)
     token: Token
 
 
@@ -139,7 +141,7 @@ class Released(_Report):
 class Worker(BaseModel):
     """Who sends."""
 
-    id: str = Field(min_length=1, description="New at each start of the worker.")
+    id: str = Field(min_length=1, max_length=200, description="New at each start of the worker.")
     name: str
     language: str = ""
     queues: Mapping[str, Annotated[int, Field(ge=0)]] = Field(description="The slots of each queue.")

@@ -21,7 +21,10 @@ MAX_OUTPUT_BYTES = 64 * 1024
 MAX_INPUT_BYTES = 8 * 1024 * 1024  # of `with`: what a message has no room for is in the workspace
 MAX_TEXT = 16 * 1024  # characters of one log entry or error message
 _MAX_SLOTS = 100_000
-_MAX_SANDBOX, _MAX_SANDBOX_TEXT = 8, 200  # parts of a sandbox, and characters of what is said of each
+_MAX_NUMBER = 2**63 - 1  # of a task, an attempt or a time: what a store can hold
+_MAX_WORKER_ID = 200  # bytes: it is a part of a routing key
+_MAX_SANDBOX = 8  # parts of a sandbox
+_MAX_NOTE = 200  # characters of what a worker says of itself for people
 OWN_ROOTS = "own_roots"  # of a storage of a task message: root → its folder, where the client has its own
 
 
@@ -135,9 +138,8 @@ class Report:
             event = ReportEvent(body["event"])
             details = {name: value for name, value in body.items() if name not in known}
             _check_details(event, details)
-            return cls(
-                int(body["task_id"]), int(body["attempt"]), str(body["token"]), event, int(body.get("at") or 0), details
-            )
+            at = _integer(body.get("at") or 0)
+            return cls(_integer(body["task_id"]), _integer(body["attempt"]), _text(body["token"]), event, at, details)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise MessageError(f"not a report: {error!r}") from error
 
@@ -165,7 +167,7 @@ def _check_details(event: ReportEvent, details: Mapping[str, Any]) -> None:
             raise ValueError("that a worker is lost is not its own to say")
         str(error["message"])
         exit_code = error.get("exit_code")
-        if exit_code is not None and not (isinstance(exit_code, int) and abs(exit_code) < 2**63):
+        if exit_code is not None and not (isinstance(exit_code, int) and abs(exit_code) <= _MAX_NUMBER):
             raise TypeError("exit_code is not an integer")
     elif event is ReportEvent.PROGRESS and not math.isfinite(float(details["progress"])):
         raise ValueError("progress is not a finite number")
@@ -207,16 +209,32 @@ class WorkerInfo:
             str(queue): min(max(int(slots), 0), _MAX_SLOTS) for queue, slots in (body.get("queues") or {}).items()
         }
         sandbox = {_kept(name): _kept(text) for name, text in islice((body.get("sandbox") or {}).items(), _MAX_SANDBOX)}
-        worker = cls(
-            str(body["id"]), str(body.get("name") or body["id"]), str(body.get("language", "")), queues, sandbox
-        )
-        f"{worker.id}{worker.language}".encode()  # half a surrogate pair cannot be kept
-        return worker
+        worker_id = _text(body["id"])
+        if not worker_id.isprintable() or not 0 < len(worker_id.encode()) <= _MAX_WORKER_ID:
+            raise ValueError(f"the worker's id is not of 1 to {_MAX_WORKER_ID} printable bytes")
+        return cls(worker_id, _kept(body.get("name") or worker_id), _kept(body.get("language", "")), queues, sandbox)
 
 
 def _kept(text: object) -> str:
     """What a worker says for people, as far as it is kept."""
-    return str(text)[:_MAX_SANDBOX_TEXT].encode("utf-8", "replace").decode()
+    return str(text)[:_MAX_NOTE].replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _integer(value: Any) -> int:
+    """A number that a store can hold; ValueError or TypeError."""
+    number = int(value)
+    if abs(number) > _MAX_NUMBER:
+        raise ValueError(f"{str(number)[:40]} has more than 64 bits")
+    return number
+
+
+def _text(value: Any) -> str:
+    """A text that a store can hold; ValueError."""
+    text = str(value)
+    text.encode()  # half a surrogate pair is none
+    if "\0" in text:
+        raise ValueError("a NUL character")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +261,8 @@ class WorkerMessage:
         try:
             worker = WorkerInfo.from_dict(body["worker"])
             running = [
-                Running(int(r["task_id"]), int(r["attempt"]), str(r["token"])) for r in body.get("running") or ()
+                Running(_integer(r["task_id"]), _integer(r["attempt"]), _text(r["token"]))
+                for r in body.get("running") or ()
             ]
             reports = [Report.from_dict(report) for report in body.get("reports") or ()]
             if len(data) > MAX_OUTPUT_BYTES:  # else none of them can be larger

@@ -103,6 +103,30 @@ async def test_properties_that_are_no_text_stop_no_submission(
     assert "not JSON" in letters[b"{"]
 
 
+@pytest.mark.parametrize(
+    ("worker", "named"),
+    [("w", {"task_id": 2**70}), ("x" * 300, {}), ("w", {"token": "a\0b"})],
+    ids=["id", "worker", "token"],
+)
+async def test_what_a_worker_of_another_make_says_stops_no_report(
+    tmp_path: Path, rabbitmq: RabbitServer, receiver: CallbackReceiver, worker: str, named: dict[str, Any]
+) -> None:
+    """A number beyond 64 bits, a name that is no part of a routing key: a dead letter, and jobs go on."""
+    prefix = unique_prefix()
+    settings = settings_for(tmp_path, broker_url=rabbitmq.url(prefix))
+    running = {"task_id": 10**9, "attempt": 1, "token": "t"} | named
+    reports = [running | {"event": "completed", "at": 1}]
+    said = {"v": 1, "worker": {"id": worker, "name": "n", "queues": {}}, "running": [running], "reports": reports}
+    async with bench(settings, receiver) as world, outsider(rabbitmq, prefix) as other:
+        await other.send(said, queue="reports")
+        async with world.engine.broker.consume(Address.DEAD) as consumer:
+            [letter] = await asyncio.wait_for(take(consumer, 1), WAIT_S)
+        assert "not a " in letter.message.headers["x-reason"]
+        body = {**JOB, "parameters": {**JOB["parameters"], "rest_endpoints": [f"{receiver.url}/cb"]}}
+        answer = await other.ask(body, headers=HEADERS)
+        assert not (await world.ended(answer["id"], WAIT_S)).failed
+
+
 async def test_a_user_of_the_broker_needs_no_key_and_few_rights(
     tmp_path: Path, rabbitmq: RabbitServer, receiver: CallbackReceiver
 ) -> None:

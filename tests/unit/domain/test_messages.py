@@ -53,6 +53,34 @@ def test_a_worker_says_of_which_of_four_kinds_a_failure_is() -> None:
             WorkerMessage.from_json(failed(kind))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"task_id": 2**63},
+        {"task_id": -(2**63) - 1},
+        {"attempt": 2**70},
+        {"at": 1e300},
+        {"token": "a\0b"},
+        {"token": "\udc80"},
+    ],
+    ids=str,
+)
+def test_what_no_store_could_hold_is_no_report_and_no_heartbeat(wrong: dict[str, Any]) -> None:
+    """It would stop every report beside it, again and again."""
+    report = {"task_id": 1, "attempt": 1, "token": "t", "event": "started", "at": 1} | wrong
+    message: dict[str, Any] = {"v": 1, "worker": {"id": "w"}}
+    for said in ({"reports": [report]}, {"running": [report]} if "at" not in wrong else {"reports": [report]}):
+        with pytest.raises(MessageError):
+            WorkerMessage.from_json(json.dumps(message | said).encode())
+
+
+@pytest.mark.parametrize("worker_id", ["", "x" * 201, "a\0b", "a\nb", "\udc80"])
+def test_a_workers_id_is_part_of_a_routing_key(worker_id: str) -> None:
+    """What the engine says to it has to reach it."""
+    with pytest.raises(MessageError):
+        WorkerMessage.from_json(json.dumps({"v": 1, "worker": {"id": worker_id}}).encode())
+
+
 def test_a_worker_may_say_what_confines_its_programs() -> None:
     """What it says is for people, and bounded; one that says nothing is none the worse for it."""
     said = WorkerInfo("w", "box", "python", {"work": 2}, {"files": "OK", "network": "network: not confined"})
