@@ -190,7 +190,7 @@ else:
     import fcntl
 
     ENDING = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
-    STOPPING = (signal.SIGTERM, signal.SIGINT)
+    STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_launcher.py")))
     APART = {"start_new_session": True}
     EXE = ""
@@ -269,12 +269,15 @@ else:
     def caught(numbers: Sequence[int], call: Callable[[int], None]) -> Iterator[None]:
         """Have the running loop make a call for each of these signals."""
         loop = asyncio.get_running_loop()
-        for number in numbers:
+        heard = [
+            number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
+        ]  # `nohup` has SIGHUP so
+        for number in heard:
             loop.add_signal_handler(number, call, number)
         try:
             yield
         finally:
-            for number in numbers:
+            for number in heard:
                 loop.remove_signal_handler(number)
 
     def quick_loop() -> asyncio.AbstractEventLoop:

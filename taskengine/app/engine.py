@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from taskengine.api import Intake, Services, create_app, submit_recurring
-from taskengine.app.folders import make_folders
+from taskengine.app.folders import make_folders, prepare_scratch
 from taskengine.app.http import listening
 from taskengine.app.parts import Loop, Parts, within
 from taskengine.app.sealing import engine_sealer
@@ -32,7 +32,6 @@ from taskengine.net import GuardedClients, networks
 from taskengine.ports import Broker, Store
 from taskengine.settings import Settings
 from taskengine.storage.registry import settled
-from taskengine.storage.scratch import remove_stale
 from taskengine.stores import Sharing, open_store
 from taskengine.workflows.catalog import Catalog
 from taskengine.workflows.expressions import CelEvaluator
@@ -71,7 +70,7 @@ async def engine(settings: Settings, *, workers: bool = True, http: bool = True)
         stack.enter_context(owned(settings.data_dir))
         stack.push_async_callback(settled)
         make_folders(settings)
-        await remove_stale(settings.scratch)
+        await prepare_scratch(settings.scratch)
         opening = partial(open_store, settings.database_url, clock, sharing)
         store = await enter(stack, "database", opening, settings.start_wait_s)
         broker = await stack.enter_async_context(open_broker(settings.broker_url))

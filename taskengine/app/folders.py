@@ -1,19 +1,30 @@
-"""The folders of an installation that an engine makes before it takes jobs."""
+"""The folders of an installation: what an engine makes before it takes jobs, and what must be there before a task is taken."""
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
 
 from taskengine.app.storages import build_storages, build_workspace
 from taskengine.domain.errors import Fault, InvalidRequest
 from taskengine.settings import Settings
+from taskengine.storage.copying import in_thread
+from taskengine.storage.scratch import remove_stale
+
+log = structlog.get_logger(__name__)
+
+_BETWEEN_S = 1.0
 
 
 def make_folders(settings: Settings) -> None:
     """Make the roots of the local storages, the workspace and the scratch where they are missing.
 
-    A worker makes none of them: where it misses one, the disk that it shares with the engine is not mounted. Raises
-    InvalidRequest with every folder that cannot be made, or that something else stands in the way of.
+    A worker makes none that it shares with the engine (`find_workspace`). Raises InvalidRequest with every folder that
+    cannot be made, or that something else stands in the way of.
     """
     faults: list[Fault] = []
     for place, folder in _folders(settings):
@@ -23,6 +34,52 @@ def make_folders(settings: Settings) -> None:
             faults.append(Fault(place, f"the folder {folder} cannot be made: {error.strerror}"))
     if faults:
         raise InvalidRequest("; ".join(f"{fault.path}: {fault.message}" for fault in faults), faults)
+
+
+async def prepare_scratch(root: Path) -> None:
+    """Make the scratch and take away what processes that are gone left there.
+
+    Raises InvalidRequest where this user cannot write there: whoever takes tasks without a scratch fails each of them in no
+    time, and is the first to be free for the next one. A disk that is full is another matter: it may have room again.
+    """
+    try:
+        await in_thread(lambda _: _make_in(root))
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise _refused("/scratch", f"the folder {root} cannot be written to: {error.strerror}") from error
+    await remove_stale(root)
+
+
+def _make_in(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    TemporaryDirectory(prefix="start-", dir=root).cleanup()
+
+
+async def find_workspace(settings: Settings) -> None:
+    """Wait for a workspace that is a folder, `start_wait_s` at most: an engine makes it.
+
+    Raises InvalidRequest where it does not come: the folder is not mounted, or not the one that the engine has, and every
+    task would fail over it.
+    """
+    workspace = build_workspace(settings)
+    if workspace.kind != "local":
+        return
+    folder = Path(workspace.full_path(""))
+    loop = asyncio.get_running_loop()
+    until, told = loop.time() + settings.start_wait_s, False
+    while not await in_thread(lambda _: folder.is_dir()):
+        text = f"the folder {folder} is not there: it is the engine's, and must be mounted here at the same path"
+        left = until - loop.time()
+        if left <= 0:
+            raise _refused("/workspace", text)
+        if not told:
+            told = True
+            log.warning("start_waits", waits_for="workspace", error=text, left_s=round(left))
+        await asyncio.sleep(min(_BETWEEN_S, left))
+
+
+def _refused(place: str, text: str) -> InvalidRequest:
+    return InvalidRequest(f"{place}: {text}", [Fault(place, text)])
 
 
 def _folders(settings: Settings) -> list[tuple[str, Path]]:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import structlog
 
 from taskengine.app.engine import engine
+from taskengine.app.folders import find_workspace, prepare_scratch
 from taskengine.app.starting import enter
 from taskengine.app.traces import tracing
 from taskengine.app.workers import build_worker
@@ -22,7 +23,6 @@ from taskengine.net import GuardedClients
 from taskengine.ports import Broker
 from taskengine.settings import Settings
 from taskengine.storage.registry import settled
-from taskengine.storage.scratch import remove_stale
 from taskengine.system import STOPPING, caught
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ _COLLECTION = (10_000, 20, 20)  # new objects until the young are looked at; of 
 
 
 async def serve(settings: Settings, *, workers: bool = True, ready: Callable[[str], None] | None = None) -> None:
-    """Host the engine until SIGTERM or SIGINT, then drain. `ready` is called with the URL once it listens."""
+    """Host the engine until a signal asks it to end, then drain. `ready` is called with the URL once it listens."""
     sys.setswitchinterval(_SWITCH_S)
     with _signals() as stopping:
         async with engine(settings, workers=workers, http=True) as running:
@@ -53,15 +53,17 @@ def _keep_what_is_loaded() -> None:
 
 
 async def work(settings: Settings, queues: Mapping[str, int]) -> None:
-    """Be a pool of workers until SIGTERM or SIGINT, then drain. It knows the broker and the storages alone.
+    """Be a pool of workers until a signal asks it to end, then drain. It knows the broker and the storages alone.
 
-    Raises BrokerUnavailable where the broker was not there to be told of the end.
+    Raises InvalidRequest where scratch or workspace cannot be used, BrokerUnavailable where the broker was not there at
+    the start, or not to be told of the end.
     """
-    await remove_stale(settings.scratch)
+    await prepare_scratch(settings.scratch)
     with _signals() as stopping:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(settled)
             broker = await enter(stack, "broker", lambda: _there(settings.broker_url), settings.start_wait_s)
+            await find_workspace(settings)
             clients = await stack.enter_async_context(GuardedClients())
             tracer = await stack.enter_async_context(tracing())
             stopping.started = True
@@ -69,7 +71,9 @@ async def work(settings: Settings, queues: Mapping[str, int]) -> None:
             async with asyncio.TaskGroup() as group:
                 worker = build_worker(settings, broker, SystemClock(), queues, clients, tracer)
                 running = group.create_task(worker.run())
+                log.info("worker_ready", worker=worker.info.name, queues=dict(queues))
                 await stopping.wait()
+                log.info("draining")
                 worker.drain()
             if unreported := running.result():
                 raise BrokerUnavailable(

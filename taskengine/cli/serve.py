@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from taskengine.settings import Settings
 
 ALL_QUEUES = "all"
+_USUAL = {"capture", "package", "transcode", "work"}  # of the workflows that come along, which need not be read for it
 
 
 @click.command()
@@ -35,8 +37,8 @@ ALL_QUEUES = "all"
 def serve(config: Path | None, *, no_workers: bool, concurrencies: Sequence[str], **flags: Any) -> None:
     """Host the API, the scheduler, the callbacks and workers for every queue.
 
-    Prints one line when it is ready. SIGTERM or SIGINT: nothing new is started, what runs is finished or handed back;
-    a second one ends at once.
+    Prints one line when it is ready. SIGTERM, SIGINT or SIGHUP: nothing new is started, what runs is finished or
+    handed back; a second one ends at once.
     """
     each, _ = read_concurrency(concurrencies, bare=False)
     settings = read_settings({**flags, **_slot_flags(each)}, config)
@@ -90,6 +92,7 @@ def worker(config: Path | None, *, queues: Sequence[str], concurrencies: Sequenc
             "Give --broker amqp://… to it and to the engine, or let `taskengine serve` have the workers"
         )
     slots = worker_slots(settings, queues, each, of_all)
+    _doubt_queues(settings, slots.keys())
     import asyncio
 
     with importing():
@@ -129,6 +132,16 @@ def _judge_queues(each: Mapping[str, int], queues: Collection[str], whose: str) 
         stranger = min(strangers)
         hint = nearest(stranger, queues)
         raise click.BadParameter(f"{stranger!r} is none of the queues of {whose}{hint}", param_hint="--concurrency")
+
+
+def _doubt_queues(settings: Settings, queues: AbstractSet[str]) -> None:
+    """Warn of queues that no workflow of this machine names. The engine may have others, so a worker may serve them."""
+    if queues <= _USUAL:
+        return
+    known = queues_of(catalog_of(settings))
+    for queue in sorted(set(queues) - {*known, *settings.external_queues}):
+        hint = nearest(queue, known)
+        click.echo(f"Warning: no workflow that is known here has tasks for the queue {queue!r}{hint}", err=True)
 
 
 def worker_slots(

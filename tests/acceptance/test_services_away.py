@@ -298,3 +298,23 @@ async def test_a_start_that_waited_in_vain_says_for_what(tmp_path: Path, service
         assert f"127.0.0.1:{proxy.port}" in said.splitlines()[-1]
         assert "waited 0.3 s" in said
         assert "Traceback" not in said
+
+
+async def test_a_worker_without_the_shared_workspace_takes_nothing(tmp_path: Path, services: Services) -> None:
+    """Each of its tasks would fail at once, and it would be the first to be free for the next. It waits, and says for what; in
+    vain, it ends with exit code 2. Its end by SIGHUP is a drain, too."""
+    command = ("worker", "--queue", "work", "--queue", "works")
+    async with started(tmp_path, services, *command, wait_s=0.3) as process:
+        code, said = await ended(process)
+    assert code == 2
+    assert said.splitlines()[-1].startswith(
+        f"Error: /workspace: the folder {tmp_path / 'worker' / 'workspace'} is not there"
+    )
+    assert "no workflow that is known here has tasks for the queue 'works'; did you mean 'work'?" in said
+    async with started(tmp_path, services, *command, wait_s=WAIT_S) as process:
+        await says(process.stderr, "start_waits", "workspace")
+        (tmp_path / "worker" / "workspace").mkdir(parents=True)
+        await says(process.stderr, "worker_ready")
+        process.send_signal(signal.SIGHUP)
+        code, said = await ended(process)
+        assert (code, "draining" in said) == (0, True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskengine.app import engine
+from taskengine.app import engine, work
 from taskengine.domain.errors import InvalidRequest
 from taskengine.settings import load_settings
 from tests.support.engine import settings_for
@@ -37,3 +37,15 @@ async def test_folders_that_cannot_be_made_are_named_all_at_once(tmp_path: Path)
         "/storages/local/output_root", "/storages/local/source_root", "/workspace",
     ]  # fmt: skip
     assert str(tmp_path / "file") in str(caught.value)
+
+
+async def test_a_scratch_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    """By a worker as by an engine: each task would fail over it at once, on the worker that is free first."""
+    (tmp_path / "file").write_text("in the way")
+    for scratch in (tmp_path / "file", Path("/proc")):  # where not even root writes
+        settings = settings_for(tmp_path, scratch=str(scratch))
+        with pytest.raises(InvalidRequest, match=f"/scratch: the folder {scratch} cannot be"):
+            await work(settings, {"work": 1})
+        with pytest.raises(InvalidRequest, match=f"/scratch: the folder {scratch} cannot be"):
+            async with engine(settings, http=False):
+                pass
