@@ -27,6 +27,9 @@ FULL: Mapping[str, Any] = {
     **LEAST,
     "imagePullSecrets": [{"name": "registry"}],
     "config": {"log": {"level": "debug"}, "concurrency": {"work": 3}},
+    "extraEnv": [{"name": "TASKENGINE_KEY_PROVIDERS__LOCAL__SEED", "valueFrom": {"secretKeyRef": {"name": "drm", "key": "seed"}}}],
+    "extraVolumes": [{"name": "authority", "configMap": {"name": "authority"}}],
+    "extraVolumeMounts": [{"name": "authority", "mountPath": "/etc/authority", "readOnly": True}],
     "drainGraceSeconds": 600,
     "engine": {"nodeSelector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}},
     "service": {"annotations": {"a": "b"}},
@@ -43,6 +46,20 @@ FULL: Mapping[str, Any] = {
     "serviceAccount": {"annotations": {"e": "f"}},
     "podAnnotations": {"g": "h"},
 }  # fmt: skip
+BUCKETS: Mapping[str, Any] = {
+    **LEAST,
+    "media": {"enabled": False},
+    "config": {
+        "storages": {"S3": {"kind": "s3", "url": "s3://media/vod", "options": {"endpoint": "http://s3:8333", "region": "x"}}},
+        "default_storage": "S3",
+        "workspace": "s3://media/workspace",
+    },
+    "extraEnv": [
+        {"name": "TASKENGINE_STORAGES__S3__CREDENTIALS__ACCESS_KEY_ID", "value": "engine"},
+        {"name": "TASKENGINE_STORAGES__S3__CREDENTIALS__SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "s3", "key": "secret"}}},
+    ],
+}  # fmt: skip
+ALL = pytest.mark.parametrize("values", [LEAST, FULL, BUCKETS], ids=["least", "full", "buckets"])
 
 
 class Chart:
@@ -97,7 +114,7 @@ def taken(container: Mapping[str, Any], manifests: list[dict[str, Any]], folder:
     """What the container's process takes for its settings, with the files that it is given."""
     [config] = of_kind(manifests, "ConfigMap").values()
     (folder / "taskengine.yaml").write_text(config["data"]["taskengine.yaml"])
-    env = {each["name"]: each["value"] for each in container["env"]}
+    env = {each["name"]: each.get("value", "c2VjcmV0" * 5) for each in container["env"]}
     secrets = {
         "broker-url": "amqp://a:b@mq/",
         "database-url": "postgresql://a:b@db/c",
@@ -112,7 +129,7 @@ def taken(container: Mapping[str, Any], manifests: list[dict[str, Any]], folder:
     return settings_from(env, folder / "taskengine.yaml")
 
 
-@pytest.mark.parametrize("values", [LEAST, FULL], ids=["least", "full"])
+@ALL
 def test_helm_finds_no_fault(chart: Chart, values: Mapping[str, Any]) -> None:
     """Warnings are faults."""
     outcome = chart.lint(values)
@@ -120,7 +137,7 @@ def test_helm_finds_no_fault(chart: Chart, values: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("values", [LEAST, FULL], ids=["least", "full"])
+@ALL
 def test_kubernetes_knows_every_field(chart: Chart, values: Mapping[str, Any], version: str) -> None:
     """Strictly: a field that it does not know is a fault. KEDA's kinds have no schema there."""
     missing = None if find_spec("kubernetes_validate") else "it is not installed: scripts/bootstrap deploy"
@@ -151,6 +168,38 @@ def test_pods_run_what_the_product_understands(chart: Chart, values: Mapping[str
         assert str(settings.database_url).startswith("postgresql:" if engine else "sqlite:")
         for key, value in values.get("config", {}).items():
             assert settings.model_dump(mode="json")[key].items() >= value.items()
+
+
+def test_with_buckets_no_disk_is_shared(chart: Chart, tmp_path: Path) -> None:
+    """No claim, no mount; storages and workspace are the configuration's, a bucket's secret comes by reference."""
+    manifests = chart.manifests(BUCKETS)
+    assert not of_kind(manifests, "PersistentVolumeClaim")
+    for _, spec, container in pods(manifests):
+        assert {volume["name"] for volume in spec["volumes"]} == {"config", "secret", "data", "tmp"}
+        assert {mount["name"] for mount in container["volumeMounts"]} == {"config", "secret", "data", "tmp"}
+        settings = taken(container, manifests, tmp_path)
+        assert (settings.workspace, settings.default_storage) == ("s3://media/workspace", "S3")
+        credentials = settings.storages["S3"].model_dump()["credentials"]
+        assert credentials["secret_access_key"].get_secret_value() == "c2VjcmV0" * 5
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        (LEAST, None),
+        (FULL, "https://vod.example"),
+        ({**FULL, "ingress": {"enabled": True, "host": "vod.example"}}, "http://vod.example"),
+        ({**FULL, "config": {"public_url": "https://cdn.example/vod"}}, "https://cdn.example/vod"),
+    ],
+)
+def test_channels_are_found_where_the_ingress_is(
+    chart: Chart, tmp_path: Path, values: Mapping[str, Any], url: str | None
+) -> None:
+    """Unless the configuration names another place: their URLs begin with `public_url`."""
+    manifests = chart.manifests(values)
+    container = next(container for name, _, container in pods(manifests) if name.endswith("-engine"))
+    settings = taken(container, manifests, tmp_path)
+    assert (str(settings.public_url) if "public_url" in settings.model_fields_set else None) == url
 
 
 def test_pods_have_no_right_that_they_do_not_need(chart: Chart) -> None:
@@ -219,6 +268,9 @@ def test_every_pool_scales_on_what_is_ready_or_runs_in_its_queues(chart: Chart) 
         ({**LEAST, "engine": {"replicas": 0}}, "/engine/replicas"),
         ({**LEAST, "workers": {"transcode": {"queues": []}}}, "/workers/transcode"),
         ({**LEAST, "config": {"database_url": "postgresql://a:secret@b/c"}}, "/config/database_url"),
+        ({**LEAST, "config": {"workspace": "s3://a/b"}}, "/config/workspace"),
+        ({**LEAST, "media": {"enabled": False}}, "missing properties 'storages', 'default_storage', 'workspace'"),
+        ({**BUCKETS, "config": {**BUCKETS["config"], "workspace": "/data/workspace"}}, "/config/workspace"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(chart: Chart, values: Mapping[str, Any], word: str) -> None:

@@ -50,18 +50,28 @@ securityContext:
 - {name: TASKENGINE_CONFIG, value: /etc/task-engine/taskengine.yaml}
 - {name: TASKENGINE_BROKER_URL_FILE, value: /etc/task-engine/secret/broker-url}
 - {name: TASKENGINE_SEALING_KEY_FILE, value: /etc/task-engine/secret/sealing-key}
+{{- if .Values.media.enabled }}
 - {name: TASKENGINE_STORAGES__LOCAL__URL, value: /media/storage}
 - {name: TASKENGINE_WORKSPACE, value: /media/workspace}
+{{- end }}
 - {name: TASKENGINE_SCRATCH, value: /data/scratch}
 - {name: TASKENGINE_DRAIN_GRACE_S, value: {{ .Values.drainGraceSeconds | quote }}}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "task-engine.mounts" -}}
 - {name: config, mountPath: /etc/task-engine/taskengine.yaml, subPath: taskengine.yaml, readOnly: true}
 - {name: secret, mountPath: /etc/task-engine/secret, readOnly: true}
+{{- if .Values.media.enabled }}
 - {name: media, mountPath: /media}
+{{- end }}
 - {name: data, mountPath: /data}
 - {name: tmp, mountPath: /tmp}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Called with root, keys (of the secret) and scratch (its size). */}}
@@ -76,10 +86,15 @@ securityContext:
       {{- range .keys }}
       - {key: {{ . }}, path: {{ . }}}
       {{- end }}
+{{- if .root.Values.media.enabled }}
 - name: media
   persistentVolumeClaim: {claimName: {{ .root.Values.media.existingClaim | default (printf "%s-media" (include "task-engine.name" .root)) }}}
+{{- end }}
 - name: data
   emptyDir: {sizeLimit: {{ .scratch | quote }}}
 - name: tmp
   emptyDir: {sizeLimit: 1Gi}
+{{- with .root.Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
