@@ -1,8 +1,9 @@
-"""The pulse of a PostgreSQL: one connection that asks every second whether the server answers.
+"""The pulse of a PostgreSQL: one connection that asks every second whether the server answers, and takes changes.
 
 Whoever waits for a server that is away would learn of it late: a refused connection is tried again for seconds, and one
 that swallows what it is sent answers never. So what runs is ended, and what comes is refused at once, as soon as two
-looks in a row have failed, until one succeeds. The same connection holds the claim by which engines share a database or
+looks in a row have failed, until one succeeds. A server that has become a standby answers what is read, and is away
+as well: each look connects anew then, and finds the one that took its place. The same connection holds the claim by which engines share a database or
 do not: it is the server's, and goes with the process.
 """
 
@@ -25,6 +26,14 @@ log = structlog.get_logger(__name__)
 _EVERY_S = 1.0
 _PATIENCE_S = 2.0  # with the answer to a look
 _CONNECT_S = 4.0  # with a connection and its claim
+_LOOK = """
+DO $$ BEGIN
+    IF current_setting('transaction_read_only')::boolean THEN
+        RAISE EXCEPTION 'it takes no changes (a standby, or default_transaction_read_only)'
+        USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+END $$
+"""  # one message each way, which a statement that has to be prepared is not
 _FAILURES = 2  # in a row, before the server counts as away: one may be a cut connection, or a stalled process
 _CLAIMS = {
     Sharing.SHARED: "SELECT pg_try_advisory_lock_shared(hashtextextended('taskengine.engines', 0))",
@@ -70,8 +79,12 @@ class Pulse:
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
         """Look once a second until the block ends. The first look is now: what it finds is raised."""
-        with translated(self._name):
-            await self._look()
+        try:
+            with translated(self._name):
+                await self._look()
+        except BaseException:
+            self._drop()
+            raise
         task = asyncio.create_task(self._beat(), name="the database's pulse")
         try:
             yield
@@ -109,7 +122,7 @@ class Pulse:
             async with asyncio.timeout(_CONNECT_S):
                 await self._connect()
         async with asyncio.timeout(_PATIENCE_S):
-            await self._connection.execute("SELECT")
+            await self._connection.execute(_LOOK)
 
     async def _connect(self) -> None:
         self._connection = await asyncpg.connect(self._url, **options())

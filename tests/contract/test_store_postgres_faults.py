@@ -27,15 +27,16 @@ async def behind(url: str) -> AsyncIterator[tuple[Store, FaultProxy]]:
         yield store, proxy
 
 
-async def until_away(store: Store) -> float:
-    """Wait until calls are refused; how many seconds the last, refused one took."""
+async def until_away(store: Store, reason: str = "") -> float:
+    """Wait until calls are refused, for this reason; how many seconds the last, refused one took."""
     async with asyncio.timeout(WAIT_S):
         while True:
             began = time.monotonic()
             try:
                 await store.check()
-            except StoreUnavailable:
-                return time.monotonic() - began
+            except StoreUnavailable as error:
+                if reason in str(error):
+                    return time.monotonic() - began
             await asyncio.sleep(0.05)
 
 
@@ -68,6 +69,29 @@ async def test_a_refused_server_is_refused_at_once_and_comes_back(behind: tuple[
     await proxy.start()
     await until_back(store)
     await add_jobs(store)
+
+
+async def test_a_server_that_takes_no_changes_is_away(url: str) -> None:
+    """One that has become a standby answers what is read: whoever asked that alone would call it healthy. An engine that
+    starts waits for one that does."""
+    owner = await asyncpg.connect(url)
+    name = await owner.fetchval("SELECT quote_ident(current_database())")
+    async with open_store(url, MovedClock()) as store:
+        await add_jobs(store)
+        await owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await until_away(store, "takes no changes")
+        with pytest.raises(StoreUnavailable, match="takes no changes"):
+            async with open_store(url, MovedClock()):
+                pass
+        await owner.execute("SET default_transaction_read_only = off")
+        await owner.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await until_back(store)
+        await add_jobs(store)
+    await owner.close()
 
 
 async def test_cut_and_reset_connections_are_passed_over(behind: tuple[Store, FaultProxy]) -> None:
@@ -114,7 +138,7 @@ async def test_a_decision_takes_four_round_trips(behind: tuple[Store, FaultProxy
     sent: list[bytes] = []
 
     def note(piece: bytes) -> bool:
-        if b"SELECT\x00" not in piece:  # of the pulse
+        if b"transaction_read_only" not in piece:  # of the pulse
             sent.append(piece)
         return False
 
