@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from taskengine.domain.errors import InvalidRequest, StoreUnavailable, UnknownSt
 
 _PREFIX = "sqlite:///"
 _BUSY_TIMEOUT_S = 10.0
+_AGAIN_S = 0.01
 _STATEMENTS = 256  # kept prepared per connection: more than there are names
 
 
@@ -45,12 +47,27 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def _configure(connection: sqlite3.Connection, *, read_only: bool) -> None:
     if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA cache_size = -8000")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have readers and a writer be at it together. To turn a new database to it takes a lock that SQLite waits for not at
+    all, so that of several who open it at once some were refused."""
+    until = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def translate(error: Exception, path: Path) -> Exception:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,18 @@ async def test_migrations_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     done = await asyncio.gather(*(migrate(url) for _ in range(4)))
     assert sorted(name for names in done for name in names) == [one.name for one in known("sqlite")]
+
+
+def test_a_database_that_another_process_writes_its_first_into_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself refuses at once to turn it to the journal that is wanted."""
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.3, other.execute, ["COMMIT"])
+    ends.start()
+    with closing(connect(tmp_path / "x.db")) as opened:
+        assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    ends.join()
+    other.close()
 
 
 async def test_databases_of_other_kinds_are_not_migrated() -> None:
