@@ -63,6 +63,8 @@ def described(error: ValidationError) -> Iterator[tuple[Path, str]]:
         yield from _required(error, path)
     elif kind in {"anyOf", "oneOf"}:
         yield from _alternatives(error, path)
+    elif kind == "x-in-order":
+        yield path, f"{field_name(path)} {error.message}"
     else:
         yield path, f"{field_name(path) or 'the value'} {_clause(kind, error)}"
 

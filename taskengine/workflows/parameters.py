@@ -1,6 +1,7 @@
 """Parameter schemas: JSON Schema draft 2020-12, with coercion, defaults and faults that name the field, all at once.
 
-Beyond JSON Schema: `x-alias-of: name` (another name of a parameter); a `default` may be a template over `parameters` (and,
+Beyond JSON Schema: `x-alias-of: name` (another name of a parameter); `x-in-order: [start, end]` (times of an object, each after
+the one before it); a `default` may be a template over `parameters` (and,
 inside an array, `item`: the array's object that it belongs to).
 """
 
@@ -11,8 +12,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from taskengine.domain import graph
 from taskengine.domain.errors import ExpressionError, Fault
 from taskengine.ports import Checked, Evaluator
@@ -20,6 +19,7 @@ from taskengine.workflows import formats
 from taskengine.workflows.expressions import is_template
 from taskengine.workflows.messages import Path, described, pointer
 from taskengine.workflows.normalise import Normaliser, Schema, resolve
+from taskengine.workflows.validation import validator
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class CompiledParameters:
     def __init__(self, schema: Schema, evaluator: Evaluator) -> None:
         self._schema = schema
         self._evaluator = evaluator
-        self._validator = Draft202012Validator(dict(schema), format_checker=formats.checker())
+        self._validator = validator(schema)
         self._templates = _in_order(schema, evaluator)
 
     def check(self, parameters: Mapping[str, Any], *, strict: bool) -> Checked:

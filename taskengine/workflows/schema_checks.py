@@ -18,6 +18,7 @@ from taskengine.workflows.definitions import as_list, as_mapping
 from taskengine.workflows.expressions import is_template
 from taskengine.workflows.messages import Path, described
 from taskengine.workflows.parameters import default_needs
+from taskengine.workflows.validation import IN_ORDER, validator
 
 Found = Iterator[tuple[Path, str]]
 _SUBSCHEMAS = ("properties", "patternProperties", "$defs", "dependentSchemas")
@@ -44,6 +45,7 @@ def schema_faults(schema: Mapping[str, Any], evaluator: Evaluator) -> Found:
         if (name := inner.get("format")) is not None and name not in known:
             yield (*path, "format"), f"unknown format {name!r}{nearest(str(name), known)}"
         yield from _pattern_faults(path, inner)
+        yield from _order_faults(path, inner)
     yield from _property_faults(schema, properties, evaluator)
 
 
@@ -102,6 +104,17 @@ def _pattern_faults(path: Path, schema: Mapping[str, Any]) -> Found:
             yield where, f"{text!r} is no regular expression: {error}"
 
 
+def _order_faults(path: Path, schema: Mapping[str, Any]) -> Found:
+    properties = as_mapping(schema.get("properties"))
+    names = schema.get(IN_ORDER, [])
+    if not isinstance(names, list):
+        yield (*path, IN_ORDER), f"{IN_ORDER}: must be an array of names"
+        return
+    for number, name in enumerate(names):
+        if name not in properties:
+            yield (*path, IN_ORDER, number), f"there is no field {name!r}{nearest(str(name), properties)}"
+
+
 def _property_faults(root: Mapping[str, Any], properties: Mapping[str, Any], evaluator: Evaluator) -> Found:
     needs: dict[str, list[str]] = {}
     for path, schema in _subschemas(root, ()):
@@ -140,6 +153,6 @@ def _template_faults(
 
 def _default_faults(root: Mapping[str, Any], path: Path, schema: Mapping[str, Any]) -> Found:
     judged = {"$defs": root.get("$defs", {}), **schema}
-    for error in Draft202012Validator(judged, format_checker=formats.checker()).iter_errors(schema["default"]):
+    for error in validator(judged).iter_errors(schema["default"]):
         for _, message in described(error):
             yield (*path, "default"), f"the default does not fit: {message}"

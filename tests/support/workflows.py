@@ -24,10 +24,12 @@ CLIP: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "anyOf": [{"required": ["source"]}, {"required": ["sources"]}],
+    "x-in-order": ["start", "end"],
     "properties": {
         "source": {"type": "string", "format": "uri"},
         "sources": {"type": "array", "items": {"type": "string", "format": "uri"}},
         "start": {"type": ["string", "number"], "format": "time-position-or-utc", "default": None},
+        "end": {"type": ["string", "number"], "format": "time-position-or-utc", "default": None},
         "exact": {"type": "boolean", "default": False},
         "markers": {
             "type": "object",

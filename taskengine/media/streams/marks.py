@@ -41,6 +41,14 @@ class Window:
         """Whether it is told by times of day."""
         return any(mark is not None and mark.utc is not None for mark in (self.start, self.end))
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it ends after its start, as far as that can be told without the stream."""
+        start, end = self.start, self.end
+        if start is None or end is None or (start.utc is None) != (end.utc is None):
+            return True
+        return (start.utc or 0.0, start.seconds) < (end.utc or 0.0, end.seconds)
+
 
 def mark(value: object, field: str) -> Mark | None:
     """What a parameter says. StreamFault where it is no time."""
@@ -60,11 +68,8 @@ def mark(value: object, field: str) -> Mark | None:
 def window(begin: object, until: object, where: str) -> Window:
     """The window of a clip, whose parameters are called `where`. StreamFault where it lasts no time."""
     found = Window(mark(begin, f"{where}.start"), mark(until, f"{where}.end"))
-    start, end = found.start, found.end
-    if start and end and (start.utc is None) == (end.utc is None):
-        begins, ends = (start.utc or 0.0, start.seconds), (end.utc or 0.0, end.seconds)
-        if begins >= ends:
-            raise StreamFault(f"{where}.end: {end.text} is not after the start, {start.text}")
+    if found.start and found.end and not found.lasts:
+        raise StreamFault(f"{where}.end: {found.end.text} is not after the start, {found.start.text}")
     return found
 
 

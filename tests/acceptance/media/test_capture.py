@@ -305,7 +305,7 @@ class Window:
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"start": 7, "end": 7}, r"clips\[0\].end: 7 is not after the start, 7"),
+    ({"end": 0}, r"clips\[0\]: it lasts no time: from 0.000 s to 0.000 s of the stream"),
     ({"start": 13}, r"clips\[0\].start: 13 is not in the stream, which has 0.000 s to 12.000 s"),
     ({"end": 20}, r"clips\[0\].end: 20 is not in the stream"),
     ({"source": "gone.m3u8"}, "404"),
@@ -320,11 +320,13 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 
 async def test_what_cannot_be_captured_is_told_clearly(tmp_path: Path, media: Path) -> None:
     """By the clip and its parameter, without another try, and without a key; what can be known at submission is refused
-    then: a filter by its character, nothing to make."""
+    then: a filter by its character, a clip that ends before it starts, nothing to make."""
     async with world_of(tmp_path, media) as (world, server, output):
         source = {"source": f"{server.url}/clear/master.m3u8"}
         with pytest.raises(InvalidRequest, match=r"clips\[1\].filter is wrong: character 8: expected a value"):
             await capture(world, source, {**source, "filter": "type =="})
+        with pytest.raises(InvalidRequest, match=r'clips\[1\].end must be after start, "0:07", not 7'):
+            await capture(world, source, {**source, "start": "0:07", "end": 7})
         with pytest.raises(InvalidRequest, match="generate_mp4 must be true"):
             await capture(world, source, generate_vod=False, generate_mp4=False)
         for clip, told in FAULTS:

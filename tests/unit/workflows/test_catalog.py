@@ -169,6 +169,17 @@ def built_in() -> Catalog:
     return Catalog(CelEvaluator(), load_handlers())
 
 
+@pytest.mark.parametrize("name", ["vodcapture", "vodnpvr", "vodremix", "mediatailor_channel_assembly"])
+def test_a_clip_that_ends_before_it_starts_is_refused(built_in: Catalog, name: str) -> None:
+    """When the job is submitted, not when it runs."""
+    loaded = built_in.get(name, "demo")
+    assert loaded is not None
+    what = {"capture_id": "c"} if name == "vodnpvr" else {"source": "http://h/x.m3u8"}
+    clips = [{**what, "start": "2026-01-30T20:00:02Z", "end": f"2026-01-30T20:00:0{end}Z"} for end in (3, 1)]
+    given = {"content_id": "c", "clips": clips, **({} if "channel" in name else {"output_folder": "c"})}
+    assert [fault.path for fault in loaded.parameters.check(given, strict=True).faults] == ["/parameters/clips/1/end"]
+
+
 def test_the_published_workflows_are_there(built_in: Catalog) -> None:
     """Each loads, and tells what its parameters mean."""
     assert not built_in.faults

@@ -217,6 +217,8 @@ def test_the_job_callback_and_clean_up_may_look_at_every_step() -> None:
         ("{properties: {a: {$ref: 'http://h/x'}}}", "only references to #/$defs"),
         ("{properties: {a: {$ref: '#/$defs/x'}}}", "there is no #/$defs/x"),
         ("{properties: {a: {x-alias-of: b}}}", "there is no parameter 'b'"),
+        ("{properties: {a: {properties: {end: {}}, x-in-order: [start, end]}}}", "there is no field 'start'"),
+        ("{properties: {a: {x-in-order: start}}}", "x-in-order: must be an array of names"),
         ("{type: array}", 'parameters.type must be "object"'),
     ],
 )

@@ -1,5 +1,6 @@
 """Parameters: coercion, defaults, faults."""
 
+import json
 from typing import Any
 
 import pytest
@@ -110,6 +111,42 @@ def test_every_fault_is_told_at_once() -> None:
     assert found["/parameters/content_id"] == "content_id is required"
 
 
+UTC = "2026-01-30T20:00:0{0}.000{1}"
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (3, 2),
+        (2, 2),
+        ("1:00", "59.9"),
+        ("00:01:00", 60),
+        (UTC.format(2, "Z"), UTC.format(1, "")),
+        (UTC.format(2, "Z"),) * 2,
+    ],
+)
+def test_a_time_that_is_not_after_the_one_before_it_is_a_fault(start: object, end: object) -> None:
+    """`x-in-order`, in whatever form both are given."""
+    [(path, message)] = faults({"clips": [{"source": "http://h/x", "start": start, "end": end}]}).items()
+    assert path == "/parameters/clips/0/end"
+    assert message == f"clips[0].end must be after start, {json.dumps(start)}, not {json.dumps(end)}"
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(2, 3), ("59.9", "1:00"), (None, 0), (5, None), (UTC.format(9, "Z"), 1), (9, UTC.format(1, "Z")),
+     (UTC.format(9, "Z"), "2026-01-30T20:00:01-01:00")],
+)  # fmt: skip
+def test_times_in_order_are_no_fault(start: object, end: object) -> None:
+    """Nor are those that the stream alone can tell: one is not given, or one is a time of day and the other an offset."""
+    assert not faults({"clips": [{"source": "http://h/x", "start": start, "end": end}]})
+
+
+def test_a_time_that_is_none_has_its_own_fault_alone() -> None:
+    """Which is told once."""
+    assert list(faults({"clips": [{"source": "http://h/x", "start": "x", "end": 1}]})) == ["/parameters/clips/0/start"]
+
+
 def test_an_unknown_parameter_is_a_warning_that_names_the_nearest_unless_strict() -> None:
     """Existing clients send such; they are left out of the arguments."""
     checked = check({"cuont": 1, "clips": [{"source": "http://h/x", "starts": 1}]}, strict=False)
@@ -172,7 +209,7 @@ def test_a_fault_is_not_repeated_by_what_derives_from_it() -> None:
 def test_defaults_are_filled_in_nested_objects() -> None:
     """In arrays of objects, and by templates over the object."""
     clip = check({"clips": [{"source": "http://h/x", "exact": "true", "markers": {}}]}).arguments["clips"][0]
-    assert clip == {"source": "http://h/x", "exact": True, "start": None, "markers": {"exact": True}}
+    assert clip == {"source": "http://h/x", "exact": True, "start": None, "end": None, "markers": {"exact": True}}
 
 
 def test_a_client_cannot_send_expressions() -> None:
