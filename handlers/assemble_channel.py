@@ -9,8 +9,8 @@ from typing import Any
 
 from taskengine.domain.errors import InputFault
 from taskengine.handlers.channel_definitions import Definitions
-from taskengine.handlers.clips import Documents, KeptReader, read_stream, told_of
-from taskengine.handlers.support import BOOLEAN, NUMBER, STRING, schema, tell, together
+from taskengine.handlers.clips import Documents, KeptReader, read_stream
+from taskengine.handlers.support import BOOLEAN, NUMBER, STRING, schema, tell, together, told_of
 from taskengine.media.streams.model import StreamFault
 from taskengine.media.thumbnails import seconds_of
 from taskengine.media.virtual import channel as channels

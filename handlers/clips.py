@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from taskengine.domain.errors import InputFault
 from taskengine.handlers.stream_readers import UrlReader
 from taskengine.handlers.streams import open_referable, with_segments
-from taskengine.handlers.support import in_thread
+from taskengine.handlers.support import in_thread, told_of
 from taskengine.media.archive import boxes
 from taskengine.media.archive.tracks import codecs_of_init
 from taskengine.media.mp4 import BoxFault
 from taskengine.media.names import SourceKind, source_kind
-from taskengine.media.streams.model import Presentation, Resource, StreamFault
+from taskengine.media.streams.model import Presentation, Resource
 from taskengine.media.tracks import TrackKind
 from taskengine.media.virtual import clips
 from taskengine.media.virtual.clips import Offered
@@ -42,19 +41,6 @@ class KeptReader(UrlReader):
             text = body.decode("utf-8", errors="replace")
         self.documents[location] = at, text
         return at, text.encode()
-
-
-@contextmanager
-def told_of(what: str) -> Iterator[None]:
-    """Tell faults of the input by the parameter that they are of."""
-    try:
-        yield
-    except StreamFault as fault:
-        raise InputFault(f"{what}: {fault}") from fault
-    except InputFault as fault:
-        if str(fault).startswith(what):
-            raise
-        raise InputFault(f"{what}: {fault}", exit_code=fault.exit_code, stderr_tail=fault.stderr_tail) from fault
 
 
 async def read_stream(reader: KeptReader, url: str, what: str) -> tuple[Presentation, Sequence[Offered]]:

@@ -90,7 +90,7 @@ async def _pieces(context: TaskContext, make: Make) -> Mapping[str, float]:
     what = f"clips[{make.clip}].source"
     reader = KeptReader(context)
     presentation, _ = await read_streams(reader, make.sources, what)
-    pieces = Pieces(context, reader)
+    pieces = Pieces(context, reader, what=what)
     best = presentation.reference
     sounds = [each for each in presentation.of(TrackKind.AUDIO) if each.within is None]
     names: dict[str, float] = {}

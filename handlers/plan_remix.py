@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.handlers.clips import KeptReader, head_of, told_of
+from taskengine.handlers.clips import KeptReader, head_of
 from taskengine.handlers.remix_clips import Clip, read_clip
 from taskengine.handlers.support import (
     ANY,
@@ -21,6 +21,7 @@ from taskengine.handlers.support import (
     tell,
     tell_all,
     together,
+    told_of,
     warn,
     within_time,
 )

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from taskengine.domain.errors import InputFault
-from taskengine.handlers.clips import KeptReader, is_file, read_streams, told_of
-from taskengine.handlers.support import run, tell
+from taskengine.handlers.clips import KeptReader, is_file, read_streams
+from taskengine.handlers.support import run, tell, told_of
 from taskengine.media import probe
 from taskengine.media.names import extension
 from taskengine.media.thumbnails import seconds_of

@@ -11,7 +11,7 @@ from taskengine.domain.paths import PathFault, logical_path
 from taskengine.domain.urls import redacted_url
 from taskengine.handlers.fetching import fetch_source
 from taskengine.handlers.probing import looked_into
-from taskengine.handlers.support import load
+from taskengine.handlers.support import load, told_of
 from taskengine.media.names import extension, language_of, source_kind
 from taskengine.media.sources import Source, Sources
 from taskengine.ports import TaskContext
@@ -74,7 +74,8 @@ async def _download(context: TaskContext, url: str) -> tuple[str, str]:
     if extension(name) in _STREAMS:
         raise InputFault(f"source: {redacted_url(url)} is a stream, not a media file")
     plain = _plain(name)
-    await context.outbound.download(url, context.scratch / plain, max_bytes=_MOST_BYTES)
+    with told_of("source"):
+        await context.outbound.download(url, context.scratch / plain, max_bytes=_MOST_BYTES)
     return name or redacted_url(url), plain
 
 

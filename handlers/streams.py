@@ -12,7 +12,7 @@ from pathlib import Path
 from taskengine.domain.errors import InputFault
 from taskengine.domain.urls import redacted_url
 from taskengine.handlers.stream_readers import Reader, UrlReader
-from taskengine.handlers.support import in_thread, together
+from taskengine.handlers.support import in_thread, together, told_of
 from taskengine.media import mp4
 from taskengine.media.streams import choosing
 from taskengine.media.streams.model import (
@@ -47,7 +47,8 @@ class Opened:
 async def open_presentation(reader: Reader, location: str, what: str = "source") -> Presentation:
     """What a stream offers, by its manifest alone: HLS, DASH or Smooth, as its content says. `with_segments` reads what lists the
     segments of the renditions that are wanted. InputFault where it is none, told of `what`."""
-    at, body = await reader.document(location)
+    with told_of(what):
+        at, body = await reader.document(location)
     found = await in_thread(_parsed, body, at, what)
     if isinstance(found, Stream):
         from taskengine.media.streams import playlists  # its library is not needed for others
@@ -79,7 +80,8 @@ async def with_segments(
 
 
 async def _playlist(reader: Reader, location: str, what: str) -> tuple[Stream, str]:
-    at, body = await reader.document(location)
+    with told_of(what):
+        at, body = await reader.document(location)
     found = await in_thread(_parsed, body, at, what)
     if isinstance(found, Presentation):
         raise InputFault(f"{what}: a master playlist names another one")
@@ -91,11 +93,9 @@ async def _indexed(reader: Reader, rendition: Rendition, what: str) -> Rendition
         return rendition
     from taskengine.media.streams import index, manifests
 
-    data = await reader.bytes_of(rendition.index)
-    try:
+    with told_of(what):
+        data = await reader.bytes_of(rendition.index)
         return manifests.with_index(rendition, index.read(data, rendition.index))
-    except StreamFault as fault:
-        raise InputFault(f"{what}: {fault}") from fault
 
 
 def _parsed(body: bytes, at: str, what: str) -> Presentation | Stream:
@@ -185,19 +185,22 @@ class Pieces:
         if resource.content is not None:
             await in_thread(target.write_bytes, resource.content)
             return
-        await self._reader.bring(resource, target)
+        told = f"{self._what}: {redacted_url(resource.url)}"
+        with told_of(self._what):
+            await self._reader.bring(resource, target)
         if of and of.key:
             key = await self._key(of.key)
-            await in_thread(_decrypt, target, key, of.key.iv, resource.url)
+            await in_thread(_decrypt, target, key, of.key.iv, told)
         if of and of.time is not None:
-            await in_thread(_time, target, of.time, f"{self._what}: {redacted_url(resource.url)}")
+            await in_thread(_time, target, of.time, told)
 
     async def _key(self, key: Key) -> bytes:
         if self._content_key:
             return self._content_key
         async with self._keys_read:  # segments that are fetched at the same time have one key
             if key.url not in self._keys:
-                _, body = await self._reader.document(key.url, most=_KEY_BYTES)
+                with told_of(self._what):
+                    _, body = await self._reader.document(key.url, most=_KEY_BYTES)
                 if len(body) != 16:
                     raise InputFault(f"{self._what}: a key has {len(body)} bytes, and AES-128 has 16")
                 self._keys[key.url] = body
@@ -214,7 +217,7 @@ def join(scratch: Path, parts: Sequence[str], name: str, kept: Collection[str] =
                 (scratch / part).unlink()
 
 
-def _decrypt(path: Path, key: bytes, iv: bytes, url: str) -> None:
+def _decrypt(path: Path, key: bytes, iv: bytes, what: str) -> None:
     """In place; CBC with PKCS #7, as HLS has it."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     from cryptography.hazmat.primitives.padding import PKCS7
@@ -224,7 +227,7 @@ def _decrypt(path: Path, key: bytes, iv: bytes, url: str) -> None:
         plain = reader.update(path.read_bytes()) + reader.finalize()
         opened = unpadder.update(plain) + unpadder.finalize()
     except ValueError as error:
-        raise InputFault(f"source: a segment cannot be decrypted by its key: {redacted_url(url)}") from error
+        raise InputFault(f"{what}: the segment cannot be decrypted by its key") from error
     path.unlink()  # it may be linked to what is stored
     path.write_bytes(opened)
 

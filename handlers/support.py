@@ -21,6 +21,7 @@ from taskengine.domain.errors import (
 )
 from taskengine.media.ffmpeg import POSTER
 from taskengine.media.progress import EncodeProgress
+from taskengine.media.streams.model import StreamFault
 from taskengine.media.thumbnails import Grid
 from taskengine.media.tools import parse_version
 from taskengine.media.tracks import Command, Images, from_json, to_json
@@ -134,6 +135,19 @@ def storage_faults(what: str) -> Iterator[None]:
         raise InputFault(f"{what}: {error}") from error
     except StorageError as error:
         raise (ResourceFault if error.retryable else InputFault)(f"{what}: {error}") from error
+
+
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Tell faults by the parameter that they are of; those that begin with it are told as they are."""
+    try:
+        yield
+    except StreamFault as fault:
+        raise InputFault(f"{what}: {fault}") from fault
+    except TaskFailed as fault:
+        if str(fault).startswith(what):
+            raise
+        raise type(fault)(f"{what}: {fault}", exit_code=fault.exit_code, stderr_tail=fault.stderr_tail) from fault
 
 
 async def run(context: TaskContext, argv: Sequence[str], what: str, *, of_input: bool = False) -> ProcessResult:

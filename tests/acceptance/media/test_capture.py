@@ -308,7 +308,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"end": 0}, r"clips\[0\]: it lasts no time: from 0.000 s to 0.000 s of the stream"),
     ({"start": 13}, r"clips\[0\].start: 13 is not in the stream, which has 0.000 s to 12.000 s"),
     ({"end": 20}, r"clips\[0\].end: 20 is not in the stream"),
-    ({"source": "gone.m3u8"}, "404"),
+    ({"source": "gone.m3u8"}, r"clips\[0\]: http://\S+/gone.m3u8: answered 404"),
     ({"source": "made/small.mp4"}, "it does not begin with #EXTM3U"),
     ({"filter": 'type=="video"&&height==1080'}, r"clips\[0\].filter: it leaves no picture and no sound of: video"),
     ({"source": "closed/master.m3u8"}, "the stream is encrypted: give key_id and content_key, or a seed"),
