@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from enum import Enum, auto
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +26,8 @@ from taskengine.ports import Address, Delivery, Message, Outgoing
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 32  # deliveries in hand
+AT_ONCE = 32  # deliveries that are worked at
+HELD = 256  # deliveries in hand: with those whose clients call more often than they may
 ORIGIN = "amqp:jobs"  # the `path` of such a submission in its job's log
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
@@ -34,29 +36,46 @@ _TRIES = 3  # at a submission that fails for a reason of ours that we do not kno
 _MAX_LETTER = 64 * 1024  # bytes of a message that is too large, kept in its dead letter
 
 
+class _Came(Enum):
+    """What came of a try at a submission."""
+
+    TO_AN_END = auto()
+    WAITS = auto()  # for the store, or the broker
+    TOO_OFTEN = auto()  # its client calls more often than it may
+
+
 class Intake:
     """The consumer of submissions. One is acknowledged once its job is durable and its answer is confirmed; what came
     twice is known by its `message_id`. Without one it is made once, and refused where it is delivered again."""
 
     def __init__(self, services: Services, users: Mapping[str, str]) -> None:
         self._services, self._users = services, users
+        self._aside: set[asyncio.Future[None]] = set()
 
     async def run(self) -> None:
         """Consume for ever. What was not acknowledged when this raises is delivered again."""
-        async with self._services.broker.consume(Address.JOBS, prefetch=AT_ONCE) as consumer:
-            while deliveries := await consumer.batch(AT_ONCE):
-                await self.take(deliveries)
+        try:
+            async with self._services.broker.consume(Address.JOBS, prefetch=HELD) as consumer:
+                while deliveries := await consumer.batch(AT_ONCE):
+                    await self.take(deliveries)
+        finally:
+            for waiting in self._aside:
+                waiting.cancel()
         raise BrokerUnavailable("the consumer of submissions was closed")
 
     async def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Settle each; while the store or the broker is away, hold them and try again."""
+        """Settle each; while the store or the broker is away, hold them and try again. Those of a client that calls more
+        often than it may are set aside: they keep nobody else waiting."""
         clock, tried, pause = self._services.clock, 0, _FIRST_PAUSE_S
         waiting = [(one, _key(one)) for one in deliveries if await self._readable(one)]
         until = clock.now() + round(_HOLD_S * 1000)
         while True:
             tried += 1
-            settled = await asyncio.gather(*(self._settled(one, key, tried) for one, key in waiting))
-            waiting = [one for one, done in zip(waiting, settled, strict=True) if not done]
+            came = await asyncio.gather(*(self._settled(one, key, tried) for one, key in waiting))
+            for (one, key), what in zip(waiting, came, strict=True):
+                if what is _Came.TOO_OFTEN:
+                    self._set_aside(one, key)
+            waiting = [one for one, what in zip(waiting, came, strict=True) if what is _Came.WAITS]
             if not waiting:
                 return
             if clock.now() >= until:
@@ -64,6 +83,24 @@ class Intake:
             log.warning("submissions_wait", messages=len(waiting), pause_s=pause)
             await clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _set_aside(self, delivery: Delivery, key: str | None) -> None:
+        waiting = asyncio.ensure_future(self._allowed(delivery, key))
+        self._aside.add(waiting)
+        waiting.add_done_callback(self._aside.discard)
+
+    async def _allowed(self, delivery: Delivery, key: str | None) -> None:
+        """Try again until its client may call; give it back before the broker closes the consumer over it."""
+        clock, tried, pause = self._services.clock, 1, _FIRST_PAUSE_S
+        until = clock.now() + round(_HOLD_S * 1000)
+        while clock.now() < until:
+            await clock.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+            came = await self._settled(delivery, key, tried)
+            if came is _Came.TO_AN_END:
+                return
+            tried += came is _Came.WAITS
+        await delivery.requeue()
 
     async def _readable(self, delivery: Delivery) -> bool:
         """Whether its properties can be read; else nothing tells whose it is nor where an answer would go."""
@@ -75,35 +112,38 @@ class Intake:
             return False
         return True
 
-    async def _settled(self, delivery: Delivery, key: str | None, tried: int) -> bool:
-        """Whether it is settled; else it is to be tried again."""
+    async def _settled(self, delivery: Delivery, key: str | None, tried: int) -> _Came:
+        """What came of a try at it."""
         try:
             return await self._handled(delivery, key, tried)
         except BrokerUnavailable as error:
             log.warning("submission_answer_waits", error=str(error))
-            return False
+            return _Came.WAITS
         except Exception:  # one message must not stop those behind it
             log.exception("submission_failed", message_id=delivery.message.message_id)
-            if tried >= _TRIES:
-                await delivery.reject(JOB_NOT_MADE, replace(delivery.message, body=b"", headers={}))
-            return tried >= _TRIES
+            if tried < _TRIES:
+                return _Came.WAITS
+            await delivery.reject(JOB_NOT_MADE, replace(delivery.message, body=b"", headers={}))
+            return _Came.TO_AN_END
 
-    async def _handled(self, delivery: Delivery, key: str | None, tried: int) -> bool:
+    async def _handled(self, delivery: Delivery, key: str | None, tried: int) -> _Came:
         message = delivery.message
         try:
             fields = self._fields(message)
         except (InvalidRequest, MessageError) as error:
             await self._bury(delivery, Answer(error_body(error, 400), 400))
-            return True
+            return _Came.TO_AN_END
         given = await self._submitted(message, key, fields)
-        if given.status in {429, 503} or (given.status == 500 and tried < _TRIES):
-            return False
+        if given.status == 429:
+            return _Came.TOO_OFTEN
+        if given.status == 503 or (given.status == 500 and tried < _TRIES):
+            return _Came.WAITS
         if given.status == 500 or (given.status != 200 and not message.reply_to):
             await self._bury(delivery, given)
-            return True
-        await self._reply(message, given)
-        await delivery.ack()
-        return True
+        else:
+            await self._reply(message, given)
+            await delivery.ack()
+        return _Came.TO_AN_END
 
     def _fields(self, message: Message) -> dict[str, Any]:
         """The submission in a message; InvalidRequest or MessageError where there is none. `v` may be left out: the

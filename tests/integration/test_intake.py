@@ -267,6 +267,25 @@ async def test_submissions_that_wait_for_long_are_given_back(bus: Bus) -> None:
         assert (delivery.redelivered, delivery.message.message_id) == (True, "m1")
 
 
+async def test_a_client_beyond_its_rate_keeps_nobody_else_waiting(bus: Bus) -> None:
+    """Its messages wait for themselves; each is taken when the rate allows it."""
+    name = await bus.world.add_client("eager", rate={"per_second": 0.5, "burst": 1})
+    eager = {"client": name, "api-key": bus.world.keys[name]}
+    for number in range(5):
+        await bus.say(JOB, key=f"e{number}", headers=eager)
+    assert (await bus.answer())["status"] == 200
+    assert (await bus.ask(JOB, key="other"))["status"] == 200
+    assert len(await bus.jobs()) == 2
+    for _ in range(4):
+        answer = asyncio.ensure_future(bus.answer())
+        while not answer.done():
+            moving = asyncio.ensure_future(bus.world.clock.advance_to_next())
+            await asyncio.wait({answer, moving}, return_when=asyncio.FIRST_COMPLETED)
+            moving.cancel()
+        assert (await answer)["status"] == 200
+    assert len(await bus.jobs()) == 6
+
+
 @pytest.mark.parametrize("key", ["m1", None])
 async def test_a_job_is_not_made_twice_where_its_answer_has_to_wait(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, key: str | None
