@@ -71,7 +71,7 @@ def ready_line(url: str, settings: Settings) -> str:
     multiple=True,
     required=True,
     metavar="QUEUE",
-    help="A queue to take tasks of; `all`: every queue.",
+    help="A queue to take tasks of; `all`: every queue but external_queues.",
 )
 @click.option(
     "--concurrency",
@@ -150,7 +150,8 @@ def worker_slots(
     """queue → slots of a worker that was told to take `queues`."""
     named = dict.fromkeys(queues)
     if ALL_QUEUES in named:
-        named = dict.fromkeys([*queues_of(catalog_of(settings)), *(queue for queue in named if queue != ALL_QUEUES)])
+        own = [queue for queue in queues_of(catalog_of(settings)) if queue not in settings.external_queues]
+        named = dict.fromkeys([*own, *(queue for queue in named if queue != ALL_QUEUES)])
     _judge_queues(each, named.keys(), "this worker")
     slots = {queue: each.get(queue) or of_all or settings.slots(queue) for queue in named}
     return {queue: count for queue, count in slots.items() if count}

@@ -16,7 +16,7 @@ from taskengine.domain.composing import CallbackRules
 from taskengine.domain.errors import ErrorKind, ExpressionError, WholeNeeded
 from taskengine.domain.job import Attempt, Cancel, Changes, Job, Snapshot, Task
 from taskengine.domain.masking import MASK
-from taskengine.domain.messages import MAX_INPUT_BYTES, Report, ReportEvent, encode
+from taskengine.domain.messages import MAX_INPUT_BYTES, MAX_TEXT, Report, ReportEvent, encode
 from taskengine.domain.planning import Evaluate, items_of, new_task
 from taskengine.domain.retry import RetryDefaults, retry_delay
 from taskengine.domain.scope import scope_of
@@ -247,7 +247,7 @@ class Run:
             self._fail_attempt(
                 task,
                 ErrorKind(error["kind"]),
-                str(error["message"]),
+                str(error["message"])[:MAX_TEXT],
                 process_s=details.get("process_s"),
                 stderr_tail=str(error.get("stderr_tail") or ""),
             )

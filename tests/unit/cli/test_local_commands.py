@@ -375,6 +375,20 @@ def test_concurrency_of_an_unknown_queue_is_a_usage_error(cli: Cli) -> None:
     assert "'transcod' is none of the queues of this engine; did you mean 'transcode'?" in outcome.err
 
 
+def test_a_worker_of_all_queues_leaves_those_of_others(
+    cli: Cli, workflow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fail their tasks: it has no handler for them. Named, it takes one of them all the same."""
+    monkeypatch.setenv("TASKENGINE_WORKFLOWS_DIR", str(workflow.parent))
+    monkeypatch.setenv("TASKENGINE_EXTERNAL_QUEUES", '["slow"]')
+    monkeypatch.setenv("TASKENGINE_START_WAIT_S", "0")
+    command = ("worker", "--broker", "amqp://127.0.0.1:1/", "--concurrency", "slow=1", "--queue", "all")
+    outcome = cli(*command)
+    assert outcome.code == 2
+    assert "'slow' is none of the queues of this worker" in outcome.err
+    assert cli(*command, "--queue", "slow").code == 3  # it got as far as the broker, which is not there
+
+
 def test_a_wrong_configuration_stops_serve(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """All faults at once, exit code 2, no traceback."""
     monkeypatch.setenv("TASKENGINE_PROT", "1")

@@ -7,7 +7,7 @@ import pytest
 from taskengine.domain.changing import change_job
 from taskengine.domain.errors import Conflict
 from taskengine.domain.execution import Run
-from taskengine.domain.messages import Report, ReportEvent
+from taskengine.domain.messages import MAX_TEXT, Report, ReportEvent
 from taskengine.domain.retry import RetryDefaults
 from taskengine.domain.status import JobState, TaskState
 from taskengine.domain.workflow import RetryPolicy
@@ -40,6 +40,13 @@ def test_an_input_error_is_not_tried_again_and_fails_the_job() -> None:
     assert (life.job.state, life.job.failed, life.job.error) == (JobState.COMPLETED, True, "a: no such file")
     assert life.states() == {"a": "failed", "b": "cancelled", "c": "cancelled"}
     assert life.callbacks[-2:] == [("a", "fail", "no such file"), ("job", "job", "a: no such file")]
+
+
+def test_what_a_worker_says_of_a_failure_is_bounded() -> None:
+    """It is in the task, its log, the job and every callback: a worker in any language may send a whole log as message."""
+    life = Life(CHAIN).start()
+    life.fail("a", "input", "x" * (MAX_TEXT + 1))
+    assert life.task("a").error == "x" * MAX_TEXT
 
 
 def test_a_start_that_is_told_after_the_end_is_ignored() -> None:
