@@ -98,6 +98,7 @@ async def _binaries(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _broker(settings: Settings) -> Finding:
     from taskengine.brokers import open_broker
+    from taskengine.ports import Address, Message, Outgoing
 
     if settings.broker_url.startswith("memory:"):
         return Finding("broker", "ok", "memory://, within one process: a worker of another process does not meet it")
@@ -105,6 +106,11 @@ async def _broker(settings: Settings) -> Finding:
     try:
         async with open_broker(settings.broker_url) as broker:
             await broker.check()
+            async with broker.subscribe(Address.CONTROL, ["doctor"]):  # it takes every right that an engine needs
+                said = Message(b"{}")
+                await broker.publish(
+                    [Outgoing(Address.CONTROL, said, "doctor"), Outgoing(Address.REPLY, said, "doctor")]
+                )
             version = getattr(broker, "version", "")  # of those that have a server
     except (TaskEngineError, OSError) as error:
         return Finding("broker", "fault", str(error))

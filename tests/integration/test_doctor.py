@@ -104,6 +104,24 @@ def test_the_doctor_looks_at_rabbitmq(cli: Cli, rabbitmq: RabbitServer) -> None:
     assert (state, "sesame" in detail) == ("fault", False)
 
 
+def test_the_doctor_names_a_right_that_the_brokers_user_lacks(cli: Cli, rabbitmq: RabbitServer) -> None:
+    """What the guide says is enough is enough; less is told, while the login alone would be fine."""
+    url = rabbitmq.url("own").replace("guest:guest", "little:sesame")
+
+    async def allow(*rights: str) -> None:
+        await rabbitmq.control("set_permissions", "little", *rights)
+
+    asyncio.run(rabbitmq.control("add_user", "little", "sesame"))
+    own = r"^(own\.|amq\.gen)"
+    asyncio.run(allow(own, r"^(own\.|amq\.(gen|default))", own))
+    assert finding(cli, "broker", "--broker", url)[0] == "ok"
+    for rights in (("^$", own, own), (own, own, own), (own, own, "^$")):
+        asyncio.run(allow(*rights))
+        state, detail = finding(cli, "broker", "--broker", url)
+        assert state == "fault"
+        assert "ACCESS_REFUSED - access to" in detail
+
+
 def test_the_doctor_looks_into_buckets(cli: Cli, s3: S3Server) -> None:
     """Each root is listed; wrong credentials are told, and are not shown."""
     settings = s3.settings("doctor")
