@@ -161,5 +161,8 @@ def _refusal(response: aiohttp.ClientResponse, answer: Any, url: str) -> TaskEng
     if status == 429:
         after = response.headers.get("Retry-After", "")
         return TooManyRequests(message, float(after) if after.isdigit() else 1.0)
-    refusals: dict[int, type[TaskEngineError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict}
+    refusals: dict[int, type[TaskEngineError]] = {
+        401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict,
+        503: EngineUnreachable,  # it answers, but what it needs does not
+    }  # fmt: skip
     return refusals.get(status, UnexpectedAnswer)(message)

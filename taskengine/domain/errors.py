@@ -64,7 +64,7 @@ class BrokerUnavailable(TaskEngineError):
 
 
 class EngineUnreachable(TaskEngineError):
-    """No engine answers at the URL, or not in time (said to a client of the API)."""
+    """No engine answers at the URL, or not in time, or what it needs is away (said to a client of the API)."""
 
 
 class AddressUnavailable(TaskEngineError):

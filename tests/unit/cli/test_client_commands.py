@@ -70,7 +70,7 @@ def test_a_refused_submission_names_every_fault_and_is_a_usage_error(cli: Cli, e
     assert "/parameters/b: b too\n" in outcome.err
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, 1), (403, 1), (404, 4), (409, 1), (500, 1), (503, 1)])
+@pytest.mark.parametrize(("status", "code"), [(401, 1), (403, 1), (404, 4), (409, 1), (500, 1), (503, 3)])
 def test_each_refusal_has_its_exit_code(cli: Cli, engine: FakeEngine, status: int, code: int) -> None:
     """The engine's own sentence is shown."""
     engine.says("GET", "/jobs/7", {"error": "there is a reason"}, status=status)
@@ -348,6 +348,18 @@ def test_watch_ends_with_1_where_the_job_did_not_complete(
 
     assert outcome.code == 1
     assert outcome.out.splitlines()[-1] == said
+
+
+@pytest.mark.usefixtures("_quick")
+def test_watch_goes_on_where_the_engine_lacks_its_database_for_a_while(cli: Cli, engine: FakeEngine) -> None:
+    """An exit code of 1 would say that the job has failed."""
+    away = (503, {"error": "The engine cannot reach a component that this needs; try again later"})
+    engine.answers["GET", "/jobs/7"] = [(200, job()), away, away, (200, job(queue_state=2))]
+    engine.says("GET", "/jobs/7/tasks", [])
+
+    outcome = cli("jobs", "watch", "7")
+
+    assert (outcome.code, outcome.out.splitlines()[-1]) == (0, "job 7 completed")
 
 
 @pytest.mark.usefixtures("_quick")
