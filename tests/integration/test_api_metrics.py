@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -81,6 +82,14 @@ async def test_it_answers_while_the_store_is_away(world: World) -> None:
     assert one(found, "component_up", kind="database", name="sqlite") == 0
     assert ("taskengine_build_info", frozenset({("version", "1.2.3")})) in found
     assert not counted & {name for name, _ in found}
+
+
+async def test_the_guide_names_what_there_is(world: World) -> None:
+    """All of it, and nothing else."""
+    _, text = await read(world)
+    made = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE taskengine_")}
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "deploy.md").read_text()
+    assert set(re.findall(r"`(taskengine_\w+)`", guide)) == {name for name in made if not name.endswith("_created")}
 
 
 async def test_admins_and_operators_may_read_it(world: World) -> None:
