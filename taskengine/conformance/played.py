@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from taskengine.brokers.topology import worker_key
 from taskengine.conformance.findings import Broken
 from taskengine.contract.models import Reports
-from taskengine.domain.messages import ControlAction, ControlMessage, TaskMessage
+from taskengine.domain.messages import MAX_OUTPUT_BYTES, ControlAction, ControlMessage, TaskMessage, encode
 from taskengine.ports import Address, Broker, Consumer, Delivery, Message, Outgoing
 
 ENDS = frozenset({"completed", "failed", "released"})
@@ -113,6 +113,9 @@ class PlayedEngine:
         except ValueError as error:
             self.faults.append(f"a message on reports is not JSON: {error}")
             return
+        for report in body.get("reports") or ():
+            if (size := len(encode(report.get("outputs") or {}))) > MAX_OUTPUT_BYTES:
+                self.faults.append(f"outputs are {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} are allowed")
         self.workers[body["worker"]["id"]] = body["worker"]
         tokens = frozenset(running["token"] for running in body.get("running") or ())
         self.heard.append((now, tokens))
@@ -142,6 +145,7 @@ class PlayedEngine:
         if not await self.until(lambda: bool(ENDS & set(self.events(task))), seconds):
             raise Broken(
                 f"no end of the task was reported within {seconds:g} s; reported: {self.events(task) or 'nothing'}"
+                f"{self._unread}"
             )
         told = next(one for one in self.of(task) if one.event in ENDS)
         if (told.task_id, told.attempt) != (task.task_id, task.attempt):
@@ -153,7 +157,12 @@ class PlayedEngine:
     async def begun(self, task: TaskMessage, seconds: float) -> None:
         """Wait until the worker names an attempt as running, or says that it started; Broken where it does not."""
         if not await self.until(lambda: bool(self.named(task)), seconds):
-            raise Broken(f"no message named the task in `running` within {seconds:g} s")
+            raise Broken(f"no message named the task in `running` within {seconds:g} s{self._unread}")
+
+    @property
+    def _unread(self) -> str:
+        """What was wrong with messages: where they cannot be read, nothing seems to have been said."""
+        return f"; {self.faults[-1]}" if self.faults else ""
 
     def named(self, task: TaskMessage, after: float = 0.0) -> list[float]:
         """When messages named an attempt as running, after a moment."""

@@ -35,7 +35,9 @@ BROKEN: Mapping[str, str] = {  # rule → a part of the name of the check that f
     "fenced": "a fenced attempt",
     "timeout": "an attempt that runs out of time",
     "schema": "every message",
+    "outputs": "every message",
     "drain": "on drain",
+    "unreadable": "a task is executed",
 }
 
 
@@ -75,6 +77,7 @@ async def test_each_broken_rule_is_found_by_its_check(rabbitmq: RabbitServer) ->
     for rule, check in BROKEN.items():
         failed = [finding.check for finding in found[rule] if finding.state is State.FAILED]
         assert any(check in name for name in failed), (rule, found[rule])
+    assert "breaks its schema at v" in found["unreadable"][0].detail
 
 
 @asynccontextmanager

@@ -42,6 +42,8 @@ class ScriptedWorker:
     async def _say(self, *reports: dict[str, Any]) -> None:
         running = [{name: task[name] for name in ("task_id", "attempt", "token")} for task, _ in self._running.values()]
         body: dict[str, Any] = {"v": 1, "worker": self._who, "running": running, "reports": reports}
+        if self._breaks == "unreadable":
+            body["v"] = "1"
         if self._breaks == "schema" and reports:
             body["running"] = "all of them"
         await self._publish("reports", json.dumps(body).encode())
@@ -83,7 +85,8 @@ class ScriptedWorker:
         try:
             await self._say(self._of(task, "started"))
             if task["handler"] == "quick" or (self._breaks == "handler" and task["handler"] != "slow"):
-                end = self._of(task, "completed", outputs={})
+                outputs = {"text": "x" * 70_000} if self._breaks == "outputs" else {}
+                end = self._of(task, "completed", outputs=outputs)
             elif task["handler"] == "slow":
                 limit = 999 if self._breaks == "timeout" else task["timeout_s"]
                 end = self._of(task, "failed", error={"kind": "timeout", "message": "out of time"})
