@@ -225,8 +225,13 @@ def version_of(connection: Connection) -> str:
 
 async def close_quietly(what: Connection | Channel) -> None:
     """Close what may be closed or broken already."""
-    with suppress(AMQPError, OSError, RuntimeError, TimeoutError):
-        await what.close(timeout=3.0)
+    before = _cancellations()
+    try:
+        with suppress(AMQPError, OSError, RuntimeError, TimeoutError):
+            await what.close(timeout=3.0)
+    except asyncio.CancelledError:  # as of `Place.translated`: nobody may have asked for it
+        if _cancellations() > before:
+            raise
 
 
 # ----------------------------------------------------------------------------------------------------------- queues

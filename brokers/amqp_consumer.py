@@ -156,7 +156,7 @@ class AmqpConsumer:
         await self._acknowledge()
         self.end()
         async with self._changing:
-            with suppress(AMQPError, OSError, RuntimeError, TimeoutError):
+            with suppress(BrokerUnavailable), self._place.translated():
                 async with asyncio.timeout(_CLOSE_S):
                     if not self._channel.is_closed:
                         await self._unsubscribe()

@@ -24,16 +24,25 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], clock: Clock
         began = clock.now()
         try:
             await loop()
+        except asyncio.CancelledError:
+            if _was_asked_to_end():
+                raise
+            # A library below ends what waits for its connection like this: the loop would be gone, and nobody would know.
+            log.warning("loop_waits", loop=name, error="it was cancelled by nobody", pause_s=pause)
         except (StoreUnavailable, BrokerUnavailable) as error:
             log.warning("loop_waits", loop=name, error=str(error), pause_s=pause)
         except Exception:
             log.exception("loop_failed", loop=name, pause_s=pause)
         else:
             return
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # a library below has made another error of the cancellation
+        if _was_asked_to_end():  # a library below has made another error of the cancellation
             raise asyncio.CancelledError
         if clock.now() - began > _HEALTHY_MS:
             pause = _FIRST_PAUSE_S
         await clock.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _was_asked_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
