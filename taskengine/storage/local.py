@@ -152,7 +152,9 @@ class LocalStorage:
             self._beneath.parent(path, create=True) as (here, name),
             _partial(here, name) as partial,
         ):
-            if not self._link(source, file, here, partial) and not _copy_unnamed(file, here, partial, stop):
+            if not self._link(source, file, here, partial) and not _unnamed(
+                here, partial, lambda target: copy(file, target, stop)
+            ):
                 os.lseek(file, 0, os.SEEK_SET)
                 _copy_to(file, lambda: new_file(here.at(partial), dir_fd=here.fd), None, stop)
             return os.fstat(file).st_size
@@ -171,7 +173,7 @@ class LocalStorage:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                if not _copy_unnamed(file, there, partial, stop):
+                if not _unnamed(there, partial, lambda target: copy(file, target, stop)):
                     os.lseek(file, 0, os.SEEK_SET)
                     _copy_to(file, lambda: new_file(there.at(partial), dir_fd=there.fd), None, stop)
                 return
@@ -199,11 +201,14 @@ class LocalStorage:
             _translated(path),
             self._beneath.parent(path, create=True) as (here, name),
             _partial(here, name) as partial,
-            os.fdopen(new_file(here.at(partial), dir_fd=here.fd), "wb") as stream,
         ):
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if not _unnamed(here, partial, lambda target: _fill(target, data)):
+                target = new_file(here.at(partial), dir_fd=here.fd)
+                try:
+                    _fill(target, data)
+                    os.fsync(target)
+                finally:
+                    os.close(target)
 
     def _read(self, path: str, limit: int) -> bytes:
         with (
@@ -294,14 +299,19 @@ def _partial(folder: Folder, name: str) -> Iterator[str]:
             os.unlink(folder.at(partial), dir_fd=folder.fd)
 
 
-def _copy_unnamed(file: int, folder: Folder, name: str, stop: Stop) -> bool:
-    """Copy into a file that has a name when it is whole, so that nothing stays of a process that is killed. Whether this
-    disk and system can."""
+def _fill(target: int, data: bytes) -> None:
+    with os.fdopen(target, "wb", closefd=False) as stream:
+        stream.write(data)
+
+
+def _unnamed(folder: Folder, name: str, fill: Callable[[int], None]) -> bool:
+    """Make a file that has a name when it is whole, so that nothing stays of a process that is killed. Whether this disk
+    and system can."""
     target = unnamed_file(folder.fd) if folder.fd is not None else None
     if target is None:
         return False
     try:
-        copy(file, target, stop)
+        fill(target)
         os.fsync(target)
         with suppress(OSError):
             os.link(f"/proc/self/fd/{target}", name, dst_dir_fd=folder.fd, follow_symlinks=True)

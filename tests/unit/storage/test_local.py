@@ -249,6 +249,28 @@ async def test_what_is_copied_has_no_name_until_it_is_whole(
     assert names(root / "folder") == ["file", "new"]
 
 
+async def test_what_is_written_has_no_name_until_it_is_durable(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document, as what is copied: a worker that is killed leaves no part of a manifest in an asset's folder."""
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+    except (OSError, AttributeError):
+        pytest.skip("this disk has no files without names")
+    seen: list[list[str]] = []
+    sync = os.fsync
+
+    def looked_at(file: int) -> None:
+        sync(file)
+        seen.append(names(root / "folder"))
+
+    monkeypatch.setattr(os, "fsync", looked_at)
+    await LocalStorage(root).write("folder/new", b"x" * 1000)
+    assert seen[0] == ["file"]
+    assert (root / "folder" / "new").read_bytes() == b"x" * 1000
+    assert names(root / "folder") == ["file", "new"]
+
+
 async def test_two_disks_copy(local: Local, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no link can be made, the file is copied both ways."""
     refuse_to_link(monkeypatch)
