@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from taskengine.ports import Client, ClientStore, Clock
 log = structlog.get_logger(__name__)
 
 FRESH_S = 2.0  # how long a key that another engine revoked may still be taken, at most
+_APART_S = 0.1  # readings for what is not known: a flood of wrong keys costs the store no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Directory:
         self._store, self._clock, self._fresh_s = store, clock, fresh_s
         self._entries: Entries | None = None
         self._read_at: int | None = None
+        self._begun = -math.inf  # the last reading, by the clock of the event loop, s
         self._reading = asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
 
@@ -66,6 +69,17 @@ class Directory:
             async with self._reading:
                 if not self._fresh():  # another one has read it while this one waited
                     await self._read()
+        return self.known
+
+    async def latest(self) -> Entries:
+        """What was true after the call: for who looks for what is not known here, and may have been made over another
+        engine a moment ago. All who wait share a reading. Raises StoreUnavailable."""
+        loop = asyncio.get_running_loop()
+        called = loop.time()
+        async with self._reading:
+            if self._begun <= called:
+                await asyncio.sleep(self._begun + _APART_S - loop.time())
+                await self._read(must=True)
         return self.known
 
     async def reread(self) -> Entries:
@@ -86,13 +100,13 @@ class Directory:
     def _fresh(self) -> bool:
         return self._read_at is not None and abs(self._clock.now() - self._read_at) < self._fresh_s * 1000
 
-    async def _read(self) -> None:
-        now = self._clock.now()
+    async def _read(self, *, must: bool = False) -> None:
+        now, self._begun = self._clock.now(), asyncio.get_running_loop().time()
         try:
             clients, keys = await self._store.clients(), await self._store.keys()
             settings = await self._store.settings()
         except StoreUnavailable:
-            if self._entries is None:
+            if must or self._entries is None:
                 raise
             self._read_at = now
             return

@@ -64,20 +64,18 @@ class Tenants:
     async def authenticate(self, client: str | None, key: str | None) -> Caller:
         """The caller with these credentials; Unauthorized, after the same work and in the same words for an unknown
         client as for a wrong key."""
-        digest = key_digest(key or "")
-        entries = await self._directory.current()
-        owner = entries.keys.get(digest, "")
-        same = hmac.compare_digest(owner.encode(), (client or "").encode("utf-8", "surrogatepass"))
-        if not same or not key or owner not in entries.tenants:
-            raise Unauthorized(_WRONG)
-        return Caller(owner, entries.tenants[owner].role)
+        if client and key:
+            for entries in (self._directory.current, self._directory.latest):
+                if (caller := _caller(await entries(), client, key)) is not None:
+                    return caller
+        raise Unauthorized(_WRONG)
 
     async def known(self, client: str) -> Caller:
         """The caller that a client is which was recognised by other means than a key; Unauthorized where there is none."""
-        tenant = (await self._directory.current()).tenants.get(client)
-        if tenant is None:
-            raise Unauthorized(_WRONG)
-        return Caller(client, tenant.role)
+        for entries in (self._directory.current, self._directory.latest):
+            if (tenant := (await entries()).tenants.get(client)) is not None:
+                return Caller(client, tenant.role)
+        raise Unauthorized(_WRONG)
 
     async def config(self, client: str) -> ClientConfig:
         """A client's configuration; the defaults for one that is not known."""
@@ -212,6 +210,12 @@ class Tenants:
         entries = await self._directory.reread()
         if without in _admins(entries) and _admins(entries) == {without}:
             raise Conflict(f"{without!r} is the last admin with a key: nobody could administer the engine any more")
+
+
+def _caller(entries: Entries, client: str, key: str) -> Caller | None:
+    owner = entries.keys.get(key_digest(key), "")
+    same = hmac.compare_digest(owner.encode(), client.encode("utf-8", "surrogatepass"))
+    return Caller(owner, entries.tenants[owner].role) if same and owner in entries.tenants else None
 
 
 def _signing_secret() -> str:

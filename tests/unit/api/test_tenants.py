@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,39 @@ async def test_a_key_that_another_engine_revoked_stops_within_seconds(here: Offi
         await there.tenants.authenticate("other", made.api_key)
 
 
+async def test_a_key_that_another_engine_made_opens_at_once(here: Office) -> None:
+    """A client that was made over one engine may call over any other, by key or by message."""
+    await here.tenants.bootstrap("root", "good")
+    there = here.another()
+    await there.tenants.authenticate("root", "good")
+    made = await here.tenants.add_client("new")
+    assert (await there.tenants.authenticate("new", made.api_key)).client == "new"
+    await here.tenants.add_client("newer")
+    assert (await there.tenants.known("newer")).client == "newer"
+
+
+async def test_a_flood_of_wrong_keys_costs_the_store_ten_readings_a_second(
+    here: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes with a key that is not known waits for a reading, all of them for the same."""
+    await here.tenants.bootstrap("root", "good")
+    read = here.store.keys
+    readings: list[float] = []
+
+    async def counted(client: str | None = None) -> Any:
+        readings.append(asyncio.get_running_loop().time())
+        return await read(client)
+
+    monkeypatch.setattr(here.store, "keys", counted)
+    wrong = (here.tenants.authenticate("root", f"wrong {number}") for number in range(200))
+    assert all(isinstance(one, Unauthorized) for one in await asyncio.gather(*wrong, return_exceptions=True))
+    for _ in range(2):
+        with pytest.raises(Unauthorized):
+            await here.tenants.authenticate("root", "wrong")
+    assert len(readings) == 3
+    assert all(later - earlier > 0.09 for earlier, later in pairwise(readings))
+
+
 async def test_no_request_reads_the_store_while_what_is_known_is_fresh(here: Office) -> None:
     """And when the store is away, what was known last goes on."""
     await here.tenants.bootstrap("root", "good")
@@ -142,6 +177,8 @@ async def test_no_request_reads_the_store_while_what_is_known_is_fresh(here: Off
     await there.tenants.authenticate("root", "good")
     here.clock._now += 60_000
     await there.tenants.authenticate("root", "good")
+    with pytest.raises(StoreUnavailable):  # whether that is a key cannot be told
+        await there.tenants.authenticate("root", "other")
 
 
 async def test_somebody_can_always_administer(here: Office) -> None:
