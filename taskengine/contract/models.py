@@ -110,7 +110,7 @@ class Completed(_Report):
     """The attempt has succeeded."""
 
     event: Literal["completed"]
-    outputs: Mapping[str, Any] = Field({}, description="At most 64 KiB of JSON.")
+    outputs: Mapping[str, Any] = Field({}, description="At most 64 KiB of JSON, nested in at most 64 levels.")
     process_s: float | None = Field(None, ge=0, description="Seconds that processes of the attempt ran.")
 
 

@@ -18,6 +18,7 @@ VERSION = 1
 READABLE_VERSIONS = tuple(version for version in (VERSION - 1, VERSION) if version > 0)  # so that upgrades may overlap
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024
+_MAX_LEVELS = 64  # of objects and arrays in outputs, as in a body of the API: what reads them goes down level by level
 MAX_INPUT_BYTES = 8 * 1024 * 1024  # of `with`: what a message has no room for is in the workspace
 MAX_TEXT = 16 * 1024  # characters of one log entry or error message
 _MAX_SLOTS = 100_000
@@ -140,19 +141,31 @@ class Report:
             _check_details(event, details)
             at = _integer(body.get("at") or 0)
             return cls(_integer(body["task_id"]), _integer(body["attempt"]), _text(body["token"]), event, at, details)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise MessageError(f"not a report: {error!r}") from error
 
 
 def _within_limits(report: Report) -> Report:
-    """The report; where its outputs are larger than they may be, that the attempt failed of it."""
+    """The report; where its outputs are larger or deeper than they may be, that the attempt failed of it."""
     outputs = report.details.get("outputs") if report.event is ReportEvent.COMPLETED else None
-    size = len(encode(outputs)) if outputs else 0
-    if size <= MAX_OUTPUT_BYTES:
+    if not outputs:
         return report
-    message = f"the outputs are {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} are allowed"
+    if _deeper(outputs, _MAX_LEVELS):
+        message = f"the outputs are nested deeper than {_MAX_LEVELS} levels"
+    elif (size := len(encode(outputs))) > MAX_OUTPUT_BYTES:
+        message = f"the outputs are {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} are allowed"
+    else:
+        return report
     details = {"error": {"kind": ErrorKind.INTERNAL.value, "message": message}}
     return replace(report, event=ReportEvent.FAILED, details=details)
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether objects and arrays are nested in more levels."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(one, levels - 1) for one in inner)
 
 
 def _check_details(event: ReportEvent, details: Mapping[str, Any]) -> None:
@@ -265,10 +278,11 @@ class WorkerMessage:
                 for r in body.get("running") or ()
             ]
             reports = [Report.from_dict(report) for report in body.get("reports") or ()]
-            if len(data) > MAX_OUTPUT_BYTES:  # else none of them can be larger
+            levels = data.count(b"[") + data.count(b"{")  # at most
+            if len(data) > MAX_OUTPUT_BYTES or levels > _MAX_LEVELS:  # else none of them can be beyond the limits
                 reports = [_within_limits(report) for report in reports]
             return cls(worker, running, reports)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise MessageError(f"not a worker message: {error!r}") from error
 
 

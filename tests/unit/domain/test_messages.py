@@ -37,6 +37,23 @@ def test_outputs_beyond_the_limit_are_a_failure_of_that_attempt_alone() -> None:
     assert f"at most {MAX_OUTPUT_BYTES} are allowed" in beyond.details["error"]["message"]
 
 
+@pytest.mark.parametrize("kind", [dict, list])
+def test_outputs_that_are_nested_too_deeply_are_the_attempts_failure(kind: type) -> None:
+    """What reads them goes down level by level: the job's decision would fail of it, and the job with it."""
+
+    def nested(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels - 1):
+            value = {"a": value} if kind is dict else [value]
+        return {"a": value}
+
+    within, beyond, far = WorkerMessage.from_json(said(nested(64), nested(65), nested(900))).reports
+    assert (within.event, within.details["outputs"]) == (ReportEvent.COMPLETED, nested(64))
+    for report in (beyond, far):
+        assert report.event is ReportEvent.FAILED
+        assert report.details["error"]["message"] == "the outputs are nested deeper than 64 levels"
+
+
 def test_a_worker_says_of_which_of_four_kinds_a_failure_is() -> None:
     """That one was lost is the engine's to say: such a failure is tried again beyond any limit of retries."""
 
