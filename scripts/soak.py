@@ -20,7 +20,7 @@ from typing import Any
 from scripts.soaks.api import soak_api
 from scripts.soaks.callbacks import soak_callbacks
 from scripts.soaks.crash_points import soak_crash_points
-from scripts.soaks.faults import soak_postgres, soak_rabbitmq
+from scripts.soaks.faults import soak_network, soak_postgres, soak_rabbitmq
 from scripts.soaks.kills import soak_kills
 from scripts.soaks.models import soak_admission, soak_races
 from scripts.soaks.recovery import soak_recovery
@@ -32,6 +32,7 @@ SOAKS: Mapping[str, Callable[[Servers, Options], Coroutine[Any, Any, Mapping[str
     "callbacks": soak_callbacks,
     "crash-points": soak_crash_points,
     "kills": soak_kills,
+    "network": soak_network,
     "postgres": soak_postgres,
     "races": soak_races,
     "rabbitmq": soak_rabbitmq,

@@ -1,4 +1,4 @@
-"""`soak rabbitmq` and `soak postgres`: jobs are submitted all the while, as faults befall a server or the way to it."""
+"""`soak rabbitmq`, `postgres` and `network`: jobs are submitted all the while, as faults befall a server or the ways there."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ class Place:
         assert len(facts.jobs) == len(set(self.running.accepted)), "a submission was stored twice"
         assert not [job["id"] for job in facts.jobs if job["failed"]]
         await self._queues_run_empty()
+        await self._everybody_listens()
         await self.running.ends_well()
         return {
             "faults": done, "jobs": len(facts.jobs), "answered 503": self.answers[503],
@@ -108,6 +109,20 @@ class Place:
             while (await channel.queue_declare(f"{self.prefix}.v1.tasks.work", passive=True)).message_count:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             assert (await channel.queue_declare(f"{self.prefix}.v1.dead", passive=True)).message_count == 0
+
+    async def _everybody_listens(self) -> None:
+        """Each process consumes what it is for: where one does not, the others hide it."""
+        engines, workers = len(self.running.engines), len(self.running.workers)
+        wanted = {"reports": engines, "jobs": engines, "tasks.work": workers}
+        found: dict[str, int | None] = {}
+        until = time.monotonic() + WAIT_S
+        async with self.channel() as channel:
+            while found != wanted:
+                assert time.monotonic() < until, f"consumers of queues: {found}, where {wanted} should be"
+                await asyncio.sleep(0.2)
+                for queue in wanted:
+                    declared = await channel.queue_declare(f"{self.prefix}.v1.{queue}", passive=True)
+                    found[queue] = declared.consumer_count
 
     # ------------------------------------------------------------------------------------------------------ faults
 
@@ -139,6 +154,18 @@ class Place:
             "immediate stop": lambda: self._postgres_away(away_s),
             **_of_a_way(self.database, away_s),
         }
+
+    def of_the_network(self, away_s: float) -> Mapping[str, Fault]:
+        """What may befall the ways to both at once; the one to RabbitMQ is there again first, where it lasts."""
+        ways = [_of_a_way(self.broker, 0.8 * away_s), _of_a_way(self.database, away_s)]
+
+        def both(name: str) -> Fault:
+            async def fault() -> None:
+                await asyncio.gather(*(way[name]() for way in ways))
+
+            return fault
+
+        return {name: both(name) for name in ways[0]}
 
     async def _close_all_connections(self) -> None:
         await self.servers.rabbitmq.control("close_all_connections", "a fault")
@@ -233,6 +260,12 @@ async def soak_rabbitmq(servers: Servers, options: Options) -> Mapping[str, Any]
     """Faults of RabbitMQ and of the way there, in an order that the seed draws, while jobs are submitted and run."""
     async with place(servers, engines=2, workers=3) as made:
         return await made.endure(_drawn(made.of_rabbitmq, options), seed=options.seed, every_s=options.every_s)
+
+
+async def soak_network(servers: Servers, options: Options) -> Mapping[str, Any]:
+    """Faults of the ways to both servers at once, in an order that the seed draws, while jobs are submitted and run."""
+    async with place(servers, engines=2, workers=3) as made:
+        return await made.endure(_drawn(made.of_the_network, options), seed=options.seed, every_s=options.every_s)
 
 
 async def soak_postgres(servers: Servers, options: Options) -> Mapping[str, Any]:
