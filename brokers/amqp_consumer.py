@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 from aiormq import Channel, spec
 from aiormq.abc import ChannelFrame
-from aiormq.exceptions import AMQPError
 
 from taskengine.brokers.amqp import ANSWER_S, Place, close_quietly
 from taskengine.brokers.amqp_reader import Delivered, DirectConnection, Take
@@ -190,7 +189,7 @@ class AmqpConsumer:
             if len(self._done) == 1:
                 self._acknowledging = asyncio.ensure_future(self._acknowledge())
         else:
-            with suppress(AMQPError, OSError, RuntimeError):
+            with suppress(BrokerUnavailable), self._place.translated():
                 await say(self._channel)
         if delivery.epoch != self._epoch and self._worth_growing():
             await self._quietly(self._adjust)
@@ -203,7 +202,7 @@ class AmqpConsumer:
         frames = [spec.Basic.Ack(delivery_tag=below[-1], multiple=len(below) > 1)] if below else []
         frames += [spec.Basic.Ack(delivery_tag=tag, multiple=False) for tag in done[len(below) :]]
         if frames:
-            with suppress(AMQPError, OSError, RuntimeError):
+            with suppress(BrokerUnavailable), self._place.translated():
                 async with self._channel.lock:
                     await self._channel.write_queue.put(ChannelFrame.marshall(self._channel.number, frames))
 
