@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +16,11 @@ from taskengine.storage.scratch import remove_stale
 
 log = structlog.get_logger(__name__)
 
-_BETWEEN_S = 1.0
-
 
 def make_folders(settings: Settings) -> None:
     """Make the roots of the local storages, the workspace and the scratch where they are missing.
 
-    A worker makes none that it shares with the engine (`find_workspace`). Raises InvalidRequest with every folder that
+    A worker makes none that it shares with the engine (`doubt_workspace`). Raises InvalidRequest with every folder that
     cannot be made, or that something else stands in the way of.
     """
     faults: list[Fault] = []
@@ -55,27 +52,12 @@ def _make_in(root: Path) -> None:
     TemporaryDirectory(prefix="start-", dir=root).cleanup()
 
 
-async def find_workspace(settings: Settings) -> None:
-    """Wait for a workspace that is a folder, `start_wait_s` at most: an engine makes it.
-
-    Raises InvalidRequest where it does not come: the folder is not mounted, or not the one that the engine has, and every
-    task would fail over it.
-    """
+def doubt_workspace(settings: Settings) -> None:
+    """Say of a worker that it does not see the workspace which the engine made: what needs it fails here. What does not is
+    done all the same."""
     workspace = build_workspace(settings)
-    if workspace.kind != "local":
-        return
-    folder = Path(workspace.full_path(""))
-    loop = asyncio.get_running_loop()
-    until, told = loop.time() + settings.start_wait_s, False
-    while not await in_thread(lambda _: folder.is_dir()):
-        text = f"the folder {folder} is not there: it is the engine's, and must be mounted here at the same path"
-        left = until - loop.time()
-        if left <= 0:
-            raise _refused("/workspace", text)
-        if not told:
-            told = True
-            log.warning("start_waits", waits_for="workspace", error=text, left_s=round(left))
-        await asyncio.sleep(min(_BETWEEN_S, left))
+    if workspace.kind == "local" and not (folder := Path(workspace.full_path(""))).is_dir():
+        log.warning("workspace_missing", folder=str(folder), hint="mount the engine's workspace here, at the same path")
 
 
 def _refused(place: str, text: str) -> InvalidRequest:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import structlog
 
 from taskengine.app.engine import engine
-from taskengine.app.folders import find_workspace, prepare_scratch
+from taskengine.app.folders import doubt_workspace, prepare_scratch
 from taskengine.app.starting import enter
 from taskengine.app.traces import tracing
 from taskengine.app.workers import build_worker
@@ -55,15 +55,15 @@ def _keep_what_is_loaded() -> None:
 async def work(settings: Settings, queues: Mapping[str, int]) -> None:
     """Be a pool of workers until a signal asks it to end, then drain. It knows the broker and the storages alone.
 
-    Raises InvalidRequest where scratch or workspace cannot be used, BrokerUnavailable where the broker was not there at
-    the start, or not to be told of the end.
+    Raises InvalidRequest where the scratch cannot be used, BrokerUnavailable where the broker was not there at the start,
+    or not to be told of the end.
     """
     await prepare_scratch(settings.scratch)
     with _signals() as stopping:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(settled)
             broker = await enter(stack, "broker", lambda: _there(settings.broker_url), settings.start_wait_s)
-            await find_workspace(settings)
+            doubt_workspace(settings)
             clients = await stack.enter_async_context(GuardedClients())
             tracer = await stack.enter_async_context(tracing())
             stopping.started = True

@@ -108,7 +108,6 @@ async def test_the_engines_own_worker_keeps_the_rules(tmp_path: Path, rabbitmq: 
     """As a process of its own, judged by the command."""
     url = rabbitmq.url()
     options = ["--broker", url, "--queue", QUEUE, "--data-dir", str(tmp_path)]
-    (tmp_path / "workspace").mkdir()  # there is no engine to make it
     async with running(sys.executable, "-m", "taskengine", "worker", *options, cwd=ROOT, env=QUICK):
         code, found = await judged(
             url, "--queue", QUEUE, "--handler", "debug.noop", "--slow-handler", "debug.sleep", "--slow-with",
