@@ -114,15 +114,13 @@ class Place:
         """Each process consumes what it is for: where one does not, the others hide it."""
         engines, workers = len(self.running.engines), len(self.running.workers)
         wanted = {"reports": engines, "jobs": engines, "tasks.work": workers}
-        found: dict[str, int | None] = {}
+        found: dict[str, int] = {}
         until = time.monotonic() + WAIT_S
-        async with self.channel() as channel:
-            while found != wanted:
-                assert time.monotonic() < until, f"consumers of queues: {found}, where {wanted} should be"
-                await asyncio.sleep(0.2)
-                for queue in wanted:
-                    declared = await channel.queue_declare(f"{self.prefix}.v1.{queue}", passive=True)
-                    found[queue] = declared.consumer_count
+        while found != wanted:
+            assert time.monotonic() < until, f"channels that consume: {found}, where {wanted} should be"
+            told = await self.servers.rabbitmq.control("list_consumers", "-q", "queue_name", "channel_pid")
+            consuming = {tuple(line.split("\t")) for line in told.splitlines()}  # a channel may have several consumers
+            found = {queue: sum(name == f"{self.prefix}.v1.{queue}" for name, _ in consuming) for queue in wanted}
 
     # ------------------------------------------------------------------------------------------------------ faults
 

@@ -56,9 +56,9 @@ class Effects:
             signals.events.set()
             signals.feed.set()
         moved = changes.job.state is not changes.job_before
-        if changes.job_changed and (moved or changes.job.state is JobState.QUEUED):
+        started = changes.job.state is JobState.STARTED
+        if changes.job_changed and (moved or changes.job.state is JobState.QUEUED) and not started:
             signals.admission.set()
-            signals.timers.set()
         if changes.job.state is JobState.SCHEDULED:
             signals.timers.set()
             if changes.job.semaphore_url:
@@ -69,7 +69,7 @@ class Effects:
             signals.awaited.set()
         if any(task.state is TaskState.RETRY_WAIT for task, _ in changes.tasks.values()):
             signals.timers.set()
-        if changes.job.state is JobState.STARTED and changes.job.deadline_at is not None:
+        if started and moved and changes.job.deadline_at is not None:
             signals.timers.set()
 
     def _wake_dispatch(self, changes: Changes) -> None:

@@ -68,9 +68,12 @@ class Scheduler:
         """Start the jobs that fit now."""
         overall, budgets = await self._budgets.budgets()
         failed: dict[int, str] = {}
+        shown = 0  # queued jobs
 
         def pick(candidates: Candidates) -> list[int]:
+            nonlocal shown
             failed.clear()
+            shown = len(candidates.queued)
             queued = [Queued(*row) for row in candidates.queued]
             weights = {job.client: self._budgets.weight(job.client) for job in queued}
             started = [InSlot(client, priority) for client, priority, _ in candidates.started]
@@ -90,7 +93,7 @@ class Scheduler:
             log.error("start_failed", job_id=job_id, error=reason)
             written += await self._decisions.abandon([job_id], reason)
         await self._effects.follow(written)
-        if written:  # there may be more than one look shows, and one with nothing to do has left its slot already
+        if written and shown > 1:  # there may be more than one look shows
             self._signals.admission.set()
 
     # --------------------------------------------------------------------------------------------------------- timers
