@@ -267,11 +267,10 @@ else:
 
     @contextmanager
     def caught(numbers: Sequence[int], call: Callable[[int], None]) -> Iterator[None]:
-        """Have the running loop make a call for each of these signals."""
+        """Have the running loop make a call for each of these signals; not for a SIGHUP that is ignored, as under `nohup`."""
         loop = asyncio.get_running_loop()
-        heard = [
-            number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
-        ]  # `nohup` has SIGHUP so
+        ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        heard = [number for number in numbers if not (ignores_hangup and number == signal.SIGHUP)]
         for number in heard:
             loop.add_signal_handler(number, call, number)
         try:
