@@ -2,9 +2,9 @@
 
 Whoever waits for a server that is away would learn of it late: a refused connection is tried again for seconds, and one
 that swallows what it is sent answers never. So what runs is ended, and what comes is refused at once, as soon as two
-looks in a row have failed, until one succeeds. A server that has become a standby answers what is read, and is away
-as well: each look connects anew then, and finds the one that took its place. The same connection holds the claim by which engines share a database or
-do not: it is the server's, and goes with the process.
+looks in a row have failed, until one succeeds. A server that has become a standby answers what is read, and is away as
+well: each look connects anew then, and finds the one that took its place. The same connection holds the claim by which
+engines share a database or do not: it is the server's, and goes with the process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Parameter schemas: JSON Schema draft 2020-12, with coercion, defaults and faults that name the field, all at once.
 
-Beyond JSON Schema: `x-alias-of: name` (another name of a parameter); `x-in-order: [start, end]` (times of an object, each after
-the one before it); a `default` may be a template over `parameters` (and,
-inside an array, `item`: the array's object that it belongs to).
+Beyond JSON Schema: `x-alias-of: name` (another name of a parameter); `x-in-order: [start, end]` (times of an object, each
+after the one before it); a `default` may be a template over `parameters` (and, inside an array, `item`: the array's object
+that it belongs to).
 """
 
 from __future__ import annotations

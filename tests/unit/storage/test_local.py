@@ -226,14 +226,19 @@ async def test_a_store_that_fails_leaves_nothing(
     assert [entry.name for entry in (root / "folder").iterdir()] == ["file"]
 
 
+def needs_unnamed_files(folder: Path) -> None:
+    """Skip the test where the disk has none."""
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY))
+    except (OSError, AttributeError):
+        pytest.skip("this disk has no files without names")
+
+
 async def test_what_is_copied_has_no_name_until_it_is_whole(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is killed meanwhile leaves nothing that somebody would have to find and remove."""
-    try:
-        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
-    except (OSError, AttributeError):
-        pytest.skip("this disk has no files without names")
+    needs_unnamed_files(tmp_path)
     (tmp_path / "source").write_bytes(b"x" * 1000)
     (tmp_path / "second").hardlink_to(tmp_path / "source")
     seen: list[list[str]] = []
@@ -253,10 +258,7 @@ async def test_what_is_written_has_no_name_until_it_is_durable(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A document, as what is copied: a worker that is killed leaves no part of a manifest in an asset's folder."""
-    try:
-        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
-    except (OSError, AttributeError):
-        pytest.skip("this disk has no files without names")
+    needs_unnamed_files(tmp_path)
     seen: list[list[str]] = []
     sync = os.fsync
 
